@@ -1,0 +1,62 @@
+//! What the consensus node asks of the replicated state machine.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quorumq_store::consume_queue::FlushPlan;
+use quorumq_store::log_store::Entry;
+use quorumq_store::PhysicalOffset;
+
+/// A replicated state machine. A pure function of the log: no clock, no rand, no hash order, no I/O but what
+/// its ConsumeQueues read.
+///
+/// ### To ensure correctness:
+///
+/// - `apply` depends on the entry and the state alone: equal at equal index on every member.
+/// - `encode` → `restore` gives a machine that applies the rest of the log to the same results.
+pub trait Machine: Debug + Send + Sync + 'static {
+    /// What an entry's proposer is told.
+    type Reply: Debug + Send + Sync + 'static;
+    /// What the world is asked to do after an entry was applied: hints, each derivable from state.
+    type Effect: Debug + Send + 'static;
+
+    /// Applies one committed entry: every kind but fillers, in log order. Effects are pushed to `effects`.
+    ///
+    /// # Errors
+    /// An entry this build does not understand: the node stops, nothing is ever skipped.
+    fn apply(&mut self, entry: &Entry, effects: &mut Vec<Self::Effect>) -> Result<Self::Reply, MachineError>;
+
+    /// The state after the entries applied so far, for a checkpoint or snapshot.
+    fn encode(&self) -> Bytes;
+
+    /// Replaces the state by an encoded one, ConsumeQueues cut to it.
+    ///
+    /// # Errors
+    /// The bytes are not a state this build knows.
+    fn restore(&mut self, state: &[u8]) -> Result<(), MachineError>;
+
+    /// Digest chain value over every (entry, reply) applied so far.
+    fn digest(&self) -> u64;
+
+    /// Segment start below which the log may be dropped: the last purge command, 0 without one.
+    fn retained_from(&self) -> PhysicalOffset;
+
+    /// Derived units (ConsumeQueue) waiting in memory, to decide when to flush.
+    fn unflushed(&self) -> usize;
+
+    /// Plans a flush of derived files; see [`quorumq_store::consume_queue::ConsumeQueues::plan_flush`].
+    fn plan_flush(&mut self) -> Option<FlushPlan>;
+
+    /// A planned flush was written.
+    fn flushed(&mut self, plan: FlushPlan);
+}
+
+/// Receives the effects of applied entries, after the machine's lock is released, in log order. Never called for
+/// entries replayed at start.
+pub type EffectSink<E> = Arc<dyn Fn(Vec<E>) + Send + Sync>;
+
+/// Why the machine cannot go on. Ends the node.
+#[derive(Debug, thiserror::Error)]
+#[error("state machine: {0}")]
+pub struct MachineError(pub String);

@@ -1,0 +1,8 @@
+//! QuoruMQ: a message broker that speaks Apache RocketMQ's protocol, whose replicated log is the CommitLog.
+pub mod broker;
+pub mod cli;
+pub mod client;
+pub mod machine;
+pub mod nameserver;
+pub mod protocol;
+pub mod server;

@@ -1,0 +1,1 @@
+//! Accept, connections, limits, drain: shared by broker and NameServer.

@@ -1,0 +1,16 @@
+//! What the disk holds. Knows bytes and files; knows no Raft, no sockets, no runtime, no topic policy.
+#[cfg(not(target_os = "linux"))]
+compile_error!("QuoruMQ runs on Linux only: its store relies on fallocate, fdatasync and mmap as Linux has them.");
+
+pub mod checkpoint;
+pub mod consume_queue;
+pub mod disk;
+pub mod error;
+pub mod frame;
+pub mod identity;
+pub mod log_store;
+mod position;
+pub mod record;
+
+pub use error::StoreError;
+pub use position::{LogId, LogIndex, PhysicalOffset, QueueOffset, Term};
