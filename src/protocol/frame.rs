@@ -1,15 +1,29 @@
 //! The frame around a command: `length i32 | (type << 24 | header length) i32 | header | body`.
 
-use bytes::BytesMut;
+mod binary;
+mod json;
 
-use super::command::Command;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::command::{Command, Encoding, FLAG_RESPONSE, VERSION};
+use super::ext::ExtFields;
+use super::language;
+use super::value::Value;
 
 /// Largest frame accepted (length field), in bytes: RocketMQ's NettyDecoder limit, 16 MiB.
 pub const MAX_FRAME: usize = 16 * 1024 * 1024;
 
-/// Why bytes are no frame. The connection is closed after it.
+/// Largest header, in bytes: its length field has 24 bits.
+pub const MAX_HEADER: usize = (1 << 24) - 1;
+
+/// Bytes before the header: the two length fields.
+const PREFIX: usize = 8;
+
+/// Why bytes are no frame. The connection is closed after it: where the next frame starts is no longer known, or
+/// the sender is not one of ours.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FrameError {
+    /// A negative length reads as a huge one.
     #[error("frame of {len} bytes is over the limit of {limit}")]
     TooLarge { len: u64, limit: usize },
     #[error("frame length {0} is too short for a header")]
@@ -22,15 +36,176 @@ pub enum FrameError {
     BadHeader(String),
 }
 
+/// What a decoded header says.
+struct Head {
+    code: i32,
+    language: u8,
+    version: i16,
+    opaque: i32,
+    flag: i32,
+    remark: Option<String>,
+    ext: ExtFields,
+}
+
 /// Takes one whole frame off the front of `buf`; `None` if more bytes are needed. Zero-copy: the command's
 /// strings and body are slices of `buf`'s memory.
+///
+/// # Errors
+/// As soon as the first 8 bytes show that no frame of ours follows, or when the header does not parse.
 pub fn decode(buf: &mut BytesMut) -> Result<Option<Command>, FrameError> {
-    let _ = buf;
-    todo!()
+    decode_limited(buf, MAX_FRAME)
+}
+
+/// [`decode`] with another limit on the length field, in bytes.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_limited(buf: &mut BytesMut, limit: usize) -> Result<Option<Command>, FrameError> {
+    let Some(len) = read_u32(buf, 0) else { return Ok(None) };
+    let frame = len as usize;
+    if frame > limit {
+        return Err(FrameError::TooLarge {
+            len: u64::from(len),
+            limit,
+        });
+    }
+    if frame < 4 {
+        return Err(FrameError::TooShort(len.cast_signed()));
+    }
+    let Some(mark) = read_u32(buf, 4) else { return Ok(None) };
+    let header = mark as usize & MAX_HEADER;
+    let encoding = match (mark >> 24) as u8 {
+        0 => Encoding::Json,
+        1 => Encoding::Binary,
+        other => return Err(FrameError::UnknownSerializeType(other)),
+    };
+    if header > frame - 4 {
+        return Err(FrameError::HeaderOverflow { header, frame });
+    }
+    if buf.len() < 4 + frame {
+        return Ok(None);
+    }
+    buf.advance(PREFIX);
+    let header_bytes = buf.split_to(header).freeze();
+    let body_len = frame - 4 - header;
+    let body = if body_len == 0 {
+        Bytes::new()
+    } else {
+        buf.split_to(body_len).freeze()
+    };
+    let head = match encoding {
+        Encoding::Json => json::decode(header_bytes)?,
+        Encoding::Binary => binary::decode(header_bytes)?,
+    };
+    Ok(Some(Command {
+        encoding,
+        code: head.code,
+        language: head.language,
+        version: head.version,
+        opaque: head.opaque,
+        flag: head.flag,
+        remark: head.remark,
+        ext: head.ext,
+        body,
+    }))
+}
+
+fn read_u32(buf: &BytesMut, at: usize) -> Option<u32> {
+    buf.get(at..)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
 }
 
 /// Appends a command as one frame to `out`.
 pub fn encode(command: &Command, out: &mut BytesMut) {
-    let _ = (command, out);
-    todo!()
+    encode_head(command, command.body.len(), out);
+    out.put_slice(&command.body);
+}
+
+/// Appends the frame of `command` up to its body. The caller appends, or sends, exactly `body_len` bytes after it;
+/// `command.body` is not looked at.
+pub fn encode_head(command: &Command, body_len: usize, out: &mut BytesMut) {
+    let line = Line {
+        encoding: command.encoding,
+        code: command.code,
+        language: command.language,
+        version: command.version,
+        opaque: command.opaque,
+        flag: command.flag,
+        remark: command.remark.as_deref(),
+    };
+    line.write(
+        command.ext.iter().map(|(key, value)| (key, Value::Text(value))),
+        body_len,
+        out,
+    );
+}
+
+/// A response that is written straight from its parts, without building a [`Command`].
+#[derive(Clone, Copy, Debug)]
+pub struct Reply<'a> {
+    /// The request's.
+    pub encoding: Encoding,
+    /// The request's.
+    pub opaque: i32,
+    /// A response code.
+    pub code: i32,
+    pub remark: Option<&'a str>,
+    pub fields: &'a [(&'a str, Value<'a>)],
+}
+
+/// Appends a response with its body as one frame to `out`. The same bytes as [`encode`] of [`Command::reply`].
+pub fn encode_reply(reply: &Reply<'_>, body: &[u8], out: &mut BytesMut) {
+    encode_reply_head(reply, body.len(), out);
+    out.put_slice(body);
+}
+
+/// Appends a response's frame up to its body. The caller appends, or sends, exactly `body_len` bytes after it.
+pub fn encode_reply_head(reply: &Reply<'_>, body_len: usize, out: &mut BytesMut) {
+    let line = Line {
+        encoding: reply.encoding,
+        code: reply.code,
+        language: language::JAVA,
+        version: VERSION,
+        opaque: reply.opaque,
+        flag: FLAG_RESPONSE,
+        remark: reply.remark,
+    };
+    line.write(reply.fields.iter().copied(), body_len, out);
+}
+
+/// A header without its ext fields.
+struct Line<'a> {
+    encoding: Encoding,
+    code: i32,
+    language: u8,
+    version: i16,
+    opaque: i32,
+    flag: i32,
+    remark: Option<&'a str>,
+}
+
+impl Line<'_> {
+    /// Appends prefix and header.
+    fn write<'f>(&self, fields: impl Iterator<Item = (&'f str, Value<'f>)>, body_len: usize, out: &mut BytesMut) {
+        let start = out.len();
+        out.put_u64(0);
+        match self.encoding {
+            Encoding::Json => json::encode(self, fields, out),
+            Encoding::Binary => binary::encode(self, fields, out),
+        }
+        let header = out.len() - start - PREFIX;
+        assert!(
+            header <= MAX_HEADER,
+            "header of {header} bytes: remarks and ext fields of ours are short, decoded ones were bounded"
+        );
+        let frame = u32::try_from(4 + header + body_len);
+        let Ok(frame) = frame else {
+            unreachable!("body of {body_len} bytes: bodies are bounded far below 4 GiB")
+        };
+        let mark = match self.encoding {
+            Encoding::Json => 0,
+            Encoding::Binary => 1 << 24,
+        } | header as u32;
+        out[start..start + 4].copy_from_slice(&frame.to_be_bytes());
+        out[start + 4..start + PREFIX].copy_from_slice(&mark.to_be_bytes());
+    }
 }
