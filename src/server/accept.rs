@@ -110,12 +110,12 @@ pub fn serve<R: Runtime, S: Service>(
     });
     for (listener, &local) in listeners.into_iter().zip(&addrs) {
         // The task ends with `stop`; nobody needs its result.
-        let _ = R::spawn(accept::<R, S>(
+        drop(R::spawn(accept::<R, S>(
             listener,
             local,
             Arc::clone(&service),
             Arc::clone(&shared),
-        ));
+        )));
     }
     Ok(Server { shared, addrs })
 }
@@ -217,12 +217,12 @@ async fn accept<R: Runtime, S: Service>(
             continue;
         };
         full = false;
-        let _ = R::spawn(connection::<R, S>(
+        drop(R::spawn(connection::<R, S>(
             stream,
             conn,
             Arc::clone(&service),
             Arc::clone(&shared),
-        ));
+        )));
     }
 }
 
