@@ -72,6 +72,14 @@ pub mod request {
         SEND_REPLY_MESSAGE = 324,
         SEND_REPLY_MESSAGE_V2 = 325,
         LITE_PULL_MESSAGE = 361,
+        /// Ours: positions and members of a Raft group. Codes from 30000 are unused by Apache and fit 16 bits.
+        GROUP_STATUS = 30001,
+        /// Ours: adds a member.
+        GROUP_ADD_MEMBER = 30002,
+        /// Ours: removes a member.
+        GROUP_REMOVE_MEMBER = 30003,
+        /// Ours: purges the log up to a segment boundary.
+        PURGE_LOG = 30004,
     }
 }
 

@@ -5,7 +5,7 @@ mod json;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::command::{Command, Encoding, FLAG_RESPONSE, VERSION};
+use super::command::{Command, Encoding, FLAG_ONEWAY, FLAG_RESPONSE, VERSION};
 use super::ext::ExtFields;
 use super::language;
 use super::value::Value;
@@ -37,7 +37,7 @@ pub enum FrameError {
 }
 
 /// What a decoded header says.
-struct Head {
+struct Decoded {
     code: i32,
     language: u8,
     version: i16,
@@ -123,7 +123,7 @@ pub fn encode(command: &Command, out: &mut BytesMut) {
 /// Appends the frame of `command` up to its body. The caller appends, or sends, exactly `body_len` bytes after it;
 /// `command.body` is not looked at.
 pub fn encode_head(command: &Command, body_len: usize, out: &mut BytesMut) {
-    let line = Line {
+    let head = Head {
         encoding: command.encoding,
         code: command.code,
         language: command.language,
@@ -132,79 +132,94 @@ pub fn encode_head(command: &Command, body_len: usize, out: &mut BytesMut) {
         flag: command.flag,
         remark: command.remark.as_deref(),
     };
-    line.write(
-        command.ext.iter().map(|(key, value)| (key, Value::Text(value))),
-        body_len,
-        out,
-    );
+    head.write(command.ext.iter().map(|(key, value)| (key, Value::Text(value))), body_len, out);
 }
 
-/// A response that is written straight from its parts, without building a [`Command`].
-#[derive(Clone, Copy, Debug)]
-pub struct Reply<'a> {
-    /// The request's.
-    pub encoding: Encoding,
-    /// The request's.
-    pub opaque: i32,
-    /// A response code.
-    pub code: i32,
-    pub remark: Option<&'a str>,
-    pub fields: &'a [(&'a str, Value<'a>)],
-}
-
-/// Appends a response with its body as one frame to `out`. The same bytes as [`encode`] of [`Command::reply`].
-pub fn encode_reply(reply: &Reply<'_>, body: &[u8], out: &mut BytesMut) {
-    encode_reply_head(reply, body.len(), out);
+/// Appends a frame straight from its parts, without building a [`Command`]: what the send path uses on both sides.
+///
+/// ```
+/// # use bytes::BytesMut;
+/// # use quorumq::protocol::{command::Encoding, frame::{self, Head}};
+/// # let mut out = BytesMut::new();
+/// let head = Head::reply(Encoding::Binary, 7, 0);
+/// frame::encode_parts(&head, [("msgId", "7F00…".into()), ("queueId", 3.into())], b"", &mut out);
+/// ```
+pub fn encode_parts<'f>(
+    head: &Head<'_>,
+    fields: impl IntoIterator<Item = (&'f str, Value<'f>)>,
+    body: &[u8],
+    out: &mut BytesMut,
+) {
+    encode_parts_head(head, fields, body.len(), out);
     out.put_slice(body);
 }
 
-/// Appends a response's frame up to its body. The caller appends, or sends, exactly `body_len` bytes after it.
-pub fn encode_reply_head(reply: &Reply<'_>, body_len: usize, out: &mut BytesMut) {
-    let line = Line {
-        encoding: reply.encoding,
-        code: reply.code,
-        language: language::JAVA,
-        version: VERSION,
-        opaque: reply.opaque,
-        flag: FLAG_RESPONSE,
-        remark: reply.remark,
-    };
-    line.write(reply.fields.iter().copied(), body_len, out);
+/// Appends a frame up to its body. The caller appends, or sends, exactly `body_len` bytes after it: what the pull path
+/// uses to pass records on without gathering them first.
+pub fn encode_parts_head<'f>(
+    head: &Head<'_>,
+    fields: impl IntoIterator<Item = (&'f str, Value<'f>)>,
+    body_len: usize,
+    out: &mut BytesMut,
+) {
+    head.write(fields.into_iter(), body_len, out);
 }
 
-/// A header without its ext fields.
-struct Line<'a> {
-    encoding: Encoding,
-    code: i32,
-    language: u8,
-    version: i16,
-    opaque: i32,
-    flag: i32,
-    remark: Option<&'a str>,
+/// A header without its ext fields, to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head<'a> {
+    pub encoding: Encoding,
+    /// Request or response code.
+    pub code: i32,
+    pub language: u8,
+    pub version: i16,
+    pub opaque: i32,
+    pub flag: i32,
+    pub remark: Option<&'a str>,
 }
 
-impl Line<'_> {
+impl<'a> Head<'a> {
+    /// The response to a request that came with this encoding and opaque. The same bytes as [`Command::reply`].
+    pub fn reply(encoding: Encoding, opaque: i32, code: i32) -> Self {
+        Self { encoding, code, language: language::JAVA, version: VERSION, opaque, flag: FLAG_RESPONSE, remark: None }
+    }
+
+    /// A request of ours. The same bytes as [`Command::request`].
+    pub fn request(encoding: Encoding, opaque: i32, code: i32) -> Self {
+        Self { encoding, code, language: language::RUST, version: VERSION, opaque, flag: 0, remark: None }
+    }
+
+    /// A request of ours that wants no response.
+    pub fn oneway(encoding: Encoding, opaque: i32, code: i32) -> Self {
+        Self { flag: FLAG_ONEWAY, ..Self::request(encoding, opaque, code) }
+    }
+
+    /// The same head with a remark.
+    #[must_use]
+    pub fn with_remark(self, remark: &'a str) -> Self {
+        Self { remark: Some(remark), ..self }
+    }
+
     /// Appends prefix and header.
     fn write<'f>(&self, fields: impl Iterator<Item = (&'f str, Value<'f>)>, body_len: usize, out: &mut BytesMut) {
         let start = out.len();
         out.put_u64(0);
-        match self.encoding {
-            Encoding::Json => json::encode(self, fields, out),
-            Encoding::Binary => binary::encode(self, fields, out),
-        }
+        let serialize_type = match self.encoding {
+            Encoding::Json => {
+                json::encode(self, fields, out);
+                0
+            }
+            Encoding::Binary => {
+                binary::encode(self, fields, out);
+                1
+            }
+        };
         let header = out.len() - start - PREFIX;
-        assert!(
-            header <= MAX_HEADER,
-            "header of {header} bytes: remarks and ext fields of ours are short, decoded ones were bounded"
-        );
-        let frame = u32::try_from(4 + header + body_len);
-        let Ok(frame) = frame else {
+        assert!(header <= MAX_HEADER, "header of {header} bytes: ours are short, and decoded ones were bounded");
+        let Ok(frame) = u32::try_from(4 + header + body_len) else {
             unreachable!("body of {body_len} bytes: bodies are bounded far below 4 GiB")
         };
-        let mark = match self.encoding {
-            Encoding::Json => 0,
-            Encoding::Binary => 1 << 24,
-        } | header as u32;
+        let mark = serialize_type << 24 | header as u32;
         out[start..start + 4].copy_from_slice(&frame.to_be_bytes());
         out[start + 4..start + PREFIX].copy_from_slice(&mark.to_be_bytes());
     }

@@ -1,5 +1,7 @@
 //! A value of an ext field on its way out, written without an intermediate string.
 
+use std::fmt;
+
 use bytes::{BufMut, BytesMut};
 
 /// What an ext field may hold. On the wire all of them are text.
@@ -18,6 +20,16 @@ impl Value<'_> {
             Self::Int(value) => write_int(value, out),
             Self::Bool(true) => out.put_slice(b"true"),
             Self::Bool(false) => out.put_slice(b"false"),
+        }
+    }
+}
+
+impl fmt::Display for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Int(value) => value.fmt(f),
+            Self::Bool(value) => value.fmt(f),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{FrameError, Head, Line};
+use super::{Decoded, FrameError, Head};
 use crate::protocol::ext::{ExtFields, MAX_EXT_FIELDS, Text};
 use crate::protocol::value::Value;
 
@@ -42,7 +42,7 @@ fn ends_in(what: &'static str) -> FrameError {
 }
 
 /// Decodes a whole header.
-pub(super) fn decode(header: Bytes) -> Result<Head, FrameError> {
+pub(super) fn decode(header: Bytes) -> Result<Decoded, FrameError> {
     let mut reader = Reader { bytes: &header, at: 0 };
     let code = i16::from_be_bytes(reader.array("code")?);
     let [language] = reader.array("language")?;
@@ -64,7 +64,7 @@ pub(super) fn decode(header: Bytes) -> Result<Head, FrameError> {
         .ok_or_else(|| ends_in("ext fields"))?;
     // Bytes after the ext fields belong to no field; Java skips them as well.
     let ext = decode_ext(&header, reader.at, ext_end)?;
-    Ok(Head {
+    Ok(Decoded {
         code: i32::from(code),
         language,
         version,
@@ -102,14 +102,14 @@ fn decode_ext(header: &Bytes, start: usize, end: usize) -> Result<ExtFields, Fra
 }
 
 /// Appends a header.
-pub(super) fn encode<'f>(line: &Line<'_>, fields: impl Iterator<Item = (&'f str, Value<'f>)>, out: &mut BytesMut) {
+pub(super) fn encode<'f>(head: &Head<'_>, fields: impl Iterator<Item = (&'f str, Value<'f>)>, out: &mut BytesMut) {
     // The wire has 16 bits for the code: POP's codes arrive truncated at Java too (remoting-codes.md, trap 1).
-    out.put_i16(line.code as i16);
-    out.put_u8(line.language);
-    out.put_i16(line.version);
-    out.put_i32(line.opaque);
-    out.put_i32(line.flag);
-    let remark = line.remark.unwrap_or_default();
+    out.put_i16(head.code as i16);
+    out.put_u8(head.language);
+    out.put_i16(head.version);
+    out.put_i32(head.opaque);
+    out.put_i32(head.flag);
+    let remark = head.remark.unwrap_or_default();
     out.put_u32(remark.len() as u32);
     out.put_slice(remark.as_bytes());
     let ext_at = out.len();

@@ -6,13 +6,13 @@ use std::fmt;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
-use super::{FrameError, Head, Line};
+use super::{Decoded, FrameError, Head};
 use crate::protocol::ext::{ExtFields, MAX_EXT_FIELDS, Text};
 use crate::protocol::language;
 use crate::protocol::value::{Value, write_int};
 
 /// Decodes a whole header.
-pub(super) fn decode(header: Bytes) -> Result<Head, FrameError> {
+pub(super) fn decode(header: Bytes) -> Result<Decoded, FrameError> {
     let mut parser = serde_json::Deserializer::from_slice(&header);
     let head = HeadVisitor { header: &header };
     let head = parser
@@ -26,15 +26,15 @@ struct HeadVisitor<'h> {
 }
 
 impl<'de> Visitor<'de> for HeadVisitor<'_> {
-    type Value = Head;
+    type Value = Decoded;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a header object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Head, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Decoded, A::Error> {
         let mut code = None;
-        let mut head = Head {
+        let mut head = Decoded {
             code: 0,
             language: language::OTHER,
             version: 0,
@@ -215,9 +215,9 @@ impl<'de> Visitor<'de> for ExtSeed<'_> {
 }
 
 /// Appends a header.
-pub(super) fn encode<'f>(line: &Line<'_>, fields: impl Iterator<Item = (&'f str, Value<'f>)>, out: &mut BytesMut) {
+pub(super) fn encode<'f>(head: &Head<'_>, fields: impl Iterator<Item = (&'f str, Value<'f>)>, out: &mut BytesMut) {
     out.put_slice(b"{\"code\":");
-    write_int(i64::from(line.code), out);
+    write_int(i64::from(head.code), out);
     // Written even when empty, as Apache does for some answers: no client then meets a missing object.
     out.put_slice(b",\"extFields\":{");
     for (index, (key, value)) in fields.enumerate() {
@@ -237,17 +237,17 @@ pub(super) fn encode<'f>(line: &Line<'_>, fields: impl Iterator<Item = (&'f str,
     }
     out.put_u8(b'}');
     out.put_slice(b",\"flag\":");
-    write_int(i64::from(line.flag), out);
+    write_int(i64::from(head.flag), out);
     out.put_slice(b",\"language\":\"");
-    out.put_slice(language::name(line.language).as_bytes());
+    out.put_slice(language::name(head.language).as_bytes());
     out.put_slice(b"\",\"opaque\":");
-    write_int(i64::from(line.opaque), out);
-    if let Some(remark) = line.remark {
+    write_int(i64::from(head.opaque), out);
+    if let Some(remark) = head.remark {
         out.put_slice(b",\"remark\":");
         write_text(remark, out);
     }
     out.put_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
-    write_int(i64::from(line.version), out);
+    write_int(i64::from(head.version), out);
     out.put_u8(b'}');
 }
 
