@@ -8,7 +8,7 @@ use quorumq_raft::runtime::tokio::Tokio;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
-use super::*;
+use crate::server::*;
 
 const PIPE: usize = 64 * 1024;
 
