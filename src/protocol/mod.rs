@@ -6,3 +6,8 @@ pub mod command;
 pub mod ext;
 pub mod frame;
 pub mod header;
+pub mod language;
+pub mod value;
+
+pub use command::{Command, Encoding};
+pub use ext::ExtFields;
