@@ -21,6 +21,7 @@ use crate::log_storage::{LogStorage, finish};
 use crate::lost::LeaderWatch;
 use crate::machine::{EffectSink, Machine};
 use crate::outcome::{Once, Outcome, Refusal};
+use crate::peer::handshake::LocalPeer;
 use crate::peer::message::{NodeStatus, Purpose, Request, Response, Role};
 use crate::peer::mux::CallError;
 use crate::peer::network::Network;
@@ -296,6 +297,10 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     /// Where the log stands.
     pub fn positions(&self) -> Positions {
         self.core.store.positions()
+    }
+    /// Who this process is, for handshakes of its own.
+    pub fn local_peer(&self) -> LocalPeer {
+        self.core.peers.local().clone()
     }
     /// Answers calls of peers' applications.
     pub fn set_handler(&self, handler: AppHandler) {

@@ -23,7 +23,7 @@ mod forward;
 mod group;
 mod hold;
 mod leadership;
-mod members;
+pub mod members;
 mod offset;
 mod options;
 mod proposer;
