@@ -21,14 +21,9 @@ fn golden() -> Vec<Golden> {
     for (index, text) in GOLDEN.lines().enumerate() {
         let captured: Value = serde_json::from_str(text).expect("the fixture is JSON lines");
         // The capture ends a frame it has cut with two dots.
-        let hex = captured["hex"]
-            .as_str()
-            .expect("every frame has its bytes")
-            .trim_end_matches('.');
-        let bytes: Vec<u8> = (0..hex.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex digits"))
-            .collect();
+        let hex = captured["hex"].as_str().expect("every frame has its bytes").trim_end_matches('.');
+        let bytes: Vec<u8> =
+            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex digits")).collect();
         let length = u32::from_be_bytes(*bytes.first_chunk().expect("a length field")) as usize;
         frames.push(Golden {
             line: index + 1,
@@ -58,9 +53,7 @@ fn header(frame: &[u8]) -> &[u8] {
 fn header_value(frame: &[u8]) -> Value {
     let mut value: Value = serde_json::from_slice(header(frame)).expect("a JSON header");
     let fields = value.as_object_mut().expect("a header object");
-    fields
-        .entry("extFields")
-        .or_insert_with(|| Value::Object(serde_json::Map::new()));
+    fields.entry("extFields").or_insert_with(|| Value::Object(serde_json::Map::new()));
     value
 }
 
@@ -85,12 +78,7 @@ fn every_complete_frame_decodes_and_every_binary_header_encodes_to_the_same_byte
                 binary += 1;
             }
             Encoding::Json => {
-                assert_eq!(
-                    header_value(&again),
-                    header_value(&golden.bytes),
-                    "line {}",
-                    golden.line
-                );
+                assert_eq!(header_value(&again), header_value(&golden.bytes), "line {}", golden.line);
                 assert!(golden.bytes.ends_with(&command.body), "line {}", golden.line);
                 json += 1;
             }

@@ -38,10 +38,7 @@ impl<R, M> Clone for LogStorage<R, M> {
 
 impl<R, M> LogStorage<R, M> {
     pub fn new(store: Arc<LogStore>) -> Self {
-        Self {
-            store,
-            _types: PhantomData,
-        }
+        Self { store, _types: PhantomData }
     }
 }
 
@@ -49,7 +46,7 @@ impl<R: Runtime, M: Machine> LogStorage<R, M> {
     /// Reads entries; a read that memory cannot answer runs off the runtime's threads.
     async fn read(&self, range: Range<u64>, max_bytes: u64) -> io::Result<Vec<RaftEntryOf>> {
         let indexes = LogIndex(range.start)..LogIndex(range.end);
-        let entries = if self.store.in_memory(indexes.start) {
+        let entries = if indexes.start >= self.store.tail_index() {
             self.store.entries(indexes, max_bytes)?
         } else {
             let store = Arc::clone(&self.store);
@@ -107,9 +104,7 @@ pub async fn finish(start: impl FnOnce(Done) -> Result<(), StoreError>) -> io::R
         // The receiver is gone only when openraft was dropped in the middle: the node is stopping.
         let _ = tx.send(result);
     }))?;
-    let result = rx
-        .await
-        .map_err(|_| io::Error::other("the store dropped an operation"))?;
+    let result = rx.await.map_err(|_| io::Error::other("the store dropped an operation"))?;
     Ok(result?)
 }
 
@@ -198,11 +193,7 @@ impl<R: Runtime, M: Machine> RaftLogStorage<Types<R, M>> for LogStorage<R, M> {
         let mut new = Vec::new();
         for entry in entries {
             let (kind, body) = payload_parts(&entry.payload);
-            new.push(NewEntry {
-                id: entry.id,
-                kind,
-                body,
-            });
+            new.push(NewEntry { id: entry.id, kind, body });
         }
         let done: Done = Box::new(move |result| callback.io_completed(result.map_err(io::Error::from)));
         self.store.append(new, done)?;

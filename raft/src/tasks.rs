@@ -33,10 +33,7 @@ pub struct Tasks<R> {
 
 impl<R: Runtime> Tasks<R> {
     pub fn new(stop: CancellationToken) -> Self {
-        Self {
-            stop,
-            _runtime: std::marker::PhantomData,
-        }
+        Self { stop, _runtime: std::marker::PhantomData }
     }
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
@@ -82,14 +79,13 @@ pub async fn watch_fatal<R: Runtime, M: Machine>(core: Arc<Core<R, M>>) {
 /// Syncs on a timer in ASYNC_FLUSH, and keeps the durable synced mark fresh in both modes.
 pub async fn persist_marks<R: Runtime, M: Machine>(core: Arc<Core<R, M>>, flush: FlushMode) {
     loop {
-        match flush {
-            FlushMode::Async => {
-                R::sleep(ASYNC_FLUSH_INTERVAL).await;
-                core.store.sync(Box::new(|_| {}));
-            }
-            FlushMode::Sync => R::sleep(MARK_INTERVAL).await,
-        }
-        core.store.persist_mark();
+        let interval = match flush {
+            FlushMode::Async => ASYNC_FLUSH_INTERVAL,
+            FlushMode::Sync => MARK_INTERVAL,
+        };
+        R::sleep(interval).await;
+        // A sync that fails poisons the store, and the next append ends the node.
+        core.store.sync(Box::new(|_| {}));
     }
 }
 

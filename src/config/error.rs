@@ -37,33 +37,17 @@ pub enum ConfigError {
     #[error("{path}:{line}: {reason}")]
     Syntax { path: String, line: usize, reason: String },
     #[error("{place}: unknown key \"{key}\"{}", hint(nearest.as_deref()))]
-    UnknownKey {
-        place: Place,
-        key: String,
-        nearest: Option<String>,
-    },
+    UnknownKey { place: Place, key: String, nearest: Option<String> },
     #[error("{place}: {key} = {value}: must be {allowed}")]
-    Value {
-        place: Place,
-        key: &'static str,
-        value: String,
-        allowed: String,
-    },
+    Value { place: Place, key: &'static str, value: String, allowed: String },
     #[error("{place}: {key} = {value}: {reason}")]
-    Conflict {
-        place: Place,
-        key: &'static str,
-        value: String,
-        reason: String,
-    },
+    Conflict { place: Place, key: &'static str, value: String, reason: String },
     #[error("{key} is not set: {reason}")]
     Missing { key: &'static str, reason: String },
 }
 
 fn hint(nearest: Option<&str>) -> String {
-    nearest
-        .map(|name| format!("; did you mean \"{name}\"?"))
-        .unwrap_or_default()
+    nearest.map(|name| format!("; did you mean \"{name}\"?")).unwrap_or_default()
 }
 
 /// Everything that is wrong with a configuration; never empty. Displays one problem a line.

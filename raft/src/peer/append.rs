@@ -24,12 +24,7 @@ pub fn to_wire<R: Runtime, M: Machine>(
     for entry in &req.entries {
         let (kind, body) = payload_parts(&entry.payload);
         let len = u32::try_from(body.len()).map_err(io::Error::other)?;
-        header.entries.push(WireEntry {
-            id: entry.id.into(),
-            kind: kind as u8,
-            len,
-            crc: crc32fast::hash(&body),
-        });
+        header.entries.push(WireEntry { id: entry.id.into(), kind: kind as u8, len, crc: crc32fast::hash(&body) });
         raw.push(body);
     }
     Ok((header, raw))
@@ -51,7 +46,7 @@ pub fn from_wire<R: Runtime, M: Machine>(frame: Frame<WireAppend>) -> io::Result
         if crc32fast::hash(&body) != wire.crc {
             return Err(bad("entry body CRC does not match"));
         }
-        let kind = Kind::from_u8(wire.kind).ok_or_else(|| bad("unknown entry kind"))?;
+        let kind = Kind::from_byte(wire.kind).ok_or_else(|| bad("unknown entry kind"))?;
         entries.push(RaftEntryOf::received(wire.id.into(), payload_from(kind, body)?));
     }
     if !raw.is_empty() {

@@ -100,7 +100,7 @@ pub async fn start(seat: &Seat, start: Start, flush: FlushMode) -> Result<TestNo
     };
     let fatals = Arc::clone(&seat.fatals);
     let parts = Parts::<Counter> {
-        place: Place { disk: Arc::clone(&seat.disk), dir: seat.dir.clone() },
+        place: Place { disk: Arc::clone(&seat.disk), dir: seat.dir.clone(), reserve_bytes: 0 },
         machine: Box::new(|_| Ok(Counter::default())),
         sink: Arc::new(|_| {}),
         on_fatal: Arc::new(move |why| fatals.lock().unwrap().push(why)),

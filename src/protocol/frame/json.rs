@@ -15,9 +15,7 @@ use crate::protocol::value::{Value, write_int};
 pub(super) fn decode(header: Bytes) -> Result<Decoded, FrameError> {
     let mut parser = serde_json::Deserializer::from_slice(&header);
     let head = HeadVisitor { header: &header };
-    let head = parser
-        .deserialize_map(head)
-        .and_then(|head| parser.end().map(|()| head));
+    let head = parser.deserialize_map(head).and_then(|head| parser.end().map(|()| head));
     head.map_err(|error| FrameError::BadHeader(error.to_string()))
 }
 

@@ -63,10 +63,7 @@ async fn bytes_come_back_in_order_and_a_closing_peer_ends_the_connection() {
     drop(peer);
     let (reason, _) = task.await.unwrap();
     assert!(matches!(reason, CloseReason::PeerClosed), "{reason}");
-    assert!(matches!(
-        conn.send(Bytes::from_static(b"x")),
-        Err(CloseReason::PeerClosed)
-    ));
+    assert!(matches!(conn.send(Bytes::from_static(b"x")), Err(CloseReason::PeerClosed)));
 }
 
 #[tokio::test]
@@ -96,8 +93,7 @@ async fn small_and_large_pieces_keep_their_order() {
         out.push(large.clone());
     })
     .unwrap();
-    conn.send_many([Bytes::from_static(b"three"), Bytes::from_static(b"four")])
-        .unwrap();
+    conn.send_many([Bytes::from_static(b"three"), Bytes::from_static(b"four")]).unwrap();
     conn.close(CloseReason::Asked("done"));
     let mut all = Vec::new();
     peer.read_to_end(&mut all).await.unwrap();
@@ -121,10 +117,7 @@ async fn what_precedes_garbage_is_answered_before_the_close() {
 
 #[tokio::test]
 async fn a_peer_that_does_not_read_is_disconnected_at_the_limit() {
-    let limits = Limits {
-        outbound_limit: 300_000,
-        ..Limits::SERVER
-    };
+    let limits = Limits { outbound_limit: 300_000, ..Limits::SERVER };
     let conn = conn(&limits);
     let (_peer, task) = start(&conn, limits, 1024);
     let mut refused = None;
@@ -136,10 +129,7 @@ async fn a_peer_that_does_not_read_is_disconnected_at_the_limit() {
         tokio::task::yield_now().await;
     }
     // What the pipe took (1 KiB) does not count any more, so only the fourth goes over.
-    assert!(
-        matches!(refused, Some(CloseReason::OutboundLimit { limit: 300_000, .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Some(CloseReason::OutboundLimit { limit: 300_000, .. })), "{refused:?}");
     let (reason, _) = task.await.unwrap();
     assert!(matches!(reason, CloseReason::OutboundLimit { .. }), "{reason}");
     assert_eq!(conn.waiting(), 0);
@@ -147,10 +137,7 @@ async fn a_peer_that_does_not_read_is_disconnected_at_the_limit() {
 
 #[tokio::test]
 async fn reading_stops_while_answers_pile_up_and_goes_on_when_they_drain() {
-    let limits = Limits {
-        pause_reads_above: Some(10_000),
-        ..Limits::SERVER
-    };
+    let limits = Limits { pause_reads_above: Some(10_000), ..Limits::SERVER };
     let conn = conn(&limits);
     let (peer, task) = start(&conn, limits, 8 * 1024);
     let (mut reader, mut writer) = tokio::io::split(peer);
@@ -208,10 +195,7 @@ async fn a_quiet_connection_is_closed_after_the_idle_time_and_not_before() {
 
 #[tokio::test]
 async fn a_peer_that_never_reads_cannot_hold_up_a_close() {
-    let limits = Limits {
-        linger: Duration::from_millis(50),
-        ..Limits::SERVER
-    };
+    let limits = Limits { linger: Duration::from_millis(50), ..Limits::SERVER };
     let conn = conn(&limits);
     let (_peer, task) = start(&conn, limits, 16);
     conn.send(Bytes::from(vec![0; 1000])).unwrap();

@@ -96,13 +96,7 @@ impl Files {
             check_format(&*disk, &path)?;
         }
         let (handles, unsynced) = Default::default();
-        Ok(Self {
-            disk,
-            root,
-            handles,
-            unsynced,
-            alive: AtomicBool::new(true),
-        })
+        Ok(Self { disk, root, handles, unsynced, alive: AtomicBool::new(true) })
     }
 
     /// Makes sure that the version is written down before anything it describes.
@@ -111,18 +105,13 @@ impl Files {
         if self.disk.exists(&path).map_err(io_error("stat", &path))? {
             return Ok(());
         }
-        self.disk
-            .create_dir_all(&self.root)
-            .map_err(io_error("create", &self.root))?;
+        self.disk.create_dir_all(&self.root).map_err(io_error("create", &self.root))?;
         let text = format!("{FORMAT_WORD} {VERSION}\n");
         let tmp = self.root.join(".format.tmp");
         if self.disk.exists(&tmp).map_err(io_error("stat", &tmp))? {
             self.disk.remove(&tmp).map_err(io_error("remove", &tmp))?;
         }
-        let file = self
-            .disk
-            .create(&tmp, text.len() as u64)
-            .map_err(io_error("create", &tmp))?;
+        let file = self.disk.create(&tmp, text.len() as u64).map_err(io_error("create", &tmp))?;
         file.write_at(0, &[text.as_bytes()]).map_err(io_error("write", &tmp))?;
         file.sync_data().map_err(io_error("sync", &tmp))?;
         self.disk.rename(&tmp, &path).map_err(io_error("rename", &tmp))?;
@@ -148,23 +137,12 @@ impl Files {
     fn keep(&self, queue: &QueueFiles, number: u64, file: Arc<dyn DiskFile>) {
         let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
         if handles.open.len() >= MAX_HANDLES {
-            let oldest = handles
-                .open
-                .iter()
-                .min_by_key(|(_, handle)| handle.used)
-                .map(|(key, _)| *key);
+            let oldest = handles.open.iter().min_by_key(|(_, handle)| handle.used).map(|(key, _)| *key);
             oldest.and_then(|key| handles.open.remove(&key));
         }
         handles.clock += 1;
         let used = handles.clock;
-        handles.open.insert(
-            (queue.serial, number),
-            Handle {
-                dir: queue.dir.clone(),
-                file,
-                used,
-            },
-        );
+        handles.open.insert((queue.serial, number), Handle { dir: queue.dir.clone(), file, used });
     }
 
     /// Handles open now.
@@ -176,9 +154,7 @@ impl Files {
     /// Closes the handles of a queue's files below `file`.
     pub fn close_below(&self, queue: &QueueFiles, file: u64) {
         let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-        handles
-            .open
-            .retain(|&(serial, number), _| serial != queue.serial || number >= file);
+        handles.open.retain(|&(serial, number), _| serial != queue.serial || number >= file);
     }
 
     /// Writes units of one file, `bytes` from its unit `at` on. Grows the file first, so that a full volume is told
@@ -192,30 +168,18 @@ impl Files {
         };
         let (start, end) = (at * UNIT_LEN, at * UNIT_LEN + bytes.len() as u64);
         if handle.len().map_err(io_error("stat", &path))? < end {
-            handle
-                .allocate(end.next_multiple_of(GROW_LEN).min(FILE_LEN))
-                .map_err(io_error("allocate", &path))?;
+            handle.allocate(end.next_multiple_of(GROW_LEN).min(FILE_LEN)).map_err(io_error("allocate", &path))?;
         }
         handle.write_at(start, &[bytes]).map_err(io_error("write", &path))?;
-        self.unsynced
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .files
-            .insert(path);
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).files.insert(path);
         Ok(())
     }
 
     fn create(&self, queue: &QueueFiles, file: u64, path: &Path) -> Result<Arc<dyn DiskFile>, StoreError> {
-        self.disk
-            .create_dir_all(&queue.dir)
-            .map_err(io_error("create", &queue.dir))?;
+        self.disk.create_dir_all(&queue.dir).map_err(io_error("create", &queue.dir))?;
         let created = self.disk.create(path, 0).map_err(io_error("create", path))?;
         self.keep(queue, file, created.clone());
-        self.unsynced
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .dirs
-            .insert(queue.dir.clone());
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).dirs.insert(queue.dir.clone());
         Ok(created)
     }
 
@@ -317,18 +281,9 @@ fn check_format(disk: &dyn Disk, path: &Path) -> Result<(), StoreError> {
         .ok()
         .and_then(|text| text.trim_end().strip_prefix(FORMAT_WORD))
         .and_then(|version| version.trim().parse().ok())
-        .ok_or_else(|| StoreError::Corrupt {
-            what: "ConsumeQueue format",
-            path: path.to_path_buf(),
-            offset: 0,
-        })?;
+        .ok_or_else(|| StoreError::Corrupt { what: "ConsumeQueue format", path: path.to_path_buf(), offset: 0 })?;
     if found == VERSION {
         return Ok(());
     }
-    Err(StoreError::UnknownVersion {
-        what: "ConsumeQueue",
-        path: path.to_path_buf(),
-        found,
-        known: VERSION,
-    })
+    Err(StoreError::UnknownVersion { what: "ConsumeQueue", path: path.to_path_buf(), found, known: VERSION })
 }

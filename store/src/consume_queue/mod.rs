@@ -118,32 +118,14 @@ impl ConsumeQueues {
     ) -> Result<QueueHandle, StoreError> {
         check_topic(topic)?;
         if min > next {
-            return Err(StoreError::Contract(format!(
-                "queue {topic}/{queue_id}: min {min} above next {next}"
-            )));
+            return Err(StoreError::Contract(format!("queue {topic}/{queue_id}: min {min} above next {next}")));
         }
         let dir = self.files.root.join(topic).join(queue_id.to_string());
-        let files = Arc::new(QueueFiles {
-            dir,
-            serial: self.next_serial,
-            removed: AtomicBool::new(false),
-        });
+        let files = Arc::new(QueueFiles { dir, serial: self.next_serial, removed: AtomicBool::new(false) });
         self.next_serial += 1;
         let (min, next) = (min.0, next.0);
-        let min = if next == 0 {
-            0
-        } else {
-            self.find_min(&files, min, next)?
-        };
-        let queue = Queue {
-            files,
-            min,
-            next,
-            written: next,
-            tail: VecDeque::new(),
-            is_dirty: false,
-            is_hot: false,
-        };
+        let min = if next == 0 { 0 } else { self.find_min(&files, min, next)? };
+        let queue = Queue { files, min, next, written: next, tail: VecDeque::new(), is_dirty: false, is_hot: false };
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -187,12 +169,7 @@ impl ConsumeQueues {
     /// `Io` if a directory cannot be listed.
     pub fn remove_unopened(&mut self) -> Result<(), StoreError> {
         let root = self.files.root.clone();
-        let opened: BTreeSet<&Path> = self
-            .slots
-            .iter()
-            .flatten()
-            .map(|queue| queue.files.dir.as_path())
-            .collect();
+        let opened: BTreeSet<&Path> = self.slots.iter().flatten().map(|queue| queue.files.dir.as_path()).collect();
         let list = |dir: &Path| self.files.disk.list(dir).map_err(io_error("list", dir));
         for topic in list(&root)?.into_iter().filter(|name| !name.starts_with(FORMAT_FILE)) {
             let topic = root.join(topic);
@@ -211,9 +188,7 @@ impl ConsumeQueues {
     /// If the queue was removed, or the unit's size is 0: a zero marks what was never written.
     pub fn push(&mut self, queue: QueueHandle, unit: Unit) -> QueueOffset {
         assert!(unit.size != 0, "a unit of no record");
-        let Some(q) = self.slots[queue.0 as usize].as_mut() else {
-            unreachable!("{queue:?} was removed")
-        };
+        let Some(q) = self.slots[queue.0 as usize].as_mut() else { unreachable!("{queue:?} was removed") };
         let offset = q.next;
         q.tail.push_back(unit);
         q.next += 1;
@@ -265,22 +240,14 @@ impl ConsumeQueues {
         let q = self.queue(queue);
         if from.0 < q.min {
             let (min, dir) = (q.min, q.files.dir.display());
-            return Err(StoreError::Contract(format!(
-                "read of {dir} from {from}, below its min {min}"
-            )));
+            return Err(StoreError::Contract(format!("read of {dir} from {from}, below its min {min}")));
         }
         let from = from.0.min(q.next);
         let end = q.next.min(from.saturating_add(max as u64));
         let split = q.tail_start().clamp(from, end);
         let in_tail = |offset: u64| offset.saturating_sub(q.tail_start()) as usize;
         let tail = q.tail.range(in_tail(split)..in_tail(end)).copied().collect();
-        Ok(UnitRead {
-            files: self.files.clone(),
-            queue: q.files.clone(),
-            from,
-            split,
-            tail,
-        })
+        Ok(UnitRead { files: self.files.clone(), queue: q.files.clone(), from, split, tail })
     }
 
     /// The first offset whose unit lies at or above `position` (= `next` if none): binary search.
@@ -295,11 +262,7 @@ impl ConsumeQueues {
             let middle = low + (high - low) / 2;
             unit.clear();
             self.read(queue, QueueOffset(middle), 1, &mut unit)?;
-            if unit[0].position < position {
-                low = middle + 1
-            } else {
-                high = middle
-            }
+            if unit[0].position < position { low = middle + 1 } else { high = middle }
         }
         Ok(QueueOffset(low))
     }
@@ -307,9 +270,7 @@ impl ConsumeQueues {
     /// Raises the queue's min (retention); files wholly below go with the next flush. A min above `next` counts as
     /// `next`; one below the present min changes nothing.
     pub fn set_min(&mut self, queue: QueueHandle, min: QueueOffset) {
-        let Some(q) = self.slots[queue.0 as usize].as_mut() else {
-            unreachable!("{queue:?} was removed")
-        };
+        let Some(q) = self.slots[queue.0 as usize].as_mut() else { unreachable!("{queue:?} was removed") };
         let min = min.0.min(q.next);
         if min <= q.min {
             return;
@@ -317,19 +278,13 @@ impl ConsumeQueues {
         let (old, new) = (q.min / UNITS_PER_FILE, min / UNITS_PER_FILE);
         q.min = min;
         if old < new {
-            self.removals.push(Removal::Files {
-                queue: q.files.clone(),
-                from: old,
-                to: new,
-            });
+            self.removals.push(Removal::Files { queue: q.files.clone(), from: old, to: new });
         }
     }
 
     /// Forgets a queue (topic deleted); its files go with the next flush. The handle may be given out again.
     pub fn remove(&mut self, queue: QueueHandle) {
-        let Some(q) = self.slots[queue.0 as usize].take() else {
-            unreachable!("{queue:?} was removed")
-        };
+        let Some(q) = self.slots[queue.0 as usize].take() else { unreachable!("{queue:?} was removed") };
         q.files.removed.store(true, Ordering::Release);
         self.unflushed -= (q.next - q.written) as usize;
         self.dirty.retain(|slot| *slot != queue.0);
@@ -360,12 +315,7 @@ impl ConsumeQueues {
         }
         let token = Arc::new(());
         self.plan = Arc::downgrade(&token);
-        Some(FlushPlan {
-            files: self.files.clone(),
-            token,
-            removals,
-            runs,
-        })
+        Some(FlushPlan { files: self.files.clone(), token, removals, runs })
     }
 
     fn run_of(&self, slot: u32) -> Option<Run> {
@@ -373,12 +323,7 @@ impl ConsumeQueues {
         let unwritten = queue.tail.range((queue.written - queue.tail_start()) as usize..);
         let mut bytes = Vec::with_capacity(unwritten.len() * unit::LEN);
         unwritten.for_each(|unit| bytes.extend_from_slice(&unit.to_bytes()));
-        Some(Run {
-            slot,
-            queue: queue.files.clone(),
-            first: queue.written,
-            bytes,
-        })
+        Some(Run { slot, queue: queue.files.clone(), first: queue.written, bytes })
     }
 
     /// Tells that a plan was written: its units are read from files from now on (a hot tail stays in memory). A plan of
@@ -410,20 +355,15 @@ impl ConsumeQueues {
             }
         }
         let slots = &self.slots;
-        self.dirty
-            .retain(|slot| slots[*slot as usize].as_ref().is_some_and(|queue| queue.is_dirty));
+        self.dirty.retain(|slot| slots[*slot as usize].as_ref().is_some_and(|queue| queue.is_dirty));
         self.cool();
     }
 
     /// Drops flushed units from memory until they are within [`HOT_UNITS_TOTAL`].
     fn cool(&mut self) {
         while self.hot_units > HOT_UNITS_TOTAL {
-            let Some(slot) = self.hot.pop_front() else {
-                unreachable!("flushed units are in hot queues")
-            };
-            let Some(queue) = self.slots[slot as usize].as_mut() else {
-                unreachable!("a removed queue is not hot")
-            };
+            let Some(slot) = self.hot.pop_front() else { unreachable!("flushed units are in hot queues") };
+            let Some(queue) = self.slots[slot as usize].as_mut() else { unreachable!("a removed queue is not hot") };
             let flushed = (queue.written - queue.tail_start()) as usize;
             queue.tail.drain(..flushed);
             queue.tail.shrink_to(HOT_UNITS);
