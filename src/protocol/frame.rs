@@ -2,6 +2,7 @@
 
 mod binary;
 mod json;
+mod scan;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 

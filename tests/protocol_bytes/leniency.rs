@@ -1,5 +1,7 @@
 //! What real clients send that no specification promises (clients.md, section 3).
 
+use std::collections::BTreeMap;
+
 use bytes::BytesMut;
 use quorumq::protocol::command::Command;
 use quorumq::protocol::header::HeaderError;
@@ -7,6 +9,9 @@ use quorumq::protocol::header::pull::PullMessageRequest;
 use quorumq::protocol::header::send::{ConsumerSendMsgBackRequest, SendMessageRequest};
 use quorumq::protocol::header::topic::GetRouteInfoRequest;
 use quorumq::protocol::{frame, language};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::Value;
 
 use crate::hand::{bytes, json_frame};
 
@@ -104,6 +109,8 @@ fn escaped_text_in_keys_and_values() {
     assert_eq!(command.remark.as_deref(), Some("😀"));
     assert_eq!(command.ext.get("topic"), Some("a/b\"\\\n"));
     assert_eq!(command.ext.get("plain"), Some("ä😀"));
+    let halves = json(r#"{"code":105,"remark":"\ud83d \ude00\ud83dx\ud83d\n"}"#);
+    assert_eq!(halves.remark.as_deref(), Some("\u{fffd} \u{fffd}\u{fffd}x\u{fffd}\n"));
 }
 
 #[test]
@@ -163,4 +170,61 @@ fn a_value_of_the_wrong_type_is_named_with_its_field() {
     ));
     let error = quorumq::protocol::header::offset::ViewMessageRequest::decode(&long).expect_err("too long");
     assert!(error.to_string().len() < 150, "{error}");
+}
+
+/// A string of everything that is escaped, or easily taken apart wrongly.
+fn random_text(random: &mut SmallRng) -> String {
+    const PIECES: [&str; 16] = [
+        "", "a", "topic", "\"", "\\", "/", "\n", "\x01", "\x02", "\u{7f}", "ä", "€", "😀", "{,:}", "\u{2028}",
+        "\\u0041",
+    ];
+    (0..random.random_range(0..6))
+        .map(|_| PIECES[random.random_range(0..PIECES.len())])
+        .collect()
+}
+
+#[test]
+fn headers_written_by_another_json_library_say_the_same() {
+    let mut random = SmallRng::seed_from_u64(20_261_120);
+    for _ in 0..2_000 {
+        let mut ext = serde_json::Map::new();
+        let mut expected = BTreeMap::new();
+        for _ in 0..random.random_range(0..8) {
+            let key = random_text(&mut random);
+            let value = match random.random_range(0..5) {
+                0 => Value::from(random.random::<i64>()),
+                1 => Value::from(random.random::<bool>()),
+                2 => Value::Null,
+                _ => Value::from(random_text(&mut random)),
+            };
+            let text = match &value {
+                Value::Null => None,
+                Value::String(text) => Some(text.clone()),
+                plain => Some(plain.to_string()),
+            };
+            expected.insert(key.clone(), text);
+            ext.insert(key, value);
+        }
+        let remark = random_text(&mut random);
+        let header = serde_json::json!({
+            random_text(&mut random): { "a": [1.5e-3, {}, []], "b": "]" },
+            "code": random.random_range(0..1000), "extFields": ext, "remark": remark, "opaque": random.random::<i32>(),
+        });
+        let text = if random.random() {
+            header.to_string()
+        } else {
+            format!("{header:#}")
+        };
+        let command = json(&text);
+        assert_eq!(header["code"], command.code);
+        assert_eq!(header["opaque"], command.opaque);
+        assert_eq!(command.remark.as_ref(), Some(&remark));
+        expected.retain(|_, value| value.is_some());
+        let read: BTreeMap<String, Option<String>> = command
+            .ext
+            .iter()
+            .map(|(key, value)| (key.to_owned(), Some(value.to_owned())))
+            .collect();
+        assert_eq!(read, expected, "{text}");
+    }
 }
