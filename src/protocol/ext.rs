@@ -55,14 +55,21 @@ impl ExtFields {
         self.pairs.push((key, value));
     }
 
-    /// Copies text that is no plain range of the header.
-    pub(super) fn own_text(&mut self, value: impl Display) -> Text {
+    /// Adds text that is no plain range of the header, written by `write`.
+    pub(super) fn own_text_by<E>(&mut self, write: impl FnOnce(&mut String) -> Result<(), E>) -> Result<Text, E> {
         let start = self.own.len();
-        if write!(self.own, "{value}").is_err() {
-            unreachable!("writing to a String does not fail");
+        write(&mut self.own)?;
+        Ok(Text {
+            start: narrow(start),
+            len: narrow(self.own.len() - start) | OWN,
+        })
+    }
+
+    fn own_text(&mut self, value: impl Display) -> Text {
+        match self.own_text_by(|own| write!(own, "{value}")) {
+            Ok(text) => text,
+            Err(fmt::Error) => unreachable!("writing to a String does not fail"),
         }
-        let len = self.own.len() - start;
-        Text { start: narrow(start), len: narrow(len) | OWN }
     }
 
     /// The value of `key`; the last one if a sender repeats it, as in a Java map.
