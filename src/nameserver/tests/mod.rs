@@ -1,0 +1,2 @@
+mod kv;
+mod route_table;
