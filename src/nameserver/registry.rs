@@ -18,7 +18,11 @@ pub(super) struct Registry {
 
 impl Registry {
     pub(super) fn new(routes: RouteTable, kv: KvStore, clock: Clock) -> Self {
-        Self { routes: RwLock::new(routes), kv, clock }
+        Self {
+            routes: RwLock::new(routes),
+            kv,
+            clock,
+        }
     }
 
     pub(super) fn routes(&self) -> RwLockReadGuard<'_, RouteTable> {

@@ -14,15 +14,21 @@ pub(super) fn by_topic(registry: &Registry, request: &Command) -> Answer {
     let header = GetRouteInfoRequest::decode(request)?;
     let topic = header.topic;
     let Some(route) = registry.routes().pick(topic) else {
-        // Begins as RocketMQ's remark does, which people and tools look for.
+        // Word for word what 4.9.8 answers: people and tools search for it.
         let remark = format!(
-            "No topic route info in name server for the topic: {topic}\nCreate it with `quorumq topic create {topic}`, or \
-             check that its brokers are up and have this name server in namesrvAddr."
+            "No topic route info in name server for the topic: {topic}\nSee http://rocketmq.apache.org/docs/faq/ for \
+             further details."
         );
-        return Err(Failure { code: response::TOPIC_NOT_EXIST, remark });
+        return Err(Failure {
+            code: response::TOPIC_NOT_EXIST,
+            remark,
+        });
     };
     let order_topic_conf = registry.kv.config().get(ORDER_TOPIC_CONFIG, topic).map(str::to_owned);
-    let data = TopicRouteData { order_topic_conf, ..route_data(route) };
+    let data = TopicRouteData {
+        order_topic_conf,
+        ..route_data(route)
+    };
     let standard = header.accept_standard_json_only == Some(true);
     let body = data.encode_for(request.version, standard);
     Ok(Some(request.reply(response::SUCCESS, None).with_body(body)))
@@ -39,7 +45,12 @@ fn route_data(route: Route) -> TopicRouteData {
 /// A group as routes and cluster information show it.
 pub(super) fn broker_data(group: GroupAddrs) -> BrokerData {
     let GroupAddrs { cluster, group, addrs } = group;
-    BrokerData { broker_addrs: addrs, broker_name: group, cluster, enable_acting_master: false }
+    BrokerData {
+        broker_addrs: addrs,
+        broker_name: group,
+        cluster,
+        enable_acting_master: false,
+    }
 }
 
 fn queue_data(of: GroupQueues) -> QueueData {

@@ -269,7 +269,10 @@ async fn many_answers_leave_in_one_write() {
     let conn = conn(&Limits::SERVER);
     let (ours, mut peer) = duplex(PIPE);
     let writes = Arc::new(AtomicUsize::new(0));
-    let stream = Counted { inner: ours, writes: Arc::clone(&writes) };
+    let stream = Counted {
+        inner: ours,
+        writes: Arc::clone(&writes),
+    };
     let task = {
         let conn = conn.clone();
         tokio::spawn(async move {
