@@ -172,7 +172,9 @@ impl KvFile {
     pub fn save(&self, config: &KvConfig) -> Result<(), KvError> {
         let bytes = serde_json::to_vec_pretty(config)
             .map_err(|error| io_error("encode", &self.path, io::Error::other(error)))?;
-        let dir = self.path.parent().unwrap_or(Path::new("/"));
+        // A bare file name lies in the working directory.
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let dir = parent.unwrap_or(Path::new("."));
         self.disk
             .create_dir_all(dir)
             .map_err(|source| io_error("create", dir, source))?;
