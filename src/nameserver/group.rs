@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::route_table::{
-    GroupAddrs, MASTER_ID, Master, Refusal, Registered, Registration, Removed, TableVersion, TopicTable, share,
+    GroupAddrs, MASTER_ID, MAX_TOPICS, Master, Refusal, Registered, Registration, Removed, TableVersion, TopicTable,
+    share,
 };
 
 /// A registered broker.
@@ -56,6 +57,17 @@ impl Group {
 
     /// Whether the registration may be taken.
     pub fn check(&self, new: &Registration) -> Result<(), Refusal> {
+        let kept = self.kept_topics(new).map_or(0, |kept| {
+            kept.keys().filter(|topic| !new.topics.contains_key(*topic)).count()
+        });
+        let count = new.topics.len() + kept;
+        if count > MAX_TOPICS {
+            return Err(Refusal::TooManyTopics {
+                addr: new.addr.clone(),
+                count,
+                limit: MAX_TOPICS,
+            });
+        }
         if self.is_other_group(new)
             && let Some(known) = &self.uuid
         {
@@ -78,14 +90,25 @@ impl Group {
         }
     }
 
+    /// The topics a broker keeps that its new registration need not mention.
+    fn kept_topics(&self, new: &Registration) -> Option<&TopicTable> {
+        let before = self.members.get(&new.addr).filter(|_| new.term.is_none())?;
+        Some(&before.topics)
+    }
+
     fn is_other_group(&self, new: &Registration) -> bool {
         matches!((&self.uuid, &new.group_uuid), (Some(known), Some(new)) if known != new)
     }
 
     /// Takes a registration that [`Self::check`] allowed.
-    pub fn register(&mut self, new: Registration, now_ms: u64) -> Registered {
+    pub fn register(&mut self, mut new: Registration, now_ms: u64) -> Registered {
         if self.is_other_group(&new) {
             *self = Self::default();
+        }
+        if let Some(kept) = self.kept_topics(&new) {
+            for (topic, queues) in kept {
+                new.topics.entry(topic.clone()).or_insert(*queues);
+            }
         }
         let displaced = self.displace(&new);
         if new.broker_id == MASTER_ID {
