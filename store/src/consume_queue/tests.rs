@@ -252,7 +252,7 @@ fn a_topic_deleted_and_created_again_shows_nothing_of_its_former_life() {
     push_range(&mut queues, old, 0..1000);
     flush(&mut queues, true);
     push_range(&mut queues, old, 1000..1010);
-    let stale_read = queues.plan_read(old, QueueOffset(0), 10).unwrap();
+    let stale_read = queues.plan_read(old, QueueOffset(0), 1).unwrap();
     let plan = queues.plan_flush().unwrap();
     queues.remove(old);
     assert_eq!(queues.unflushed(), 0);
