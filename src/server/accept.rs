@@ -88,12 +88,12 @@ impl std::fmt::Debug for Shared {
 ///
 /// # Errors
 /// A listener whose address the host no longer knows.
-pub fn serve<R: Runtime, S: Service>(
-    listeners: Vec<R::Listener>,
-    service: Arc<S>,
-    limits: Limits,
-    stop: CancellationToken,
-) -> io::Result<Server> {
+pub fn serve<R, L, S>(listeners: Vec<L>, service: Arc<S>, limits: Limits, stop: CancellationToken) -> io::Result<Server>
+where
+    R: Runtime,
+    L: Listener<Stream = R::Stream>,
+    S: Service,
+{
     let addrs = listeners
         .iter()
         .map(Listener::local_addr)
@@ -110,7 +110,7 @@ pub fn serve<R: Runtime, S: Service>(
     });
     for (listener, &local) in listeners.into_iter().zip(&addrs) {
         // The task ends with `stop`; nobody needs its result.
-        drop(R::spawn(accept::<R, S>(
+        drop(R::spawn(accept::<R, L, S>(
             listener,
             local,
             Arc::clone(&service),
@@ -181,12 +181,12 @@ impl Shared {
 }
 
 /// Accepts until told to stop. No error ends it: what fails one connection may spare the next.
-async fn accept<R: Runtime, S: Service>(
-    mut listener: R::Listener,
-    local: SocketAddr,
-    service: Arc<S>,
-    shared: Arc<Shared>,
-) {
+async fn accept<R, L, S>(mut listener: L, local: SocketAddr, service: Arc<S>, shared: Arc<Shared>)
+where
+    R: Runtime,
+    L: Listener<Stream = R::Stream>,
+    S: Service,
+{
     let stop = shared.stop.clone();
     let mut failing = false;
     let mut full = false;
