@@ -91,7 +91,7 @@ settings! {
         pub server_channel_max_idle_time_seconds: u32 =
             "serverChannelMaxIdleTimeSeconds", "server-channel-max-idle-time-seconds", "120", whole(1, 86_400);
         /// Client connections taken at once; more are refused.
-        pub server_max_connections: u32 = "serverMaxConnections", "server-max-connections", "10000", whole(1, 1_000_000);
+        pub server_max_connections: u32 = "serverMaxConnections", "server-max-connections", "20000", whole(1, 1_000_000);
         /// Bytes of messages that may be queued, unsynced or unapplied at once; with more, sends get SYSTEM_BUSY.
         pub max_pending_bytes: u64 = "maxPendingBytes", "max-pending-bytes", "268435456", whole(1 << 20, 1 << 36);
         /// Milliseconds between the leader's heartbeats to its followers. Default: a fifth of electionTimeoutMs.
