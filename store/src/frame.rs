@@ -20,3 +20,11 @@ pub enum Kind {
     /// A command of the state machine, encoded by `machine`.
     Command = 4,
 }
+
+impl Kind {
+    /// The kind of a number.
+    #[must_use]
+    pub fn from_u8(n: u8) -> Option<Self> {
+        [Self::Filler, Self::Blank, Self::Membership, Self::Records, Self::Command].into_iter().find(|k| *k as u8 == n)
+    }
+}

@@ -184,6 +184,20 @@ impl LogStore {
         let _ = segment;
         todo!()
     }
+    /// Whether [`LogStore::entries`] from `index` on is answered from memory.
+    pub fn in_memory(&self, index: LogIndex) -> bool {
+        let _ = index;
+        todo!()
+    }
+    /// Why `bytes` more of entry bodies cannot be stored for certain; `None` if they can.
+    pub fn no_room(&self, bytes: u64) -> Option<String> {
+        let _ = bytes;
+        todo!()
+    }
+    /// Makes the synced mark and the committed position durable, behind what is queued.
+    pub fn persist_mark(&self) {
+        todo!()
+    }
     /// Where the log stands.
     pub fn positions(&self) -> Positions {
         todo!()
