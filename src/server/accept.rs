@@ -88,12 +88,7 @@ impl std::fmt::Debug for Shared {
 ///
 /// # Errors
 /// A listener whose address the host no longer knows.
-pub fn serve<R, L, S>(
-    listeners: Vec<L>,
-    service: Arc<S>,
-    limits: Limits,
-    stop: CancellationToken,
-) -> io::Result<Server>
+pub fn serve<R, L, S>(listeners: Vec<L>, service: Arc<S>, limits: Limits, stop: CancellationToken) -> io::Result<Server>
 where
     R: Runtime,
     L: Listener<Stream = R::Stream>,

@@ -1,11 +1,16 @@
 //! The pump over in-memory pipes: order, gathering, limits, ends.
 
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quorumq_raft::runtime::tokio::Tokio;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use tokio::task::JoinHandle;
 
 use crate::server::*;
@@ -230,4 +235,59 @@ async fn a_dropped_task_closes_the_connection() {
     task.abort();
     let _ = task.await;
     assert!(matches!(conn.close_reason(), Some(CloseReason::TaskEnded)));
+}
+
+/// Counts the calls that would be system calls.
+struct Counted {
+    inner: DuplexStream,
+    writes: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.writes.fetch_add(1, Ordering::SeqCst);
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn many_answers_leave_in_one_write() {
+    let conn = conn(&Limits::SERVER);
+    let (ours, mut peer) = duplex(PIPE);
+    let writes = Arc::new(AtomicUsize::new(0));
+    let stream = Counted {
+        inner: ours,
+        writes: Arc::clone(&writes),
+    };
+    let task = {
+        let conn = conn.clone();
+        tokio::spawn(async move {
+            let mut echo = Echo { batches: Vec::new() };
+            pump::<Tokio, _, _>(stream, &conn, &mut echo, &Limits::SERVER).await
+        })
+    };
+    let mut back = vec![0; 100 * 150];
+    for round in 1..=3 {
+        for _ in 0..100 {
+            conn.send(Bytes::from(vec![b'x'; 150])).unwrap();
+        }
+        peer.read_exact(&mut back).await.unwrap();
+        assert_eq!(writes.load(Ordering::SeqCst), round);
+    }
+    conn.close(CloseReason::Asked("done"));
+    task.await.unwrap();
 }
