@@ -6,10 +6,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use quorumq_raft::runtime::tokio::Tokio;
 
 use super::NameServers;
 use super::error::CliError;
+use crate::client::producer::{Place, ProducerBuilder};
+use crate::client::{Message, Producer};
 use crate::config::{BrokerConfig, HostPort, NameServerConfig, PeerId};
+use crate::nameserver::{NameServer, NameServerOptions};
+use crate::server::Limits;
 
 /// A topic to be created.
 #[derive(Clone, Debug)]
@@ -52,7 +57,7 @@ pub(super) struct Outgoing {
 pub(super) struct Sent {
     pub group: String,
     pub queue: u32,
-    pub offset: i64,
+    pub offset: u64,
     pub msg_id: String,
 }
 
@@ -72,7 +77,7 @@ pub(super) struct Subscription {
 pub(super) struct Incoming {
     pub group: String,
     pub queue: u32,
-    pub offset: i64,
+    pub offset: u64,
     pub msg_id: String,
     pub tag: Option<String>,
     pub keys: Option<String>,
@@ -147,18 +152,36 @@ pub(super) struct Found {
 /// A running NameServer.
 pub(super) struct NameServerHandle {
     pub started: Started,
+    server: NameServer,
 }
 
 impl NameServerHandle {
-    /// Ends when the server can no longer go on, with the reason.
+    /// Ends when the server can no longer go on, with the reason. A NameServer keeps no state that could fail it.
     pub(super) async fn failed(&self) -> CliError {
         std::future::pending().await
     }
 
     /// Answers what is under way, then closes.
     pub(super) async fn stop(self) -> Result<(), CliError> {
-        missing("nameserver")
+        self.server.shutdown::<Tokio>().await;
+        Ok(())
     }
+}
+
+pub(super) async fn start_name_server(config: NameServerConfig) -> Result<NameServerHandle, CliError> {
+    let options = NameServerOptions {
+        listen: SocketAddr::new(config.bind_address, config.listen_port),
+        expiry: Duration::from_millis(config.broker_channel_expired_time),
+        scan: Duration::from_millis(config.scan_not_active_broker_interval),
+        kv: None,
+        limits: Limits {
+            max_connections: config.server_max_connections as usize,
+            idle: Duration::from_secs(config.server_channel_max_idle_time_seconds.into()),
+            ..Limits::SERVER
+        },
+    };
+    let server = NameServer::start::<Tokio>(options).await.map_err(|e| CliError::failed(e.to_string(), ""))?;
+    Ok(NameServerHandle { started: Started { address: server.local_addr(), also: Vec::new() }, server })
 }
 
 /// A running broker.
@@ -182,11 +205,6 @@ impl BrokerHandle {
     pub(super) async fn stop(self) -> Result<(), CliError> {
         missing("broker")
     }
-}
-
-pub(super) async fn start_name_server(config: NameServerConfig) -> Result<NameServerHandle, CliError> {
-    let _ = config;
-    missing("nameserver")
 }
 
 pub(super) async fn start_broker(config: BrokerConfig) -> Result<BrokerHandle, CliError> {
@@ -217,21 +235,41 @@ pub(super) async fn topic_delete(namesrv: &NameServers, topic: &str) -> Result<V
 }
 
 /// A started producer.
-pub(super) struct Sender {}
+pub(super) struct Sender {
+    producer: Producer<Tokio>,
+}
 
 impl Sender {
     pub(super) async fn start(namesrv: &NameServers, group: &str) -> Result<Self, CliError> {
-        let _ = (namesrv, group);
-        missing("send")
+        Ok(Self { producer: ProducerBuilder::new(group, &namesrv.list)?.start()? })
     }
 
     pub(super) async fn send(&self, message: Outgoing) -> Result<Sent, CliError> {
-        let _ = message;
-        missing("send")
+        let Outgoing { topic, body, tag, keys, properties, sharding_key } = message;
+        let mut message = Message::new(topic, body);
+        if let Some(tag) = tag {
+            message = message.with_tag(tag);
+        }
+        if let Some(keys) = keys {
+            message = message.with_keys([keys]);
+        }
+        for (name, value) in properties {
+            message = message.with_property(name, value);
+        }
+        let sent = self.producer.send_to(message, sharding_key.map_or(Place::Any, Place::Key)).await?;
+        if sent.maybe_duplicate {
+            tracing::warn!("{} may be stored twice: an earlier attempt had an unknown outcome", sent.msg_id);
+        }
+        Ok(Sent {
+            group: sent.queue.broker_name.to_string(),
+            queue: sent.queue.queue_id,
+            offset: sent.queue_offset,
+            msg_id: sent.msg_id,
+        })
     }
 
-    pub(super) async fn close(self) -> Result<(), CliError> {
-        missing("send")
+    pub(super) async fn close(self) {
+        self.producer.close().await;
     }
 }
 
@@ -290,7 +328,7 @@ pub(super) async fn store_verify(dir: &Path) -> Result<Verified, CliError> {
 }
 
 /// Max offset of each (group, queue) of a topic.
-pub(super) async fn max_offsets(namesrv: &NameServers, topic: &str) -> Result<BTreeMap<(String, u32), i64>, CliError> {
+pub(super) async fn max_offsets(namesrv: &NameServers, topic: &str) -> Result<BTreeMap<(String, u32), u64>, CliError> {
     let _ = (namesrv, topic);
     missing("bench")
 }

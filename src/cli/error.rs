@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use crate::client::ClientError;
 use crate::config::Problems;
 
 /// Why a command ends.
@@ -57,5 +58,29 @@ impl CliError {
         // With stderr gone too, the exit code has to do.
         let _ = std::io::stderr().write_all(text.as_bytes());
         ExitCode::from(code)
+    }
+}
+
+impl From<ClientError> for CliError {
+    fn from(error: ClientError) -> Self {
+        let hint = match &error {
+            ClientError::Unknown { msg_id, .. } if !msg_id.is_empty() => {
+                format!("It may be stored, under id {msg_id}: look before you send it again.")
+            }
+            ClientError::Unknown { .. } => "It may have been done: look before you try again.".to_owned(),
+            ClientError::NoRoute { topic, .. } => {
+                format!("Create it with: quorumq topic create {topic}, or name other NameServers with -n.")
+            }
+            ClientError::NotSent(_) | ClientError::NoAnswer(_) => {
+                "Check that it runs and can be reached; -n or NAMESRV_ADDR names the NameServers.".to_owned()
+            }
+            ClientError::NoMember { .. } | ClientError::Timeout(_) => {
+                "Look at the members with: quorumq group status.".to_owned()
+            }
+            ClientError::Refused { .. } | ClientError::Invalid { .. } => "Change the request as it says.".to_owned(),
+            ClientError::BadAnswer { .. } => "Check that the port belongs to a broker or NameServer.".to_owned(),
+            ClientError::Closed => String::new(),
+        };
+        Self::Failed { what: error.to_string(), hint }
     }
 }

@@ -61,8 +61,8 @@ impl SendArgs {
                 self.send_each(std::iter::from_fn(next_line), &sender).await
             }
         };
-        let closed = sender.close().await;
-        sent.and(closed)
+        sender.close().await;
+        sent
     }
 
     async fn send_each(

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::load::{Outcome, Plan};
 
 /// Max offset of each (group, queue).
-pub(super) type MaxOffsets = BTreeMap<(String, u32), i64>;
+pub(super) type MaxOffsets = BTreeMap<(String, u32), u64>;
 
 /// A run's outcome with the check of its acknowledgements.
 #[derive(Debug)]
@@ -33,8 +33,8 @@ pub(super) enum Verdict {
 
 /// How far the offsets rose in all.
 pub(super) fn rise(before: &MaxOffsets, after: &MaxOffsets) -> u64 {
-    let risen = |(queue, to): (&(String, u32), &i64)| to - before.get(queue).copied().unwrap_or(0);
-    u64::try_from(after.iter().map(risen).sum::<i64>()).unwrap_or(0)
+    let risen = |(queue, to): (&(String, u32), &u64)| to.saturating_sub(before.get(queue).copied().unwrap_or(0));
+    after.iter().map(risen).sum()
 }
 
 impl Report<'_> {
