@@ -39,7 +39,7 @@ pub fn compress(body: &[u8]) -> Option<Bytes> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InflateError {
     /// LZ4 or ZSTD, which this client does not read.
-    #[error("codec {} of sysFlag {0:#x} is not supported, only zlib is", (*.0 & CODEC) >> 8)]
+    #[error("the codec of sysFlag {0:#x} is not supported, only zlib is")]
     Codec(i32),
     /// It inflates to more than [`MAX_INFLATED`].
     #[error("inflates to more than {MAX_INFLATED} bytes")]

@@ -4,19 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// Property names that mean something to brokers and clients (MessageConst.java).
-pub mod property {
-    /// The tag; consumers filter by it.
-    pub const TAGS: &str = "TAGS";
-    /// Keys to find the message by, separated by spaces.
-    pub const KEYS: &str = "KEYS";
-    /// The id its producer gave it.
-    pub const UNIQ_KEY: &str = "UNIQ_KEY";
-    /// On a retried message: the topic it came from.
-    pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
-    /// On a retried message: its first offsetMsgId.
-    pub const ORIGIN_MESSAGE_ID: &str = "ORIGIN_MESSAGE_ID";
-}
+use crate::protocol::properties::name;
 
 /// A message to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,14 +25,14 @@ impl Message {
     /// The same message with this tag.
     #[must_use]
     pub fn with_tag(self, tag: impl Into<String>) -> Self {
-        self.with_property(property::TAGS, tag)
+        self.with_property(name::TAGS, tag)
     }
 
     /// The same message, to be found by these keys.
     #[must_use]
     pub fn with_keys<K: AsRef<str>>(self, keys: impl IntoIterator<Item = K>) -> Self {
         let keys: Vec<String> = keys.into_iter().map(|key| key.as_ref().to_owned()).collect();
-        self.with_property(property::KEYS, keys.join(" "))
+        self.with_property(name::KEYS, keys.join(" "))
     }
 
     /// The same message with property `name` set.

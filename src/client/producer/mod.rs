@@ -15,6 +15,7 @@ use super::route::TopicRoute;
 use super::time::now;
 use super::uniq_key::UniqKeys;
 use crate::protocol::body::heartbeat::{HeartbeatData, ProducerData};
+use crate::protocol::names;
 
 mod asynchronous;
 mod attempts;
@@ -25,7 +26,7 @@ mod verdict;
 pub use asynchronous::SendHandle;
 use asynchronous::AsyncSends;
 use attempts::Attempts;
-pub use prepared::{DEFAULT_TOPIC, DEFAULT_TOPIC_QUEUES, MAX_BATCH, MessageLimits, Prepared, SendRequest};
+pub use prepared::{DEFAULT_TOPIC_QUEUES, MAX_BATCH, MessageLimits, Prepared, SendRequest};
 pub use sending::SendResult;
 use sending::Sending;
 pub use verdict::{EXT_OUTCOME, OUTCOME_UNKNOWN, SendStatus, Stored, Verdict, judge};
@@ -88,7 +89,7 @@ impl ProducerBuilder {
     /// Starts the producer. Nothing is sent before the first message.
     ///
     /// # Errors
-    /// [`ClientError::Invalid`]: the group's name is empty, or no NameServer was given.
+    /// [`ClientError::Invalid`]: the group's name is not allowed, or no NameServer was given.
     pub fn start<R: Runtime>(self) -> Result<Producer<R>, ClientError> {
         Producer::start(self.options)
     }
@@ -150,9 +151,7 @@ impl ProducerBuilder {
 
 impl<R: Runtime> Producer<R> {
     fn start(options: ProducerOptions) -> Result<Self, ClientError> {
-        if options.group.is_empty() {
-            return Err(ClientError::invalid("producer group", "its name is empty"));
-        }
+        names::check_group(&options.group).map_err(|error| ClientError::invalid("producer group", error.to_string()))?;
         // The brokers' requests to producers (39, check a transaction) come with transactions.
         let core = Core::start(options.client.clone(), Arc::new(|_, _| None))?;
         let inner = Arc::new(Inner { keys: UniqKeys::new::<R>(), options, core });
@@ -306,7 +305,7 @@ impl<R: Runtime> Inner<R> {
             Err(error @ ClientError::NoRoute { .. }) => error,
             found => return found,
         };
-        match self.core.routes.get(&DEFAULT_TOPIC.into(), deadline).await {
+        match self.core.routes.get(&names::AUTO_CREATE_TOPIC.into(), deadline).await {
             Ok(default) => Ok(Arc::new(TopicRoute::of_default(topic, &default, DEFAULT_TOPIC_QUEUES))),
             Err(_) => Err(unknown),
         }

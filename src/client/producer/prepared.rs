@@ -2,36 +2,28 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use quorumq_raft::runtime::Runtime;
-use quorumq_store::record::{MAX_PROPERTIES, MAX_TOPIC};
 
 use crate::client::compression::{SYS_FLAG_ZLIB, compress};
 use crate::client::error::ClientError;
-use crate::client::message::{Message, property};
+use crate::client::message::Message;
 use crate::client::queue::MessageQueue;
 use crate::client::remoting::Request;
 use crate::client::uniq_key::UniqKeys;
-use crate::protocol::Encoding;
+use crate::protocol::batch::{self, BatchMessage};
 use crate::protocol::code::request;
 use crate::protocol::frame::{self, Head};
 use crate::protocol::header::send::SendMessageRequest;
+use crate::protocol::properties::{NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR, Writer, name};
+use crate::protocol::{Encoding, limits, names};
 use crate::server::Outgoing;
-
-/// The topic whose settings a topic created on the fly takes over (TopicValidator.java).
-pub const DEFAULT_TOPIC: &str = "TBW102";
 
 /// Queues such a topic gets at most (`defaultTopicQueueNums`).
 pub const DEFAULT_TOPIC_QUEUES: u32 = 4;
 
 /// Messages of one batch: each takes at least its 32-digit id, and brokers answer with an id of 32 digits for each.
 pub const MAX_BATCH: usize = 4096;
-
-const NAME_VALUE_SEPARATOR: char = '\u{1}';
-const PROPERTY_SEPARATOR: char = '\u{2}';
-
-/// Bytes of a message of a batch besides body and properties: five i32 and an i16.
-const SUB_FIXED_LEN: usize = 22;
 
 /// What a message may be and when it is compressed.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +36,7 @@ pub struct MessageLimits {
 
 impl Default for MessageLimits {
     fn default() -> Self {
-        Self { max_body: 4 * 1024 * 1024, compress_over: 4096 }
+        Self { max_body: limits::MAX_BODY, compress_over: 4096 }
     }
 }
 
@@ -69,8 +61,8 @@ impl Prepared {
     /// [`ClientError::Invalid`].
     pub fn new<R: Runtime>(message: &Message, keys: &UniqKeys, limits: &MessageLimits) -> Result<Self, ClientError> {
         check_topic(&message.topic)?;
-        check_size(message.body.len(), limits)?;
         let (msg_id, properties) = properties::<R>(message, keys)?;
+        check_size(message.body.len(), properties.len(), limits)?;
         let compressed = (message.body.len() > limits.compress_over).then(|| compress(&message.body)).flatten();
         let sys_flag = if compressed.is_some() { SYS_FLAG_ZLIB } else { 0 };
         Ok(Self {
@@ -108,9 +100,10 @@ impl Prepared {
                 return Err(ClientError::invalid("batch", why));
             }
             let (id, properties) = properties::<R>(message, keys)?;
+            check_size(message.body.len(), properties.len(), limits)?;
+            batch::append(&BatchMessage { flag: message.flag, body: &message.body, properties: &properties }, &mut body);
+            check_size(body.len(), 0, limits)?;
             ids.push(id);
-            put_sub_message(message, &properties, &mut body);
-            check_size(body.len(), limits)?;
         }
         Ok(Self {
             topic: Arc::clone(&first.topic),
@@ -156,7 +149,7 @@ impl Request for SendRequest<'_> {
         let header = SendMessageRequest {
             producer_group: self.group,
             topic: &prepared.topic,
-            default_topic: DEFAULT_TOPIC,
+            default_topic: names::AUTO_CREATE_TOPIC,
             default_topic_queue_nums: DEFAULT_TOPIC_QUEUES.cast_signed(),
             queue_id: self.queue.queue_id.cast_signed(),
             sys_flag: prepared.sys_flag,
@@ -170,90 +163,54 @@ impl Request for SendRequest<'_> {
             broker_name: Some(&self.queue.broker_name),
         };
         let head = if oneway { Head::oneway } else { Head::request }(self.encoding, opaque, prepared.code);
-        frame::encode_parts_head(&head, header.fields(prepared.code), prepared.body.len(), out.buffer());
+        // Shortens the names' lifetime to the values'.
+        let fields = header.fields(prepared.code).map(|(name, value)| (name, value));
+        frame::encode_parts_head(&head, fields, prepared.body.len(), out.buffer());
         out.push(prepared.body.clone());
     }
 }
 
-/// The rules of RocketMQ's Validators and TopicValidator.
 fn check_topic(topic: &str) -> Result<(), ClientError> {
-    let bad = |why: String| Err(ClientError::invalid("topic", why));
-    if topic.is_empty() {
-        return bad("it is empty".to_owned());
-    }
-    if topic.len() > MAX_TOPIC {
-        return bad(format!("{} bytes, the limit is {MAX_TOPIC}", topic.len()));
-    }
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '%' | '|' | '-' | '_');
-    if let Some(c) = topic.chars().find(|c| !allowed(*c)) {
-        return bad(format!("{topic:?} contains {c:?}; allowed are letters, digits and % | - _"));
-    }
-    Ok(())
+    names::check_topic(topic).map_err(|error| ClientError::invalid("topic", error.to_string()))
 }
 
-fn check_size(bytes: usize, limits: &MessageLimits) -> Result<(), ClientError> {
-    if bytes == 0 {
-        return Err(ClientError::invalid("body", "it is empty"));
+/// Sizes are those before compression.
+fn check_size(body: usize, properties: usize, limits: &MessageLimits) -> Result<(), ClientError> {
+    if body == 0 {
+        return Err(ClientError::invalid("message", "its body is empty"));
     }
-    if bytes > limits.max_body {
-        let why = format!("{bytes} bytes, the limit is {}", limits.max_body);
-        return Err(ClientError::invalid("body", why));
-    }
-    Ok(())
+    limits::check_size(body, properties, limits.max_body)
+        .map_err(|error| ClientError::invalid("message", error.to_string()))
 }
 
 /// Draws the message's id and writes its properties, the id among them.
 fn properties<R: Runtime>(message: &Message, keys: &UniqKeys) -> Result<(String, String), ClientError> {
-    let mut text = String::with_capacity(64);
+    let mut text = Vec::with_capacity(64);
+    let mut writer = Writer::new(&mut text);
     for (name, value) in &message.properties {
         let separators = [NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR];
         if name.is_empty() || name.contains(separators) || value.contains(separators) {
             let why = format!("{name:?}: names may not be empty, and neither part may contain \\x01 or \\x02");
             return Err(ClientError::invalid("property", why));
         }
-        if name == property::UNIQ_KEY {
+        if name == name::UNIQ_KEY {
             return Err(ClientError::invalid("property", format!("{name} is set by the producer")));
         }
-        push_property(&mut text, name, value);
+        writer.put(name, value);
     }
     let id = keys.next::<R>();
-    push_property(&mut text, property::UNIQ_KEY, &id);
-    if text.len() > MAX_PROPERTIES {
-        let why = format!("{} bytes together, the limit is {MAX_PROPERTIES}", text.len());
-        return Err(ClientError::invalid("properties", why));
+    writer.put(name::UNIQ_KEY, &id);
+    match String::from_utf8(text) {
+        Ok(text) => Ok((id, text)),
+        Err(_) => unreachable!("strings and ASCII separators make UTF-8"),
     }
-    Ok((id, text))
-}
-
-fn push_property(text: &mut String, name: &str, value: &str) {
-    if !text.is_empty() {
-        text.push(PROPERTY_SEPARATOR);
-    }
-    text.push_str(name);
-    text.push(NAME_VALUE_SEPARATOR);
-    text.push_str(value);
-}
-
-/// `totalSize i32 | magic i32 | bodyCRC i32 | flag i32 | bodyLen i32 + body | propertiesLen i16 + properties`; clients
-/// leave magic and CRC to the broker.
-fn put_sub_message(message: &Message, properties: &str, out: &mut BytesMut) {
-    let len = SUB_FIXED_LEN + message.body.len() + properties.len();
-    // Both fit: properties were checked, and an oversized body is refused right after.
-    out.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
-    out.put_u64(0);
-    out.put_i32(message.flag);
-    out.put_u32(u32::try_from(message.body.len()).unwrap_or(u32::MAX));
-    out.put_slice(&message.body);
-    out.put_u16(u16::try_from(properties.len()).unwrap_or(u16::MAX));
-    out.put_slice(properties.as_bytes());
 }
 
 #[cfg(test)]
 mod tests {
     use quorumq_raft::runtime::tokio::Tokio;
-    use quorumq_store::record::{batch::sub_messages, property as find};
-
     use super::*;
+    use crate::protocol::properties::get;
 
     fn prepare(message: &Message) -> Result<Prepared, ClientError> {
         Prepared::new::<Tokio>(message, &UniqKeys::new::<Tokio>(), &MessageLimits::default())
@@ -300,10 +257,10 @@ mod tests {
         let command = decoded(&prepared, false);
         assert_eq!(command.code, 320);
         assert_eq!(SendMessageRequest::decode(&command).expect("a header").batch, Some(true));
-        let read: Vec<_> = sub_messages(&command.body).map(|sub| sub.expect("readable")).collect();
+        let read: Vec<_> = batch::messages(&command.body).map(|sub| sub.expect("readable")).collect();
         assert_eq!(read.iter().map(|sub| (sub.flag, sub.body)).collect::<Vec<_>>(), [(5, &b"one"[..]), (0, b"two")]);
-        let ids: Vec<_> = read.iter().map(|sub| find(sub.properties, "UNIQ_KEY").expect("an id")).collect();
-        assert_eq!(ids.join(&b','), prepared.msg_id.as_bytes());
+        let ids: Vec<_> = read.iter().map(|sub| get(sub.properties, "UNIQ_KEY").expect("an id")).collect();
+        assert_eq!(ids.join(","), prepared.msg_id);
     }
 
     #[test]
@@ -312,12 +269,12 @@ mod tests {
             (Message::new("", "b"), "topic"),
             (Message::new("a b", "b"), "topic"),
             (Message::new("t".repeat(128), "b"), "topic"),
-            (Message::new("T", ""), "body"),
-            (Message::new("T", vec![0; 4 * 1024 * 1024 + 1]), "body"),
+            (Message::new("T", ""), "message"),
+            (Message::new("T", vec![0; 4 * 1024 * 1024 + 1]), "message"),
             (Message::new("T", "b").with_property("a\u{1}", "v"), "property"),
             (Message::new("T", "b").with_property("", "v"), "property"),
             (Message::new("T", "b").with_property("UNIQ_KEY", "v"), "property"),
-            (Message::new("T", "b").with_property("a", "v".repeat(33_000)), "properties"),
+            (Message::new("T", "b").with_property("a", "v".repeat(33_000)), "message"),
         ] {
             match prepare(&message) {
                 Err(ClientError::Invalid { what: found, .. }) => assert_eq!(found, what),

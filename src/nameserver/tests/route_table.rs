@@ -222,6 +222,38 @@ fn topics_come_from_the_highest_term() {
 }
 
 #[test]
+fn a_newer_term_counts_before_the_leaders_id_and_before_the_version() {
+    let mut table = three();
+    let version = TableVersion {
+        state_version: 9,
+        counter: 9,
+        timestamp: 9,
+    };
+    table
+        .register(
+            Registration {
+                version,
+                ..broker("a", 0, 3)
+            },
+            1,
+        )
+        .unwrap();
+    table
+        .register(
+            Registration {
+                topics: topics(&["new"], 4),
+                ..broker("b", 2, 4)
+            },
+            1,
+        )
+        .unwrap();
+    assert!(table.pick("new").is_some() && table.pick("T").is_none());
+    // Only a leader's own registration moves id 0.
+    assert_eq!(addrs(&table, "new")[&0], "a");
+    table.register(broker("a", 0, 3), 2).unwrap();
+}
+
+#[test]
 fn topics_survive_the_leader_through_the_follower_that_is_furthest() {
     let mut table = three();
     let version = TableVersion {

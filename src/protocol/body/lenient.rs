@@ -36,7 +36,8 @@ pub(super) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, 
             if text.is_empty() {
                 return Ok(0);
             }
-            text.parse().map_err(|_| E::custom(format_args!("{text:?} is no 64-bit number")))
+            text.parse()
+                .map_err(|_| E::custom(format_args!("{text:?} is no 64-bit number")))
         }
 
         fn visit_unit<E: Error>(self) -> Result<i64, E> {
@@ -113,7 +114,9 @@ where
 
         fn visit_u64<E: Error>(self, ordinal: u64) -> Result<T, E> {
             let found = usize::try_from(ordinal).ok().and_then(|at| self.by_ordinal.get(at));
-            found.map(|(value, _)| *value).ok_or_else(|| E::custom(format_args!("{} has no ordinal {ordinal}", self.name)))
+            found
+                .map(|(value, _)| *value)
+                .ok_or_else(|| E::custom(format_args!("{} has no ordinal {ordinal}", self.name)))
         }
 
         fn visit_i64<E: Error>(self, ordinal: i64) -> Result<T, E> {

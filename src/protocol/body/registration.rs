@@ -31,7 +31,8 @@ pub fn body_crc32(body: &[u8]) -> i32 {
 }
 
 impl RegisterBrokerBody {
-    /// Reads a body, checked against the header's `bodyCrc32` unless that is 0 or missing.
+    /// Reads a body, checked against the header's `bodyCrc32` unless that is 0 or missing. An empty body is a broker
+    /// without topics, as at Apache.
     ///
     /// # Errors
     /// When the CRC differs, or the body does not parse or inflates to more than [`MAX_INFLATED`].
@@ -41,6 +42,9 @@ impl RegisterBrokerBody {
             if actual != expected {
                 return Err(BodyError::WrongCrc { actual, expected });
             }
+        }
+        if body.is_empty() {
+            return Ok(Self::default());
         }
         if !compressed {
             return super::decode(body);
@@ -80,13 +84,18 @@ impl RegisterBrokerBody {
 }
 
 fn malformed(reason: impl Into<String>) -> BodyError {
-    BodyError::Malformed { what: name_of::<RegisterBrokerBody>(), reason: reason.into() }
+    BodyError::Malformed {
+        what: name_of::<RegisterBrokerBody>(),
+        reason: reason.into(),
+    }
 }
 
 fn inflate(body: &[u8]) -> Result<Vec<u8>, BodyError> {
     let mut inflated = Vec::new();
     let mut decoder = ZlibDecoder::new(body).take(MAX_INFLATED as u64 + 1);
-    decoder.read_to_end(&mut inflated).map_err(|error| malformed(error.to_string()))?;
+    decoder
+        .read_to_end(&mut inflated)
+        .map_err(|error| malformed(error.to_string()))?;
     if inflated.len() > MAX_INFLATED {
         return Err(BodyError::TooLarge { limit: MAX_INFLATED });
     }
@@ -99,7 +108,14 @@ fn put(list: &mut Vec<u8>, text: &[u8]) {
 }
 
 fn topic_line(topic: &TopicConfig) -> String {
-    let TopicConfig { topic_name, read_queue_nums, write_queue_nums, perm, topic_filter_type, .. } = topic;
+    let TopicConfig {
+        topic_name,
+        read_queue_nums,
+        write_queue_nums,
+        perm,
+        topic_filter_type,
+        ..
+    } = topic;
     format!("{topic_name} {read_queue_nums} {write_queue_nums} {perm} {topic_filter_type}")
 }
 
@@ -117,7 +133,9 @@ fn decode_list(mut list: &[u8]) -> Result<RegisterBrokerBody, BodyError> {
 }
 
 fn take_length(list: &mut &[u8], what: &'static str) -> Result<usize, BodyError> {
-    let (field, rest) = list.split_first_chunk().ok_or_else(|| malformed(format!("it ends before the {what}")))?;
+    let (field, rest) = list
+        .split_first_chunk()
+        .ok_or_else(|| malformed(format!("it ends before the {what}")))?;
     *list = rest;
     let length = i32::from_be_bytes(*field);
     usize::try_from(length).map_err(|_| malformed(format!("negative length {length} of the {what}")))
@@ -125,7 +143,9 @@ fn take_length(list: &mut &[u8], what: &'static str) -> Result<usize, BodyError>
 
 fn take<'l>(list: &mut &'l [u8], what: &'static str) -> Result<&'l [u8], BodyError> {
     let length = take_length(list, what)?;
-    let (text, rest) = list.split_at_checked(length).ok_or_else(|| malformed(format!("it ends within the {what}")))?;
+    let (text, rest) = list
+        .split_at_checked(length)
+        .ok_or_else(|| malformed(format!("it ends within the {what}")))?;
     *list = rest;
     Ok(text)
 }
@@ -135,7 +155,9 @@ fn parse_topic_line(line: &[u8]) -> Result<TopicConfig, BodyError> {
     let text = std::str::from_utf8(line).map_err(|_| malformed("a topic is not UTF-8"))?;
     let bad = || malformed(format!("a topic reads {text:?}"));
     let parts: Vec<&str> = text.splitn(6, ' ').collect();
-    let [topic_name, read, write, perm, filter, attributes @ ..] = &parts[..] else { return Err(bad()) };
+    let [topic_name, read, write, perm, filter, attributes @ ..] = &parts[..] else {
+        return Err(bad());
+    };
     let number = |text: &str| text.parse::<i32>().map_err(|_| bad());
     Ok(TopicConfig {
         topic_name: (*topic_name).to_owned(),

@@ -102,7 +102,7 @@ fn decode_ext(header: &Bytes, start: usize, end: usize) -> Result<ExtFields, Fra
 }
 
 /// Appends a header.
-pub(super) fn encode<'f>(head: &Head<'_>, fields: impl Iterator<Item = (&'f str, Value<'f>)>, out: &mut BytesMut) {
+pub(super) fn encode<'k, 'f>(head: &Head<'_>, fields: impl Iterator<Item = (&'k str, Value<'f>)>, out: &mut BytesMut) {
     // The wire has 16 bits for the code: POP's codes arrive truncated at Java too (remoting-codes.md, trap 1).
     out.put_i16(head.code as i16);
     out.put_u8(head.language);

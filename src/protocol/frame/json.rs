@@ -215,7 +215,7 @@ impl<'de> Visitor<'de> for ExtSeed<'_> {
 }
 
 /// Appends a header.
-pub(super) fn encode<'f>(head: &Head<'_>, fields: impl Iterator<Item = (&'f str, Value<'f>)>, out: &mut BytesMut) {
+pub(super) fn encode<'k, 'f>(head: &Head<'_>, fields: impl Iterator<Item = (&'k str, Value<'f>)>, out: &mut BytesMut) {
     out.put_slice(b"{\"code\":");
     write_int(i64::from(head.code), out);
     // Written even when empty, as Apache does for some answers: no client then meets a missing object.
