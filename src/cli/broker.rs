@@ -27,7 +27,10 @@ impl BrokerArgs {
 async fn run(config: BrokerConfig, stop: CancellationToken) -> Result<(), CliError> {
     let who = format!("broker {} {}", config.broker_name, config.d_leger_self_id);
     let told = format!("{}:{}", config.broker_ip1, config.listen_port);
-    let handle = backend::start_broker(config).await?;
+    let handle = match Tokio::select2(stop.cancelled(), backend::start_broker(config)).await {
+        Select2::First(()) => return Ok(()),
+        Select2::Second(started) => started?,
+    };
     let also: Vec<_> = handle
         .started
         .also

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::task::Poll;
 
 use clap::Args;
+use futures_util::future::try_join_all;
 use openraft_rt::{AsyncRuntime, Select2};
 use quorumq_raft::runtime::tokio::Tokio;
 use tokio_util::sync::CancellationToken;
@@ -45,17 +46,24 @@ impl DevArgs {
     }
 
     async fn run(self, stop: CancellationToken) -> Result<(), CliError> {
-        let name_server = backend::start_name_server(self.name_server()?).await?;
-        let mut brokers = Vec::new();
-        for node in 0..NODES {
-            brokers.push(backend::start_broker(self.broker(node)?).await?);
-        }
+        let (name_server, brokers) = match Tokio::select2(stop.cancelled(), self.start_all()).await {
+            Select2::First(()) => return Ok(()),
+            Select2::Second(started) => started?,
+        };
         let ended = match Tokio::select2(stop.cancelled(), self.serve(&name_server, &brokers)).await {
             Select2::First(()) => Ok(()),
             Select2::Second(error) => Err(error),
         };
         let stopped = stop_all(name_server, brokers).await;
         ended.and(stopped)
+    }
+
+    /// Starts the nodes side by side: a group is formed only once every member answers.
+    async fn start_all(&self) -> Result<(NameServerHandle, Vec<BrokerHandle>), CliError> {
+        let name_server = backend::start_name_server(self.name_server()?).await?;
+        let configs: Vec<_> = (0..NODES).map(|node| self.broker(node)).collect::<Result<_, _>>()?;
+        let brokers = try_join_all(configs.into_iter().map(backend::start_broker)).await?;
+        Ok((name_server, brokers))
     }
 
     /// Tells what runs once the group has a leader; ends only with a failure.

@@ -81,6 +81,11 @@ impl From<ClientError> for CliError {
             ClientError::BadAnswer { .. } => "Check that the port belongs to a broker or NameServer.".to_owned(),
             ClientError::Closed => String::new(),
         };
-        Self::Failed { what: error.to_string(), hint }
+        let what = match &error {
+            // Says itself whether it was sent.
+            ClientError::NotSent(call) | ClientError::NoAnswer(call) => call.to_string(),
+            other => other.to_string(),
+        };
+        Self::Failed { what, hint }
     }
 }

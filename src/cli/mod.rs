@@ -72,6 +72,7 @@ pub(crate) struct NameServers {
         visible_alias = "namesrv-addr",
         value_name = "HOST:PORT",
         env = "NAMESRV_ADDR",
+        hide_env_values = true,
         default_value = "127.0.0.1:9876"
     )]
     pub list: String,

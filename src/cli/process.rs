@@ -74,6 +74,14 @@ where
     F: FnOnce(CancellationToken) -> Fut,
     Fut: Future<Output = Result<(), CliError>> + Send + 'static,
 {
+    run_limited(patience, STOP_LIMIT, body)
+}
+
+fn run_limited<F, Fut>(patience: Patience, limit: Duration, body: F) -> Result<ExitCode, CliError>
+where
+    F: FnOnce(CancellationToken) -> Fut,
+    Fut: Future<Output = Result<(), CliError>> + Send + 'static,
+{
     let failed = |e: io::Error| {
         CliError::failed(
             format!("cannot start the runtime: {e}"),
@@ -88,7 +96,7 @@ where
         let signals = Signals::listen().map_err(failed)?;
         let stop = CancellationToken::new();
         let task = Tokio::spawn(body(stop.clone()));
-        supervise(patience, signals, stop, task).await
+        supervise(patience, limit, signals, stop, task).await
     });
     // Whatever still runs has had its time; waiting for it could hold the process up for good.
     runtime.shutdown_background();
@@ -99,6 +107,7 @@ type Task = <Tokio as AsyncRuntime>::JoinHandle<Result<(), CliError>>;
 
 async fn supervise(
     patience: Patience,
+    limit: Duration,
     mut signals: Signals,
     stop: CancellationToken,
     mut task: Task,
@@ -115,11 +124,11 @@ async fn supervise(
         first.name()
     );
     stop.cancel();
-    match Tokio::timeout(STOP_LIMIT, Tokio::select2(&mut task, signals.next())).await {
+    match Tokio::timeout(limit, Tokio::select2(&mut task, signals.next())).await {
         Ok(Select2::First(done)) => ended(done),
         Ok(Select2::Second(second)) => Ok(second.exit_code()),
         Err(_) => {
-            let what = format!("the stop took longer than {} s and was cut short", STOP_LIMIT.as_secs());
+            let what = format!("the stop took longer than {limit:?} and was cut short");
             Err(CliError::failed(
                 what,
                 "Nothing acknowledged is lost; the next start recovers as after a crash.",
@@ -182,5 +191,54 @@ impl Asked {
             Asked::Interrupt => 130,
             Asked::Terminate => 143,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{Signal, getpid, kill_process};
+
+    use super::*;
+
+    fn raise(signal: Signal) {
+        kill_process(getpid(), signal).unwrap();
+    }
+
+    fn code(outcome: Result<ExitCode, CliError>) -> String {
+        format!("{:?}", outcome.unwrap())
+    }
+
+    /// One test, as signals go to every listener of the process.
+    #[test]
+    fn the_first_signal_stops_and_the_second_ends_at_once() {
+        let stopped = run(Patience::Graceful, |stop| async move {
+            raise(Signal::TERM);
+            stop.cancelled().await;
+            Ok(())
+        });
+        assert_eq!(code(stopped), format!("{:?}", ExitCode::SUCCESS));
+
+        let twice = run(Patience::Graceful, |stop| async move {
+            raise(Signal::TERM);
+            stop.cancelled().await;
+            raise(Signal::INT);
+            std::future::pending().await
+        });
+        assert_eq!(code(twice), format!("{:?}", ExitCode::from(130)));
+
+        let at_once = run(Patience::None, |_| async {
+            raise(Signal::TERM);
+            std::future::pending().await
+        });
+        assert_eq!(code(at_once), format!("{:?}", ExitCode::from(143)));
+
+        let hanging = run_limited(Patience::Graceful, Duration::from_millis(1), |_| async {
+            raise(Signal::INT);
+            std::future::pending().await
+        });
+        assert_eq!(
+            hanging.unwrap_err().to_string(),
+            "the stop took longer than 1ms and was cut short"
+        );
     }
 }
