@@ -4,9 +4,9 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use quorumq_store::PhysicalOffset;
 use quorumq_store::consume_queue::FlushPlan;
 use quorumq_store::log_store::Entry;
-use quorumq_store::PhysicalOffset;
 
 /// A replicated state machine. A pure function of the log: no clock, no rand, no hash order, no I/O but what
 /// its ConsumeQueues read.

@@ -48,7 +48,13 @@ pub struct Core<R: Runtime, M: Machine> {
 
 impl<R: Runtime, M: Machine> Core<R, M> {
     pub fn member(&self, id: NodeId) -> Option<Member> {
-        self.raft.server_metrics().borrow_watched().membership_config.membership().get_node(&id).cloned()
+        self.raft
+            .server_metrics()
+            .borrow_watched()
+            .membership_config
+            .membership()
+            .get_node(&id)
+            .cloned()
     }
 
     pub fn members(&self) -> Vec<(NodeId, Member, bool)> {
@@ -56,13 +62,20 @@ impl<R: Runtime, M: Machine> Core<R, M> {
         let metrics = metrics.borrow_watched();
         let membership = metrics.membership_config.membership();
         let voters: Vec<NodeId> = membership.voter_ids().collect();
-        membership.nodes().map(|(id, member)| (*id, member.clone(), voters.contains(id))).collect()
+        membership
+            .nodes()
+            .map(|(id, member)| (*id, member.clone(), voters.contains(id)))
+            .collect()
     }
 
     pub fn status(&self) -> NodeStatus {
         let positions = self.store.positions();
         let metrics = self.raft.metrics().borrow_watched().clone();
-        let voter = metrics.membership_config.membership().voter_ids().any(|id| id == self.id);
+        let voter = metrics
+            .membership_config
+            .membership()
+            .voter_ids()
+            .any(|id| id == self.id);
         NodeStatus {
             id: self.id,
             term: metrics.current_term,
@@ -96,13 +109,25 @@ impl<R: Runtime, M: Machine> Core<R, M> {
     }
 
     async fn read_index(&self) -> Result<Option<WireLogId>, String> {
-        let (read, _) = self.raft.get_read_log_id(READ_POLICY).await.map_err(|e| e.to_string())?;
+        let (read, _) = self
+            .raft
+            .get_read_log_id(READ_POLICY)
+            .await
+            .map_err(|e| e.to_string())?;
         Ok(Some(WireLogId::from(read.log_id())))
     }
 
     async fn ask_read_index(&self, leader: NodeId) -> Result<Option<WireLogId>, String> {
-        let member = self.member(leader).ok_or_else(|| format!("the leader, node {leader}, is no member"))?;
-        let asked = self.peers.call((leader, &member), Purpose::Control, Request::ReadIndex, &[], READ_TIMEOUT);
+        let member = self
+            .member(leader)
+            .ok_or_else(|| format!("the leader, node {leader}, is no member"))?;
+        let asked = self.peers.call(
+            (leader, &member),
+            Purpose::Control,
+            Request::ReadIndex,
+            &[],
+            READ_TIMEOUT,
+        );
         match asked.await {
             Ok((Response::ReadIndex { at }, _)) => Ok(at),
             Ok((other, _)) => Err(format!("unexpected answer {other:?}")),
@@ -115,7 +140,11 @@ impl<R: Runtime, M: Machine> Core<R, M> {
             Some(to) => to,
             None => self.best_successor().ok_or("no other voter keeps up")?,
         };
-        self.raft.trigger().transfer_leader(target).await.map_err(|e| e.to_string())?;
+        self.raft
+            .trigger()
+            .transfer_leader(target)
+            .await
+            .map_err(|e| e.to_string())?;
         let mut changes = self.raft.server_metrics();
         let deadline = <R::Instant as openraft_rt::Instant>::now() + limit;
         loop {
@@ -135,8 +164,12 @@ impl<R: Runtime, M: Machine> Core<R, M> {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let voters: Vec<NodeId> = metrics.membership_config.membership().voter_ids().collect();
         let replication = metrics.replication?;
-        let others = replication.iter().filter(|(id, _)| **id != self.id && voters.contains(id));
-        others.max_by_key(|(_, matched)| matched.as_ref().map(openraft::LogId::index)).map(|(id, _)| *id)
+        let others = replication
+            .iter()
+            .filter(|(id, _)| **id != self.id && voters.contains(id));
+        others
+            .max_by_key(|(_, matched)| matched.as_ref().map(openraft::LogId::index))
+            .map(|(id, _)| *id)
     }
 
     async fn heartbeat(&self, append: WireAppend) -> Response {
@@ -161,10 +194,19 @@ impl<R: Runtime, M: Machine> Core<R, M> {
         blob: Bytes,
     ) -> Result<Response, String> {
         let last_membership = StoredMembership::try_from(membership).map_err(|e| e.to_string())?;
-        let meta = SnapshotMetaOf::<Types<R, M>> { last_log_id: last.map(Into::into), last_membership };
+        let meta = SnapshotMetaOf::<Types<R, M>> {
+            last_log_id: last.map(Into::into),
+            last_membership,
+        };
         let snapshot = SnapshotOf::<Types<R, M>, Bytes> { meta, snapshot: blob };
-        let installed = self.raft.install_full_snapshot(vote.into(), snapshot).await.map_err(|e| e.to_string())?;
-        Ok(Response::Installed { vote: (&installed.vote).into() })
+        let installed = self
+            .raft
+            .install_full_snapshot(vote.into(), snapshot)
+            .await
+            .map_err(|e| e.to_string())?;
+        Ok(Response::Installed {
+            vote: (&installed.vote).into(),
+        })
     }
 
     async fn answer(&self, from: Option<NodeId>, request: Request, raw: Bytes) -> (Response, Vec<Bytes>) {
@@ -213,7 +255,11 @@ pub struct Service<R: Runtime, M: Machine> {
 
 impl<R: Runtime, M: Machine> Service<R, M> {
     pub fn new(desk: Arc<Desk>, lost: mpsc::Sender<NodeId>) -> Self {
-        Self { desk, core: OnceLock::new(), lost }
+        Self {
+            desk,
+            core: OnceLock::new(),
+            lost,
+        }
     }
     pub fn set_core(&self, core: &Arc<Core<R, M>>) {
         let _ = self.core.set(Arc::clone(core));
@@ -233,11 +279,16 @@ impl<R: Runtime, M: Machine> PeerService<R> for Service<R, M> {
         Box::pin(async move {
             match request {
                 Request::Probe => return (Response::Probed(self.desk.probed()), Vec::new()),
-                Request::Format { group_uuid, id, constants } => {
+                Request::Format {
+                    group_uuid,
+                    id,
+                    constants,
+                } => {
                     let response = match self.desk.format::<R>(group_uuid, id, constants.into()).await {
-                        Ok(incarnation) => {
-                            Response::Formatted { incarnation, client_addr: self.desk.client_addr.clone() }
-                        }
+                        Ok(incarnation) => Response::Formatted {
+                            incarnation,
+                            client_addr: self.desk.client_addr.clone(),
+                        },
                         Err(e) => Response::Error(e),
                     };
                     return (response, Vec::new());
@@ -253,7 +304,9 @@ impl<R: Runtime, M: Machine> PeerService<R> for Service<R, M> {
 
     fn serve_log(self: Arc<Self>, stream: R::Stream) -> Pin<Box<dyn Future<Output = io::Result<()>> + Send>> {
         Box::pin(async move {
-            let Some(core) = self.core.get() else { return Err(io::Error::other("the node is starting")) };
+            let Some(core) = self.core.get() else {
+                return Err(io::Error::other("the node is starting"));
+            };
             log_server::serve_log::<R, M>(stream, &core.raft, |bytes| core.store.no_room(bytes)).await
         })
     }

@@ -83,7 +83,9 @@ impl<M: Machine> Shared<M> {
     }
     /// Writes derived units out, on the disk thread; durably if `sync`.
     fn flush(&self, sync: bool) -> Result<(), StoreError> {
-        let Some(plan) = self.write().plan_flush() else { return Ok(()) };
+        let Some(plan) = self.write().plan_flush() else {
+            return Ok(());
+        };
         plan.write(sync)?;
         self.write().flushed(plan);
         Ok(())
@@ -141,14 +143,18 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
             }
             if last_applied.is_none() {
                 let installed = start == positions.first;
-                machine.restore(&checkpoint.state, installed).map_err(|e| StoreError::Contract(e.to_string()))?;
+                machine
+                    .restore(&checkpoint.state, installed)
+                    .map_err(|e| StoreError::Contract(e.to_string()))?;
                 membership = stored_membership(&checkpoint)?;
                 last_applied = Some(checkpoint.position.last);
                 segment = start;
             }
         }
         if last_applied.is_none() && positions.purged.is_some() {
-            return Err(StoreError::Contract("the log was purged but no recovery checkpoint covers its start".to_owned()));
+            return Err(StoreError::Contract(
+                "the log was purged but no recovery checkpoint covers its start".to_owned(),
+            ));
         }
         let shared = Arc::new(Shared {
             machine: RwLock::new(machine),
@@ -159,7 +165,18 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
         });
         let replay_until = positions.committed;
         let _runtime = std::marker::PhantomData;
-        Ok(Self { shared, store, place, sink, on_fatal, last_applied, membership, segment, replay_until, _runtime })
+        Ok(Self {
+            shared,
+            store,
+            place,
+            sink,
+            on_fatal,
+            last_applied,
+            membership,
+            segment,
+            replay_until,
+            _runtime,
+        })
     }
 
     /// The machine, for readers.
@@ -175,19 +192,25 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
     /// Queues the checkpoint of the segment about to be entered: the state covers every entry before it.
     fn checkpoint(&self, segment: PhysicalOffset, state: Bytes) -> io::Result<()> {
         let position = self.store.snapshot_position(segment).ok_or_else(|| {
-            io::Error::other(format!("no chain value for the segment at {segment} although an entry lies in it"))
+            io::Error::other(format!(
+                "no chain value for the segment at {segment} although an entry lies in it"
+            ))
         })?;
         let checkpoint = Checkpoint {
             position,
             membership_id: self.membership.log_id().as_ref().map(from_raft_log_id),
-            membership: encode_membership(self.membership.membership()).map_err(io::Error::other)?.into(),
+            membership: encode_membership(self.membership.membership())
+                .map_err(io::Error::other)?
+                .into(),
             state,
         };
         let (shared, place, on_fatal) = (Arc::clone(&self.shared), self.place.clone(), Arc::clone(&self.on_fatal));
         // The log it covers first, then the derived files, then the checkpoint itself.
         self.store.sync(ignore_done());
         self.store.enqueue(Box::new(move || {
-            let written = shared.flush(true).and_then(|()| checkpoint.write(&*place.disk, &place.dir));
+            let written = shared
+                .flush(true)
+                .and_then(|()| checkpoint.write(&*place.disk, &place.dir));
             if let Err(e) = written {
                 on_fatal(format!("recovery checkpoint: {e}"));
             }
@@ -256,13 +279,23 @@ fn ignore_done() -> quorumq_store::log_store::Done {
 
 fn to_stored(entry: &RaftEntryOf) -> io::Result<Entry> {
     let (kind, body) = payload_parts(&entry.payload);
-    let position = entry.position.ok_or_else(|| io::Error::other("an entry to apply was not read from the store"))?;
-    Ok(Entry { id: entry.id, kind, position, body })
+    let position = entry
+        .position
+        .ok_or_else(|| io::Error::other("an entry to apply was not read from the store"))?;
+    Ok(Entry {
+        id: entry.id,
+        kind,
+        position,
+        body,
+    })
 }
 
 fn stored_membership(checkpoint: &Checkpoint) -> Result<StoredMembership, StoreError> {
     let members = decode_membership(&checkpoint.membership).map_err(|e| StoreError::Contract(e.to_string()))?;
-    Ok(StoredMembership::new(checkpoint.membership_id.map(to_raft_log_id), members))
+    Ok(StoredMembership::new(
+        checkpoint.membership_id.map(to_raft_log_id),
+        members,
+    ))
 }
 
 impl<R: Runtime, M: Machine> RaftStateMachine<Types<R, M>> for Shell<R, M> {
@@ -294,7 +327,11 @@ impl<R: Runtime, M: Machine> RaftStateMachine<Types<R, M>> for Shell<R, M> {
 
     async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder<R, M>> {
         let builder = self.builder();
-        if force || matches!(builder.newest().await, Ok(Some(_))) { Some(builder) } else { None }
+        if force || matches!(builder.newest().await, Ok(Some(_))) {
+            Some(builder)
+        } else {
+            None
+        }
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder<R, M> {
@@ -305,7 +342,9 @@ impl<R: Runtime, M: Machine> RaftStateMachine<Types<R, M>> for Shell<R, M> {
         let checkpoint = Checkpoint::decode(&snapshot)?;
         let last = checkpoint.position.last;
         if meta.last_log_id.as_ref().map(from_raft_log_id) != Some(last) {
-            return Err(io::Error::other("the snapshot's blob and its meta name different entries"));
+            return Err(io::Error::other(
+                "the snapshot's blob and its meta name different entries",
+            ));
         }
         tracing::info!(last = %last, next = %checkpoint.position.next, "installing a snapshot");
         // Checkpoint first: should the process end before the log is cut over, opening drops it as too new.
@@ -316,7 +355,10 @@ impl<R: Runtime, M: Machine> RaftStateMachine<Types<R, M>> for Shell<R, M> {
             Ok(())
         })
         .await?;
-        self.shared.write().restore(&checkpoint.state, true).map_err(io::Error::other)?;
+        self.shared
+            .write()
+            .restore(&checkpoint.state, true)
+            .map_err(io::Error::other)?;
         self.membership = stored_membership(&checkpoint)?;
         self.last_applied = Some(last);
         self.segment = checkpoint.position.next;
@@ -349,7 +391,12 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
     fn builder(&self) -> Builder<R, M> {
         let boundary = self.shared.read().retained_from();
         let first = self.store.positions().first;
-        Builder { place: self.place.clone(), boundary, first, _types: std::marker::PhantomData }
+        Builder {
+            place: self.place.clone(),
+            boundary,
+            first,
+            _types: std::marker::PhantomData,
+        }
     }
 }
 
@@ -366,7 +413,10 @@ impl<R: Runtime, M: Machine> Builder<R, M> {
     async fn newest(&self) -> io::Result<Option<PhysicalOffset>> {
         let place = self.place.clone();
         let starts = R::offload(move || Checkpoint::list(&*place.disk, &place.dir)).await??;
-        Ok(starts.into_iter().filter(|s| *s <= self.boundary && *s >= self.first).next_back())
+        Ok(starts
+            .into_iter()
+            .filter(|s| *s <= self.boundary && *s >= self.first)
+            .next_back())
     }
 
     async fn load(&self, start: PhysicalOffset) -> io::Result<Option<SnapshotOf<Types<R, M>, Bytes>>> {
@@ -383,7 +433,10 @@ impl<R: Runtime, M: Machine> Builder<R, M> {
             last_log_id: Some(to_raft_log_id(checkpoint.position.last)),
             last_membership: stored_membership(&checkpoint)?,
         };
-        Ok(Some(SnapshotOf::<Types<R, M>, Bytes> { meta, snapshot: checkpoint.encode() }))
+        Ok(Some(SnapshotOf::<Types<R, M>, Bytes> {
+            meta,
+            snapshot: checkpoint.encode(),
+        }))
     }
 }
 
@@ -392,7 +445,8 @@ impl<R: Runtime, M: Machine> RaftSnapshotBuilder<Types<R, M>> for Builder<R, M> 
 
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types<R, M>, Bytes>> {
         let newest = self.newest().await?;
-        let start = newest.ok_or_else(|| io::Error::other("no recovery checkpoint at or below the retention boundary"))?;
+        let start =
+            newest.ok_or_else(|| io::Error::other("no recovery checkpoint at or below the retention boundary"))?;
         let snapshot = self.load(start).await?;
         snapshot.ok_or_else(|| io::Error::other("the recovery checkpoint went away while it was read"))
     }

@@ -33,7 +33,10 @@ pub struct Tasks<R> {
 
 impl<R: Runtime> Tasks<R> {
     pub fn new(stop: CancellationToken) -> Self {
-        Self { stop, _runtime: std::marker::PhantomData }
+        Self {
+            stop,
+            _runtime: std::marker::PhantomData,
+        }
     }
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();

@@ -25,6 +25,14 @@ impl Kind {
     /// The kind of a number.
     #[must_use]
     pub fn from_u8(n: u8) -> Option<Self> {
-        [Self::Filler, Self::Blank, Self::Membership, Self::Records, Self::Command].into_iter().find(|k| *k as u8 == n)
+        [
+            Self::Filler,
+            Self::Blank,
+            Self::Membership,
+            Self::Records,
+            Self::Command,
+        ]
+        .into_iter()
+        .find(|k| *k as u8 == n)
     }
 }

@@ -107,7 +107,13 @@ impl LogStore {
     /// Opens a formatted store (see [`crate::identity`]), takes its lock, recovers. `wake` is called (from any
     /// thread, without locks held) when the FIFO goes from empty to non-empty; it must cause `run_pending` to be
     /// called on the disk thread.
-    pub fn open(disk: Arc<dyn Disk>, dir: &Path, constants: GroupConstants, mode: FlushMode, wake: Box<dyn Fn() + Send + Sync>) -> Result<(Arc<Self>, Recovered), StoreError> {
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        constants: GroupConstants,
+        mode: FlushMode,
+        wake: Box<dyn Fn() + Send + Sync>,
+    ) -> Result<(Arc<Self>, Recovered), StoreError> {
         let _ = (disk, dir, constants, mode, wake);
         todo!()
     }

@@ -16,13 +16,20 @@ use crate::wire::{WireAppend, WireEntry, decode_membership};
 ///
 /// # Errors
 /// A body too long for the wire, which the proposer's limits rule out.
-pub fn to_wire<R: Runtime, M: Machine>(req: &AppendEntriesRequest<Types<R, M>>) -> io::Result<(WireAppend, Vec<Bytes>)> {
+pub fn to_wire<R: Runtime, M: Machine>(
+    req: &AppendEntriesRequest<Types<R, M>>,
+) -> io::Result<(WireAppend, Vec<Bytes>)> {
     let mut header = WireAppend::heartbeat(req);
     let mut raw = Vec::with_capacity(req.entries.len());
     for entry in &req.entries {
         let (kind, body) = payload_parts(&entry.payload);
         let len = u32::try_from(body.len()).map_err(io::Error::other)?;
-        header.entries.push(WireEntry { id: entry.id.into(), kind: kind as u8, len, crc: crc32fast::hash(&body) });
+        header.entries.push(WireEntry {
+            id: entry.id.into(),
+            kind: kind as u8,
+            len,
+            crc: crc32fast::hash(&body),
+        });
         raw.push(body);
     }
     Ok((header, raw))

@@ -58,7 +58,9 @@ pub fn encode_frame<H: Serialize>(header: &H, raw: &[Bytes], out: &mut BytesMut)
     let raw_len: usize = raw.iter().map(Bytes::len).sum();
     let total = FIXED - 4 + header.len() + raw_len;
     if total > MAX_FRAME || header.len() > MAX_HEADER {
-        return Err(bad(format!("peer frame of {total} bytes is over the limit of {MAX_FRAME}")));
+        return Err(bad(format!(
+            "peer frame of {total} bytes is over the limit of {MAX_FRAME}"
+        )));
     }
     out.reserve(total + 4);
     out.put_u32(len_u32(total));
@@ -88,10 +90,14 @@ impl<T, H: DeserializeOwned> Decoder for PeerCodec<T, H> {
     type Error = io::Error;
 
     fn decode(&mut self, src: &mut BytesMut) -> io::Result<Option<Frame<H>>> {
-        let Some(length) = src.first_chunk::<4>() else { return Ok(None) };
+        let Some(length) = src.first_chunk::<4>() else {
+            return Ok(None);
+        };
         let total = u32::from_be_bytes(*length) as usize;
         if !(FIXED - 4..=MAX_FRAME).contains(&total) {
-            return Err(bad(format!("peer frame length {total} is outside [8, {MAX_FRAME}]; is this a QuoruMQ peer port?")));
+            return Err(bad(format!(
+                "peer frame length {total} is outside [8, {MAX_FRAME}]; is this a QuoruMQ peer port?"
+            )));
         }
         if src.len() < total + 4 {
             src.reserve(total + 4 - src.len());
@@ -102,7 +108,9 @@ impl<T, H: DeserializeOwned> Decoder for PeerCodec<T, H> {
         let crc = frame.get_u32();
         let header_len = frame.get_u32() as usize;
         if header_len > MAX_HEADER || header_len > frame.len() {
-            return Err(bad(format!("peer frame header of {header_len} bytes does not fit its frame")));
+            return Err(bad(format!(
+                "peer frame header of {header_len} bytes does not fit its frame"
+            )));
         }
         let header = frame.split_to(header_len);
         if crc32fast::hash(&header) != crc {
@@ -123,7 +131,12 @@ mod tests {
     fn a_frame_survives_any_split_of_its_bytes() {
         let mut bytes = BytesMut::new();
         let header = (7u64, "hello".to_owned());
-        encode_frame(&header, &[Bytes::from_static(b"ab"), Bytes::from_static(b"c")], &mut bytes).unwrap();
+        encode_frame(
+            &header,
+            &[Bytes::from_static(b"ab"), Bytes::from_static(b"c")],
+            &mut bytes,
+        )
+        .unwrap();
         for cut in 0..bytes.len() {
             let mut buf = BytesMut::from(&bytes[..cut]);
             let mut codec = Both::default();

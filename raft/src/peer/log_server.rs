@@ -37,7 +37,12 @@ pub async fn serve_log<R: Runtime, M: Machine>(
     let (tx, rx) = mpsc::channel(AHEAD);
     let input = stream::unfold(rx, |mut rx| async move { rx.recv().await.map(|request| (request, rx)) });
     let answers = Box::pin(raft.stream_append(Box::pin(input)));
-    let mut serving = Serving { framed, sender: Some(PollSender::new(tx)), answers, ended: false };
+    let mut serving = Serving {
+        framed,
+        sender: Some(PollSender::new(tx)),
+        answers,
+        ended: false,
+    };
     poll_fn(|cx| serving.poll(cx, &room)).await
 }
 
@@ -98,12 +103,20 @@ where
     }
 
     fn send(&mut self, answer: &WireAppended) -> io::Result<()> {
-        Sink::start_send(Pin::new(&mut self.framed), Outgoing { header: answer, raw: &[] })
+        Sink::start_send(
+            Pin::new(&mut self.framed),
+            Outgoing {
+                header: answer,
+                raw: &[],
+            },
+        )
     }
 
     /// Takes one append. Ready(false) when the leader closed the connection.
     fn poll_read(&mut self, cx: &mut Context<'_>, room: &impl Fn(u64) -> Option<String>) -> io::Result<Poll<bool>> {
-        let Some(sender) = self.sender.as_mut().filter(|_| !self.ended) else { return Ok(Poll::Pending) };
+        let Some(sender) = self.sender.as_mut().filter(|_| !self.ended) else {
+            return Ok(Poll::Pending);
+        };
         match sender.poll_reserve(cx) {
             Poll::Pending => return Ok(Poll::Pending),
             Poll::Ready(Err(_)) => {

@@ -48,7 +48,15 @@ pub struct LogSession<'s, R: Runtime, M, S> {
 impl<'s, R: Runtime, M, S> LogSession<'s, R, M, S> {
     pub fn new(conn: &'s mut Option<LogStream<R::Stream>>, input: S, patience: Duration) -> Self {
         let _machine = std::marker::PhantomData;
-        Self { conn, input: Some(input), in_flight: 0, patience, timer: None, failed: false, _machine }
+        Self {
+            conn,
+            input: Some(input),
+            in_flight: 0,
+            patience,
+            timer: None,
+            failed: false,
+            _machine,
+        }
     }
 }
 
@@ -60,14 +68,22 @@ where
 {
     /// Takes appends from openraft while there is room, encodes them. Whether any was taken.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        let Some(conn) = self.conn.as_mut() else { return Ok(false) };
+        let Some(conn) = self.conn.as_mut() else {
+            return Ok(false);
+        };
         let mut taken = false;
         while self.in_flight < MAX_IN_FLIGHT && conn.write_buffer().len() < WRITE_AHEAD {
             let Some(input) = self.input.as_mut() else { break };
             match Pin::new(input).poll_next(cx) {
                 Poll::Ready(Some(request)) => {
                     let (header, raw) = to_wire(&request)?;
-                    Sink::start_send(Pin::new(&mut *conn), Outgoing { header: &header, raw: &raw })?;
+                    Sink::start_send(
+                        Pin::new(&mut *conn),
+                        Outgoing {
+                            header: &header,
+                            raw: &raw,
+                        },
+                    )?;
                     self.in_flight += 1;
                     taken = true;
                 }

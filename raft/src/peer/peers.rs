@@ -31,13 +31,20 @@ pub struct Peers<R> {
 
 impl<R> std::fmt::Debug for Peers<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Peers").field("local", &self.local).finish_non_exhaustive()
+        f.debug_struct("Peers")
+            .field("local", &self.local)
+            .finish_non_exhaustive()
     }
 }
 
 impl<R: Runtime> Peers<R> {
     pub fn new(local: LocalPeer, on_lost: OnLost) -> Arc<Self> {
-        Arc::new(Self { local, links: Mutex::default(), on_lost, _runtime: std::marker::PhantomData })
+        Arc::new(Self {
+            local,
+            links: Mutex::default(),
+            on_lost,
+            _runtime: std::marker::PhantomData,
+        })
     }
 
     /// Who this process is.
@@ -65,7 +72,10 @@ impl<R: Runtime> Peers<R> {
         let Dialed { stream, process, .. } = self.dial(id, member, purpose).await?;
         let on_lost = Arc::clone(&self.on_lost);
         let mux = Mux::start::<R>(stream, move || on_lost(id));
-        *link = Some(Link { mux: Arc::clone(&mux), process });
+        *link = Some(Link {
+            mux: Arc::clone(&mux),
+            process,
+        });
         Ok((mux, process))
     }
 
@@ -94,7 +104,11 @@ impl<R: Runtime> Peers<R> {
         let (mux, _) = match R::timeout_at(deadline, self.link(id, member, purpose)).await {
             Ok(Ok(link)) => link,
             Ok(Err(e)) => return Err(CallError::NotSent(e.to_string())),
-            Err(_) => return Err(CallError::NotSent(format!("no connection to node {id} within {limit:?}"))),
+            Err(_) => {
+                return Err(CallError::NotSent(format!(
+                    "no connection to node {id} within {limit:?}"
+                )));
+            }
         };
         match R::timeout_at(deadline, mux.call(request, raw)).await {
             Ok(answer) => answer,
@@ -104,7 +118,13 @@ impl<R: Runtime> Peers<R> {
 
     /// Ends every connection.
     pub async fn close(&self) {
-        let links: Vec<_> = self.links.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let links: Vec<_> = self
+            .links
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect();
         for slot in links {
             if let Some(link) = slot.lock().await.take() {
                 link.mux.close();

@@ -18,10 +18,12 @@ use crate::{PhysicalOffset, QueueOffset};
 
 pub mod batch;
 mod properties;
+mod stamp;
 #[cfg(test)]
 mod tests;
 
 pub use properties::{java_hash, property, tags_code};
+pub use stamp::set_store_timestamp;
 
 /// Bytes of a record without body, topic and properties (IPv4 hosts).
 pub const FIXED_LEN: usize = 91;

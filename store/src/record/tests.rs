@@ -30,7 +30,7 @@ fn encoded(draft: &Draft<'_>) -> BytesMut {
     out
 }
 
-fn golden_lines<'a>(kind: &'a str) -> impl Iterator<Item = &'a str> {
+fn golden_lines(kind: &str) -> impl Iterator<Item = &str> {
     GOLDEN
         .lines()
         .filter_map(move |line| line.strip_prefix(kind))
