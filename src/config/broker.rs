@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
+use quorumq_raft::node::Timing;
+
 use super::address::HostPort;
 use super::error::{ConfigError, Place, Problems};
 use super::file::Input;
@@ -19,8 +21,8 @@ const SEGMENT_PER_ENTRY: u64 = 4;
 const MAX_MESSAGE_SIZE: u64 = 4 * 1024 * 1024;
 /// A follower must miss several heartbeats before it stands for election: at least, and by default.
 const HEARTBEATS_PER_ELECTION: u64 = 3;
-const DEFAULT_HEARTBEATS_PER_ELECTION: u64 = 5;
-const ELECTION_TIMEOUT_MS: u64 = 1000;
+const DEFAULT_HEARTBEATS_PER_ELECTION: u64 = 4;
+const ELECTION_TIMEOUT_MS: u64 = 600;
 
 settings! {
     /// A broker's settings: one member of one group. Field names are RocketMQ's keys; units are RocketMQ's.
@@ -91,15 +93,15 @@ settings! {
         pub server_channel_max_idle_time_seconds: u32 =
             "serverChannelMaxIdleTimeSeconds", "server-channel-max-idle-time-seconds", "120", whole(1, 86_400);
         /// Client connections taken at once; more are refused.
-        pub server_max_connections: u32 = "serverMaxConnections", "server-max-connections", "10000", whole(1, 1_000_000);
+        pub server_max_connections: u32 = "serverMaxConnections", "server-max-connections", "20000", whole(1, 1_000_000);
         /// Bytes of messages that may be queued, unsynced or unapplied at once; with more, sends get SYSTEM_BUSY.
         pub max_pending_bytes: u64 = "maxPendingBytes", "max-pending-bytes", "268435456", whole(1 << 20, 1 << 36);
-        /// Milliseconds between the leader's heartbeats to its followers. Default: a fifth of electionTimeoutMs.
+        /// Milliseconds between the leader's heartbeats to its followers. Default: a quarter of electionTimeoutMs.
         pub heart_beat_time_interval_ms: u64 =
             "heartBeatTimeIntervalMs", "heart-beat-time-interval-ms", "", whole(10, 60_000);
         /// Milliseconds without a leader before an election; each node draws from once to twice of it. A leader whose
         /// process ends is noticed sooner, by its lost connection.
-        pub election_timeout_ms: u64 = "electionTimeoutMs", "election-timeout-ms", "1000", whole(100, 600_000);
+        pub election_timeout_ms: u64 = "electionTimeoutMs", "election-timeout-ms", "600", whole(100, 600_000);
         /// Milliseconds that this node's clock may run ahead of the majority's before it stops leading.
         pub max_clock_skew_ms: u64 = "maxClockSkewMs", "max-clock-skew-ms", "5000", whole(10, 3_600_000);
     }
@@ -150,6 +152,15 @@ impl BrokerConfig {
     /// Largest entry of the log in bytes.
     pub fn largest_entry(&self) -> u64 {
         self.mapped_file_size_commit_log / SEGMENT_PER_ENTRY
+    }
+
+    /// Raft's timing.
+    pub fn timing(&self) -> Timing {
+        Timing {
+            heartbeat_ms: self.heart_beat_time_interval_ms,
+            election_min_ms: self.election_timeout_ms,
+            election_max_ms: self.election_timeout_ms * 2,
+        }
     }
 
     fn check(&self, source: &mut Source) {

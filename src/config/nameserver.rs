@@ -29,7 +29,7 @@ settings! {
         pub server_channel_max_idle_time_seconds: u32 =
             "serverChannelMaxIdleTimeSeconds", "server-channel-max-idle-time-seconds", "120", whole(1, 86_400);
         /// Connections taken at once; more are refused.
-        pub server_max_connections: u32 = "serverMaxConnections", "server-max-connections", "10000", whole(1, 1_000_000);
+        pub server_max_connections: u32 = "serverMaxConnections", "server-max-connections", "20000", whole(1, 1_000_000);
     }
 }
 

@@ -52,7 +52,7 @@ impl<T: TryFrom<u64> + Display> Rule for Whole<T> {
     type Value = T;
 
     fn parse(&self, text: &str) -> Result<T, String> {
-        let fits = |n: &u64| (self.min..=self.max).contains(n) && n % self.multiple_of == 0;
+        let fits = |n: &u64| (self.min..=self.max).contains(n) && n.is_multiple_of(self.multiple_of);
         let value = text.parse::<u64>().ok().filter(fits).and_then(|n| T::try_from(n).ok());
         value.ok_or_else(|| {
             let step = match self.multiple_of {
