@@ -230,8 +230,9 @@ impl Node {
         self.handle().spawn(future)
     }
 
-    /// Ends the node's process or its power, at this moment. Its tasks never run again. What its disk forgets is
-    /// the disk's business, to be done with no await in between.
+    /// Ends the node's process or its power, at this moment. Its tasks never run again; what they hold is dropped
+    /// before virtual time moves on, so after any sleep. What its disk forgets is the disk's business, to be done
+    /// with no await in between.
     pub fn kill(&self, death: Death) {
         self.world.net.down(self.ip, death);
         self.world.handle.kill(self.id);

@@ -1,7 +1,7 @@
 //! The runtime seam over madsim: one thread, virtual time, one seed.
 //!
-//! madsim gives tasks on nodes, the clock and the generator. Byte streams are ours ([`net`], [`stream`]): madsim's
-//! own have no back-pressure, no half-close, and heal late. So are sleeps, the watch channel and disk threads.
+//! madsim gives tasks on nodes, the clock and the generator. Byte streams are ours: madsim's own have no
+//! back-pressure, no half-close, and heal late. So are sleeps, the watch channel and disk threads.
 
 use std::future::Future;
 use std::io;
@@ -121,12 +121,12 @@ impl AsyncRuntime for SimRuntime {
     }
 
     /// Inline: an operating system's thread would run in real time.
-    fn spawn_blocking<F, T>(f: F) -> impl Future<Output = Result<T, io::Error>> + Send
+    async fn spawn_blocking<F, T>(f: F) -> Result<T, io::Error>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        async move { Ok(f()) }
+        Ok(f())
     }
 }
 
