@@ -200,9 +200,9 @@ fn body_value(bytes: &[u8]) -> Value {
 /// Whether `ours` holds all that `theirs` does.
 fn covers(ours: &Value, theirs: &Value) -> bool {
     match (ours, theirs) {
-        (Value::Object(ours), Value::Object(theirs)) => theirs
-            .iter()
-            .all(|(key, value)| ours.get(key).is_some_and(|own| covers(own, value))),
+        (Value::Object(ours), Value::Object(theirs)) => {
+            theirs.iter().all(|(key, value)| ours.get(key).is_some_and(|own| covers(own, value)))
+        }
         (Value::Array(ours), Value::Array(theirs)) => {
             ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(own, value)| covers(own, value))
         }
@@ -248,32 +248,17 @@ fn typed_bodies_hold_everything_the_frames_say() {
         };
         let typed = typed.unwrap_or_else(|error| panic!("line {}: {error}", golden.line));
         let (ours, theirs) = (body_value(&typed), body_value(&command.body));
-        assert!(
-            covers(&ours, &theirs),
-            "line {}: {ours} lacks something of {theirs}",
-            golden.line
-        );
+        assert!(covers(&ours, &theirs), "line {}: {ours} lacks something of {theirs}", golden.line);
         *checked.entry(golden.responds_to.unwrap_or(command.code)).or_insert(0) += 1;
     }
-    let expected = [
-        (21, 14),
-        (28, 3),
-        (34, 25),
-        (38, 8),
-        (43, 14),
-        (103, 23),
-        (105, 21),
-        (106, 1),
-        (201, 14),
-    ];
+    let expected = [(21, 14), (28, 3), (34, 25), (38, 8), (43, 14), (103, 23), (105, 21), (106, 1), (201, 14)];
     assert_eq!(checked, BTreeMap::from(expected));
 }
 
 #[test]
 fn a_compressed_registration_says_the_same_about_queues() {
-    let golden = golden()
-        .into_iter()
-        .find(|golden| golden.bytes.windows(18).any(|text| text == b"topicConfigTable\":"));
+    let golden =
+        golden().into_iter().find(|golden| golden.bytes.windows(18).any(|text| text == b"topicConfigTable\":"));
     let command = decode(&golden.expect("a registration"));
     let plain = RegisterBrokerBody::decode(&command.body, false, None).expect("a registration");
     let deflated = plain.encode_compressed();

@@ -35,22 +35,12 @@ fn root() -> PathBuf {
 #[test]
 fn the_tree_keeps_the_house_rules() {
     let files = tree::read(&root());
-    assert!(
-        files.len() > 20,
-        "only {} files found under {}",
-        files.len(),
-        root().display()
-    );
+    assert!(files.len() > 20, "only {} files found under {}", files.len(), root().display());
     let sources = source::parse(&files);
     let mut broken: Vec<String> = RULES.iter().flat_map(|rule| findings(rule, &sources)).collect();
     broken.extend(manifest::findings(&files));
     broken.sort();
-    assert!(
-        broken.is_empty(),
-        "{} house rules broken:\n{}\n",
-        broken.len(),
-        broken.join("\n")
-    );
+    assert!(broken.is_empty(), "{} house rules broken:\n{}\n", broken.len(), broken.join("\n"));
 }
 
 #[test]
@@ -70,11 +60,7 @@ fn every_rule_passes_its_good_snippets() {
     for rule in RULES {
         for (path, text) in rule.good {
             let found = findings(rule, &[Source::parse(path, text)]);
-            assert!(
-                found.is_empty(),
-                "{} forbids this in {path}: {found:?}\n{text}",
-                rule.name
-            );
+            assert!(found.is_empty(), "{} forbids this in {path}: {found:?}\n{text}", rule.name);
         }
     }
 }
@@ -89,11 +75,7 @@ fn every_named_exception_is_a_file_that_needs_it() {
             if let Some(text) = files.get(*path) {
                 let bare = rules::Rule { except: &[], ..*rule };
                 let found = findings(&bare, &[Source::parse(path, text)]);
-                assert!(
-                    !found.is_empty(),
-                    "{}: {path} keeps the rule, drop its exception",
-                    rule.name
-                );
+                assert!(!found.is_empty(), "{}: {path} keeps the rule, drop its exception", rule.name);
             }
         }
     }

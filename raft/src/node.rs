@@ -10,8 +10,9 @@ use futures_util::future::BoxFuture;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{ChangeMembers, Config, Raft, ReadPolicy, ServerState};
+use quorumq_store::consume_queue::ConsumeQueues;
 use quorumq_store::identity::{GroupConstants, Identity};
-use quorumq_store::log_store::{FlushMode, LogStore, Positions};
+use quorumq_store::log_store::{FlushMode, LogStore, OnInstall, Options, Positions};
 use quorumq_store::{LogId, StoreError};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -89,7 +90,7 @@ pub enum StartError {
 pub struct Parts<M: Machine> {
     pub place: Place,
     /// Makes an empty machine; it is restored from a checkpoint if there is one.
-    pub machine: Box<dyn FnOnce(&Identity) -> Result<M, StoreError> + Send>,
+    pub machine: Box<dyn Fn(&Identity) -> Result<M, StoreError> + Send>,
     pub sink: EffectSink<M::Effect>,
     /// Called once when the node must end; the process exits, the simulator notes it.
     pub on_fatal: OnFatal,
@@ -158,9 +159,9 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         let store = open_store::<R>(&place, identity, flush).await?;
         let positions = store.positions();
         desk.set_pristine(store.vote().is_none() && positions.last.is_none());
-        let machine = machine(identity)?;
         let (opening, fatal, shelf) = (Arc::clone(&store), Arc::clone(&on_fatal), place.clone());
-        let shell = R::offload(move || Shell::<R, M>::open(machine, opening, shelf, sink, fatal))
+        let whose = identity.clone();
+        let shell = R::offload(move || Shell::<R, M>::open(|| machine(&whose), opening, shelf, sink, fatal))
             .await
             .map_err(|e| StartError::Raft(e.to_string()))??;
         let shared = shell.shared();
@@ -433,7 +434,10 @@ async fn open_store<R: Runtime>(
         }
     });
     let (place, constants) = (place.clone(), identity.constants);
-    let opened = R::offload(move || LogStore::open(place.disk, &place.dir, constants, flush, wake)).await;
+    let derived = place.clone();
+    let on_install: OnInstall = Arc::new(move || ConsumeQueues::wipe(&*derived.disk, &derived.dir));
+    let options = Options { mode: flush, on_install: Some(on_install), ..Options::default() };
+    let opened = R::offload(move || LogStore::open(place.disk, &place.dir, constants, options, wake)).await;
     let (store, recovered) = opened.map_err(|e| StartError::Raft(e.to_string()))??;
     // Nothing was queued yet: the cell is set before anyone else holds the store.
     let _ = cell.set(Arc::downgrade(&store));

@@ -126,36 +126,41 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
     /// # Errors
     /// A checkpoint that cannot be read, or a state the machine does not know.
     pub fn open(
-        mut machine: M,
+        fresh: impl Fn() -> Result<M, StoreError>,
         store: Arc<LogStore>,
         place: Place,
         sink: EffectSink<M::Effect>,
         on_fatal: OnFatal,
     ) -> Result<Self, StoreError> {
+        let mut machine = fresh()?;
         let positions = store.positions();
-        let mut last_applied = None;
-        let mut membership = StoredMembership::default();
-        let mut segment = positions.first;
+        let mut restored = None;
         for start in Checkpoint::list(&*place.disk, &place.dir)?.into_iter().rev() {
             let checkpoint = Checkpoint::read(&*place.disk, &place.dir, start)?;
             if Some(checkpoint.position.last) > positions.last || start < positions.first {
                 // Ahead of what the log kept, or behind what was purged: of no use to anyone.
                 Checkpoint::remove(&*place.disk, &place.dir, start)?;
-                continue;
-            }
-            if last_applied.is_none() {
-                let installed = start == positions.first;
-                machine.restore(&checkpoint.state, installed).map_err(|e| StoreError::Contract(e.to_string()))?;
-                membership = stored_membership(&checkpoint)?;
-                last_applied = Some(checkpoint.position.last);
-                segment = start;
+            } else if restored.is_none() {
+                machine.restore(&checkpoint.state).map_err(|e| StoreError::Contract(e.to_string()))?;
+                match machine.check_derived(positions.first) {
+                    Ok(()) => restored = Some(checkpoint),
+                    Err(e) => tracing::warn!(checkpoint = %start, "{e}; replaying from an older recovery checkpoint"),
+                }
             }
         }
-        if last_applied.is_none() && positions.purged.is_some() {
-            return Err(StoreError::Contract(
-                "the log was purged but no recovery checkpoint covers its start".to_owned(),
-            ));
-        }
+        let (last_applied, membership, segment) = match &restored {
+            Some(checkpoint) => {
+                (Some(checkpoint.position.last), stored_membership(checkpoint)?, checkpoint.position.next)
+            }
+            None if positions.purged.is_some() => {
+                let what = "the log was purged, and no recovery checkpoint covers its start";
+                return Err(StoreError::Contract(what.to_owned()));
+            }
+            None => {
+                machine = fresh()?;
+                (None, StoredMembership::default(), positions.first)
+            }
+        };
         let shared = Arc::new(Shared {
             machine: RwLock::new(machine),
             applied_next: AtomicU64::new(last_applied.map_or(0, |id| id.index.0 + 1)),
@@ -324,7 +329,7 @@ impl<R: Runtime, M: Machine> RaftStateMachine<Types<R, M>> for Shell<R, M> {
             Ok(())
         })
         .await?;
-        self.shared.write().restore(&checkpoint.state, true).map_err(io::Error::other)?;
+        self.shared.write().restore(&checkpoint.state).map_err(io::Error::other)?;
         self.membership = stored_membership(&checkpoint)?;
         self.last_applied = Some(last);
         self.segment = checkpoint.position.next;

@@ -29,25 +29,17 @@ impl TracedDisk {
     #[must_use]
     pub fn new(inner: Arc<dyn Disk>, node: IpAddr) -> Self {
         let net = Net::current();
-        Self {
-            inner,
-            pen: Pen { net, node },
-        }
+        Self { inner, pen: Pen { net, node } }
     }
 }
 
 impl Pen {
     fn note(&self, what: &str, number: u64, path: &Path) {
-        self.net
-            .record(self.node, what, number, path.as_os_str().as_encoded_bytes());
+        self.net.record(self.node, what, number, path.as_os_str().as_encoded_bytes());
     }
 
     fn file(&self, path: &Path, inner: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        Arc::new(TracedFile {
-            inner,
-            pen: self.clone(),
-            path: path.to_owned(),
-        })
+        Arc::new(TracedFile { inner, pen: self.clone(), path: path.to_owned() })
     }
 }
 

@@ -29,10 +29,7 @@ impl Trace {
     /// An empty trace. With `print`, each event is also one line on stderr.
     #[must_use]
     pub fn new(print: bool) -> Self {
-        Self {
-            so_far: Mutex::default(),
-            print,
-        }
+        Self { so_far: Mutex::default(), print }
     }
 
     /// Takes in one event: when (since the run's start), on which node, what, a number that belongs to it
@@ -80,9 +77,7 @@ fn mix(hash: u64, word: u64) -> u64 {
 fn mix_bytes(hash: u64, bytes: &[u8]) -> u64 {
     let hash = mix(hash, bytes.len() as u64);
     let (words, rest) = bytes.as_chunks::<8>();
-    let hash = words
-        .iter()
-        .fold(hash, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+    let hash = words.iter().fold(hash, |hash, word| mix(hash, u64::from_le_bytes(*word)));
     let mut last = [0; 8];
     last[..rest.len()].copy_from_slice(rest);
     mix(hash, u64::from_le_bytes(last))
@@ -125,13 +120,7 @@ mod tests {
             assert_ne!(base, other);
         }
         let elsewhere = Trace::new(false);
-        elsewhere.record(
-            Duration::from_nanos(1),
-            IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)),
-            "read",
-            2,
-            b"abc",
-        );
+        elsewhere.record(Duration::from_nanos(1), IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), "read", 2, b"abc");
         assert_ne!(base, elsewhere.hash());
     }
 

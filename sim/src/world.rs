@@ -31,11 +31,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            net: NetConfig::default(),
-            time_limit: Duration::from_secs(3600),
-            print_trace: false,
-        }
+        Self { net: NetConfig::default(), time_limit: Duration::from_secs(3600), print_trace: false }
     }
 }
 
@@ -93,37 +89,22 @@ where
             let net = Net::current();
             net.configure(config.net, trace);
             net.record(SUPERVISOR, "seed", seed, &[]);
-            let world = World {
-                net: net.clone(),
-                handle: Handle::current(),
-            };
+            let world = World { net: net.clone(), handle: Handle::current() };
             let value = scenario(world).await;
             net.record(SUPERVISOR, "end", 0, &[]);
             (value, net.elapsed())
         });
         (value, elapsed)
     };
-    let thread = std::thread::Builder::new()
-        .name(format!("seed-{seed}"))
-        .stack_size(STACK_BYTES);
+    let thread = std::thread::Builder::new().name(format!("seed-{seed}")).stack_size(STACK_BYTES);
     let joined = match thread.spawn(body) {
         Ok(thread) => thread.join(),
         Err(e) => Err(Box::new(format!("cannot start a thread for the run: {e}")) as Box<dyn Any + Send>),
     };
     let (hash, events) = (kept.hash(), kept.events());
     match joined {
-        Ok((value, elapsed)) => Ok(Outcome {
-            seed,
-            value,
-            hash,
-            events,
-            elapsed,
-        }),
-        Err(panic) => Err(Failure {
-            seed,
-            message: panic_message(panic.as_ref()),
-            hash,
-        }),
+        Ok((value, elapsed)) => Ok(Outcome { seed, value, hash, events, elapsed }),
+        Err(panic) => Err(Failure { seed, message: panic_message(panic.as_ref()), hash }),
     }
 }
 
@@ -153,11 +134,7 @@ impl World {
         // madsim's own network is not used; the address is known to ours alone.
         let id = self.handle.create_node().name(ip.to_string()).build().id();
         self.net.add_host(id, ip);
-        Node {
-            world: self.clone(),
-            ip,
-            id,
-        }
+        Node { world: self.clone(), ip, id }
     }
 
     /// Nothing sent from `from` arrives at `to` until the link heals; the other direction works.

@@ -9,16 +9,10 @@ use quorumq_sim::world::{Config, run};
 
 /// Runs the binary; its last line.
 fn last_line(seed: u64) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_quorumq-sim"))
-        .args(["run", "--seed", &seed.to_string()])
-        .output()
-        .unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_quorumq-sim")).args(["run", "--seed", &seed.to_string()]).output().unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        output.status.success(),
-        "{stdout}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
     stdout.lines().last().unwrap().to_owned()
 }
 
@@ -39,11 +33,7 @@ fn a_seed_run_after_others_in_one_process_gives_the_hash_of_a_process_of_its_own
     for seed in 1..=10 {
         let outcome = run(seed, Config::default(), scenario::skeleton).unwrap();
         assert_eq!(outcome.value, Ok(()));
-        assert!(
-            outcome.events > 300,
-            "only {} events: the scenario does nothing",
-            outcome.events
-        );
+        assert!(outcome.events > 300, "only {} events: the scenario does nothing", outcome.events);
         hashes.insert(outcome.hash);
         if seed > 8 {
             assert_eq!(last_line(seed), format!("seed {seed} OK hash {:016x}", outcome.hash));

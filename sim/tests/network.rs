@@ -65,19 +65,11 @@ async fn pair(world: World) -> Pair {
     sleep_ms(1).await;
     let dialed = a.spawn(SimRuntime::connect(addr)).await.unwrap().unwrap();
     let accepted = accepting.await.unwrap();
-    Pair {
-        world,
-        a,
-        b,
-        dialed,
-        accepted,
-    }
+    Pair { world, a, b, dialed, accepted }
 }
 
 async fn connect(from: &Node, to: IpAddr) -> io::Result<SimStream> {
-    from.spawn(SimRuntime::connect(SocketAddr::new(to, SERVER)))
-        .await
-        .unwrap()
+    from.spawn(SimRuntime::connect(SocketAddr::new(to, SERVER))).await.unwrap()
 }
 
 async fn passes(from: &mut SimStream, to: &mut SimStream, text: &[u8]) {
@@ -94,21 +86,14 @@ fn a_clogged_link_stops_one_direction_and_heals_promptly() {
         p.world.clog(p.a.ip(), p.b.ip());
         p.dialed.write_all(b"held").await.unwrap();
         let mut buf = [0; 4];
-        assert!(
-            hangs(p.accepted.read_exact(&mut buf)).await,
-            "bytes came through a clogged link"
-        );
+        assert!(hangs(p.accepted.read_exact(&mut buf)).await, "bytes came through a clogged link");
         passes(&mut p.accepted, &mut p.dialed, b"the other way").await;
 
         let before = p.world.elapsed();
         p.world.heal(p.a.ip(), p.b.ip());
         p.accepted.read_exact(&mut buf).await.unwrap();
         assert_eq!(&buf, b"held");
-        assert!(
-            p.world.elapsed() - before < 10 * MS,
-            "healing took {:?}",
-            p.world.elapsed() - before
-        );
+        assert!(p.world.elapsed() - before < 10 * MS, "healing took {:?}", p.world.elapsed() - before);
     });
 }
 
@@ -145,10 +130,7 @@ fn a_writer_stalls_when_only_the_way_back_is_clogged() {
         let bytes = vec![1; 3 * NetConfig::default().window_bytes];
         {
             let mut writing = std::pin::pin!(p.dialed.write_all(&bytes));
-            assert!(
-                hangs(&mut writing).await,
-                "wrote three windows without hearing from the reader"
-            );
+            assert!(hangs(&mut writing).await, "wrote three windows without hearing from the reader");
             p.world.heal(p.b.ip(), p.a.ip());
             writing.await.unwrap();
         }
@@ -181,10 +163,7 @@ fn connects_hang_while_a_link_is_clogged_and_go_through_when_it_heals() {
         let p = pair(world).await;
         p.world.clog(p.b.ip(), p.a.ip());
         let mut connecting = std::pin::pin!(connect(&p.a, p.b.ip()));
-        assert!(
-            hangs(&mut connecting).await,
-            "connected over a link that answers nothing"
-        );
+        assert!(hangs(&mut connecting).await, "connected over a link that answers nothing");
         p.world.heal_all();
         connecting.await.unwrap();
     });
@@ -249,14 +228,8 @@ fn a_power_loss_is_silent_until_the_host_is_back() {
         let mut p = pair(world).await;
         p.b.kill(Death::PowerLoss);
         p.dialed.write_all(b"hello?").await.unwrap();
-        assert!(
-            hangs(p.dialed.read(&mut [0; 8])).await,
-            "a host without power said something"
-        );
-        assert!(
-            hangs(connect(&p.a, p.b.ip())).await,
-            "a host without power refused a connection"
-        );
+        assert!(hangs(p.dialed.read(&mut [0; 8])).await, "a host without power said something");
+        assert!(hangs(connect(&p.a, p.b.ip())).await, "a host without power refused a connection");
         p.b.restart();
         let error = p.dialed.read(&mut [0; 8]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
@@ -271,10 +244,7 @@ fn an_idle_peer_of_a_power_loss_learns_of_it_when_it_writes() {
         let mut p = pair(world).await;
         p.b.kill(Death::PowerLoss);
         p.b.restart();
-        assert!(
-            hangs(p.dialed.read(&mut [0; 8])).await,
-            "nothing was sent, so nothing can be answered"
-        );
+        assert!(hangs(p.dialed.read(&mut [0; 8])).await, "nothing was sent, so nothing can be answered");
         p.dialed.write_all(b"hello?").await.unwrap();
         let error = p.dialed.read(&mut [0; 8]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
@@ -290,10 +260,7 @@ fn a_connect_to_a_host_without_power_gives_up_after_two_minutes() {
         let error = connect(&p.a, p.b.ip()).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         let took = p.world.elapsed() - before;
-        assert!(
-            Duration::from_secs(120) < took && took < Duration::from_secs(130),
-            "{took:?}"
-        );
+        assert!(Duration::from_secs(120) < took && took < Duration::from_secs(130), "{took:?}");
     });
 }
 
@@ -385,11 +352,7 @@ fn a_loopback_listener_is_reached_only_from_its_own_node() {
         assert!(b.spawn(SimRuntime::connect(local)).await.unwrap().is_ok());
         let error = connect(&a, b.ip()).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-        let any = a
-            .spawn(SimRuntime::bind(SocketAddr::from(([0, 0, 0, 0], SERVER))))
-            .await
-            .unwrap()
-            .unwrap();
+        let any = a.spawn(SimRuntime::bind(SocketAddr::from(([0, 0, 0, 0], SERVER)))).await.unwrap().unwrap();
         assert!(connect(&b, a.ip()).await.is_ok());
         assert!(a.spawn(SimRuntime::connect(local)).await.unwrap().is_ok());
         drop(any);

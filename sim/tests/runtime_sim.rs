@@ -15,11 +15,7 @@ where
     for seed in 1..=5 {
         let check = check.clone();
         let outcome = run(seed, Config::default(), |world| async move {
-            world
-                .add_node(address(1))
-                .spawn(async move { check().await })
-                .await
-                .unwrap()
+            world.add_node(address(1)).spawn(async move { check().await }).await.unwrap()
         });
         outcome.unwrap().value.unwrap();
     }

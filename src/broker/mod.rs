@@ -104,7 +104,7 @@ impl<R: Runtime> Running<R> {
         let parts = Parts::<Machine> {
             place,
             machine: Box::new(move |identity| {
-                Machine::new(machine_place.disk, &machine_place.dir, identity.constants.segment_size)
+                Machine::new(Arc::clone(&machine_place.disk), &machine_place.dir, identity.constants.segment_size)
             }),
             sink: Arc::new(move |applied| {
                 if let Some(broker) = effects.get().and_then(Weak::upgrade) {

@@ -180,16 +180,8 @@ pub(super) async fn start_name_server(config: NameServerConfig) -> Result<NameSe
             ..Limits::SERVER
         },
     };
-    let server = NameServer::start::<Tokio>(options)
-        .await
-        .map_err(|e| CliError::failed(e.to_string(), ""))?;
-    Ok(NameServerHandle {
-        started: Started {
-            address: server.local_addr(),
-            also: Vec::new(),
-        },
-        server,
-    })
+    let server = NameServer::start::<Tokio>(options).await.map_err(|e| CliError::failed(e.to_string(), ""))?;
+    Ok(NameServerHandle { started: Started { address: server.local_addr(), also: Vec::new() }, server })
 }
 
 /// A running broker.
@@ -249,20 +241,11 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) async fn start(namesrv: &NameServers, group: &str) -> Result<Self, CliError> {
-        Ok(Self {
-            producer: ProducerBuilder::new(group, &namesrv.list)?.start()?,
-        })
+        Ok(Self { producer: ProducerBuilder::new(group, &namesrv.list)?.start()? })
     }
 
     pub(super) async fn send(&self, message: Outgoing) -> Result<Sent, CliError> {
-        let Outgoing {
-            topic,
-            body,
-            tag,
-            keys,
-            properties,
-            sharding_key,
-        } = message;
+        let Outgoing { topic, body, tag, keys, properties, sharding_key } = message;
         let mut message = Message::new(topic, body);
         if let Some(tag) = tag {
             message = message.with_tag(tag);
@@ -273,15 +256,9 @@ impl Sender {
         for (name, value) in properties {
             message = message.with_property(name, value);
         }
-        let sent = self
-            .producer
-            .send_to(message, sharding_key.map_or(Place::Any, Place::Key))
-            .await?;
+        let sent = self.producer.send_to(message, sharding_key.map_or(Place::Any, Place::Key)).await?;
         if sent.maybe_duplicate {
-            tracing::warn!(
-                "{} may be stored twice: an earlier attempt had an unknown outcome",
-                sent.msg_id
-            );
+            tracing::warn!("{} may be stored twice: an earlier attempt had an unknown outcome", sent.msg_id);
         }
         Ok(Sent {
             group: sent.queue.broker_name.to_string(),

@@ -87,24 +87,13 @@ impl GroupCommand {
                 }
                 output::line(groups.iter().map(status_table).collect::<Vec<_>>().join("\n\n"))
             }
-            GroupCommand::Add(AddArgs {
-                group,
-                id,
-                raft,
-                timeout,
-                namesrv,
-            }) => {
+            GroupCommand::Add(AddArgs { group, id, raft, timeout, namesrv }) => {
                 backend::group_add(&namesrv, &group, id, &raft, timeout).await?;
-                output::line(format!(
-                    "{id} ({raft}) is a member of {group} and holds every retained message"
-                ))
+                output::line(format!("{id} ({raft}) is a member of {group} and holds every retained message"))
             }
             GroupCommand::Remove(args) => {
                 backend::group_remove(&args.namesrv, &args.group, args.id).await?;
-                output::line(format!(
-                    "{} is no longer a member of {}; its id is not used again",
-                    args.id, args.group
-                ))
+                output::line(format!("{} is no longer a member of {}; its id is not used again", args.id, args.group))
             }
             GroupCommand::Purge(args) => {
                 let first = backend::group_purge(&args.namesrv, &args.group, args.before).await?;
@@ -116,10 +105,7 @@ impl GroupCommand {
 
 fn status_table(status: &GroupStatus) -> String {
     let leader = status.members.iter().find(|member| member.role == "leader");
-    let leader = leader.map_or_else(
-        || "none".to_owned(),
-        |member| format!("{} ({})", member.id, member.address),
-    );
+    let leader = leader.map_or_else(|| "none".to_owned(), |member| format!("{} ({})", member.id, member.address));
     let table = output::table(
         ["NODE", "ADDRESS", "ROLE", "LAST", "COMMITTED", "APPLIED", "LAG"],
         status.members.iter().map(member_row),
@@ -132,15 +118,7 @@ fn member_row(member: &MemberStatus) -> [String; 7] {
         Some(at) => [at.last, at.committed, at.applied, at.lag].map(|index| index.to_string()),
         None => ["-"; 4].map(str::to_owned),
     };
-    [
-        member.id.to_string(),
-        member.address.clone(),
-        member.role.clone(),
-        last,
-        committed,
-        applied,
-        lag,
-    ]
+    [member.id.to_string(), member.address.clone(), member.role.clone(), last, committed, applied, lag]
 }
 
 #[cfg(test)]
@@ -150,12 +128,7 @@ mod tests {
 
     #[test]
     fn status_names_leader_term_and_a_member_that_does_not_answer() {
-        let positions = Some(MemberPositions {
-            last: 120,
-            committed: 119,
-            applied: 119,
-            lag: 0,
-        });
+        let positions = Some(MemberPositions { last: 120, committed: 119, applied: 119, lag: 0 });
         let member = |id, role: &str, positions| MemberStatus {
             id,
             address: format!("10.0.0.{id}:10911"),
@@ -163,11 +136,7 @@ mod tests {
             positions,
         };
         let members = vec![member(1, "leader", positions), member(2, "unreachable", None)];
-        let text = status_table(&GroupStatus {
-            group: "broker-a".to_owned(),
-            term: 7,
-            members,
-        });
+        let text = status_table(&GroupStatus { group: "broker-a".to_owned(), term: 7, members });
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(
             lines,

@@ -53,32 +53,14 @@ impl TopicCommand {
     pub(super) async fn run(self) -> Result<(), CliError> {
         match self {
             TopicCommand::Create(args) => {
-                let CreateArgs {
-                    topic,
-                    queues,
-                    perm,
-                    groups,
-                    namesrv,
-                } = args;
-                let spec = TopicSpec {
-                    name: topic.clone(),
-                    queues,
-                    perm,
-                    groups,
-                };
+                let CreateArgs { topic, queues, perm, groups, namesrv } = args;
+                let spec = TopicSpec { name: topic.clone(), queues, perm, groups };
                 let groups = backend::topic_create(&namesrv, spec).await?;
-                output::line(format!(
-                    "topic {topic}: {queues} queues in each of {}",
-                    groups.join(", ")
-                ))
+                output::line(format!("topic {topic}: {queues} queues in each of {}", groups.join(", ")))
             }
             TopicCommand::List(args) => {
                 let topics = backend::topic_list(&args.namesrv).await?;
-                if topics.is_empty() {
-                    Ok(())
-                } else {
-                    output::line(topics.join("\n"))
-                }
+                if topics.is_empty() { Ok(()) } else { output::line(topics.join("\n")) }
             }
             TopicCommand::Route(args) => {
                 output::line(route_table(&backend::topic_route(&args.namesrv, &args.topic).await?))
@@ -103,10 +85,7 @@ fn route_table(groups: &[RouteGroup]) -> String {
             brokers.join(" "),
         ]
     });
-    output::table(
-        ["BROKER", "CLUSTER", "READ", "WRITE", "PERM", "ADDRESSES (0 LEADS)"],
-        rows,
-    )
+    output::table(["BROKER", "CLUSTER", "READ", "WRITE", "PERM", "ADDRESSES (0 LEADS)"], rows)
 }
 
 /// RocketMQ's spelling of permission bits.
@@ -125,18 +104,8 @@ mod tests {
     fn a_route_is_one_row_a_group() {
         let brokers = BTreeMap::from([(1, "10.0.0.2:10911".to_owned()), (0, "10.0.0.1:10911".to_owned())]);
         let (group, cluster) = ("broker-a".to_owned(), "DefaultCluster".to_owned());
-        let table = route_table(&[RouteGroup {
-            group,
-            cluster,
-            read_queues: 8,
-            write_queues: 8,
-            perm: 6,
-            brokers,
-        }]);
+        let table = route_table(&[RouteGroup { group, cluster, read_queues: 8, write_queues: 8, perm: 6, brokers }]);
         let row = table.lines().nth(1).unwrap();
-        assert_eq!(
-            row,
-            "broker-a  DefaultCluster  8     8      RW-   0=10.0.0.1:10911 1=10.0.0.2:10911"
-        );
+        assert_eq!(row, "broker-a  DefaultCluster  8     8      RW-   0=10.0.0.1:10911 1=10.0.0.2:10911");
     }
 }

@@ -32,13 +32,7 @@ pub fn bootstrap(cluster: &str, broker_name: &str, max_node_id: u64) -> Vec<Comm
     ];
     let groups = SYSTEM_GROUPS.map(SubscriptionGroupConfig::new);
     let mut commands = vec![Command::ReserveNodeIds { up_to: max_node_id }];
-    commands.extend(topics.map(|config| Command::UpdateTopic {
-        config,
-        if_absent: true,
-    }));
-    commands.extend(groups.map(|config| Command::UpdateGroup {
-        config,
-        if_absent: true,
-    }));
+    commands.extend(topics.map(|config| Command::UpdateTopic { config, if_absent: true }));
+    commands.extend(groups.map(|config| Command::UpdateGroup { config, if_absent: true }));
     commands
 }

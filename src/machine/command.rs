@@ -34,21 +34,14 @@ pub enum Command {
     /// Deletes a topic with its queues and every consumer offset in it. Created again, it starts at offset 0.
     DeleteTopic { topic: String },
     /// Creates a subscription group or replaces its settings; with `if_absent`, leaves an existing one as it is.
-    UpdateGroup {
-        config: SubscriptionGroupConfig,
-        if_absent: bool,
-    },
+    UpdateGroup { config: SubscriptionGroupConfig, if_absent: bool },
     /// Deletes a subscription group; with `clean_offsets`, its consumer offsets as well.
     DeleteGroup { group: String, clean_offsets: bool },
     /// Sets consumer offsets, forward or back, as consumers committed them. One above the queue's next offset counts as
     /// the next offset.
     CommitOffsets { commits: Vec<OffsetCommit> },
     /// Sets a group's offsets in queues of one topic, as an operator asked.
-    ResetOffsets {
-        group: String,
-        topic: String,
-        offsets: Vec<(u32, u64)>,
-    },
+    ResetOffsets { group: String, topic: String, offsets: Vec<(u32, u64)> },
     /// Creates a group's `%RETRY%` topic if it is missing: as many queues as the group's `retryQueueNums`, 1 for a
     /// group without settings; perm 6.
     EnsureRetryTopic { group: String },
@@ -73,12 +66,7 @@ pub struct OffsetCommit {
 impl OffsetCommit {
     /// A commit of `offset`.
     pub fn new(group: &str, topic: &str, queue_id: u32, offset: QueueOffset) -> Self {
-        Self {
-            group: group.to_owned(),
-            topic: topic.to_owned(),
-            queue_id,
-            offset: offset.0,
-        }
+        Self { group: group.to_owned(), topic: topic.to_owned(), queue_id, offset: offset.0 }
     }
 }
 
@@ -90,10 +78,7 @@ impl Command {
 
     /// The command as a batch of its own.
     pub fn at(self, time_ms: i64) -> CommandBatch {
-        CommandBatch {
-            time_ms,
-            commands: vec![self],
-        }
+        CommandBatch { time_ms, commands: vec![self] }
     }
 }
 
@@ -120,22 +105,16 @@ impl CommandBatch {
     /// # Errors
     /// An unknown version or command, or bytes that are none: the node stops.
     pub fn decode(body: &[u8]) -> Result<Self, MachineError> {
-        let (&version, rest) = body
-            .split_first()
-            .ok_or_else(|| MachineError("decode command: the entry is empty".to_owned()))?;
+        let (&version, rest) =
+            body.split_first().ok_or_else(|| MachineError("decode command: the entry is empty".to_owned()))?;
         if version != VERSION {
-            return Err(MachineError(format!(
-                "commands have version {version}; this build knows version {VERSION}"
-            )));
+            return Err(MachineError(format!("commands have version {version}; this build knows version {VERSION}")));
         }
         let config = bincode::config::standard().with_limit::<MAX_DECODED>();
         let (batch, read) = bincode::serde::decode_from_slice(rest, config)
             .map_err(|e| MachineError(format!("decode command (a newer build may have written it): {e}")))?;
         if read != rest.len() {
-            return Err(MachineError(format!(
-                "decode command: {} bytes are left over",
-                rest.len() - read
-            )));
+            return Err(MachineError(format!("decode command: {} bytes are left over", rest.len() - read)));
         }
         Ok(batch)
     }
@@ -149,29 +128,12 @@ mod tests {
         let config = TopicConfig::new("orders", 4, 8, 6);
         let group = SubscriptionGroupConfig::new("g");
         let commands = vec![
-            Command::UpdateTopic {
-                config,
-                if_absent: true,
-            },
-            Command::DeleteTopic {
-                topic: "orders".to_owned(),
-            },
-            Command::UpdateGroup {
-                config: group,
-                if_absent: false,
-            },
-            Command::DeleteGroup {
-                group: "g".to_owned(),
-                clean_offsets: true,
-            },
-            Command::CommitOffsets {
-                commits: vec![OffsetCommit::new("g", "orders", 3, QueueOffset(7))],
-            },
-            Command::ResetOffsets {
-                group: "g".to_owned(),
-                topic: "orders".to_owned(),
-                offsets: vec![(0, 1)],
-            },
+            Command::UpdateTopic { config, if_absent: true },
+            Command::DeleteTopic { topic: "orders".to_owned() },
+            Command::UpdateGroup { config: group, if_absent: false },
+            Command::DeleteGroup { group: "g".to_owned(), clean_offsets: true },
+            Command::CommitOffsets { commits: vec![OffsetCommit::new("g", "orders", 3, QueueOffset(7))] },
+            Command::ResetOffsets { group: "g".to_owned(), topic: "orders".to_owned(), offsets: vec![(0, 1)] },
             Command::EnsureRetryTopic { group: "g".to_owned() },
             Command::AllocNodeId { request: u128::MAX },
             Command::ReserveNodeIds { up_to: 3 },
@@ -192,9 +154,7 @@ mod tests {
         let batch = CommandBatch {
             time_ms: 5,
             commands: vec![
-                Command::CommitOffsets {
-                    commits: vec![OffsetCommit::new("g", "t", 3, QueueOffset(300))],
-                },
+                Command::CommitOffsets { commits: vec![OffsetCommit::new("g", "t", 3, QueueOffset(300))] },
                 Command::PurgeTo { segment: 4096 },
             ],
         };
@@ -206,22 +166,13 @@ mod tests {
     fn the_largest_batch_that_is_encoded_can_be_decoded() {
         let commits = |n| {
             let commit = OffsetCommit::new("", "", 0, QueueOffset(0));
-            Command::CommitOffsets {
-                commits: vec![commit; n],
-            }
-            .at(0)
+            Command::CommitOffsets { commits: vec![commit; n] }.at(0)
         };
         let largest = commits((MAX_BATCH_LEN - 9) / 4);
         let encoded = largest.encode().unwrap();
         assert!(encoded.len() > MAX_BATCH_LEN - 8);
         assert!(CommandBatch::decode(&encoded).unwrap() == largest);
-        assert!(
-            commits(MAX_BATCH_LEN / 4 + 1)
-                .encode()
-                .unwrap_err()
-                .to_string()
-                .contains("one entry")
-        );
+        assert!(commits(MAX_BATCH_LEN / 4 + 1).encode().unwrap_err().to_string().contains("one entry"));
     }
 
     #[test]
@@ -240,12 +191,7 @@ mod tests {
         assert!(with(3, 10).is_err(), "an unknown variant");
         let mut longer = encoded.to_vec();
         longer.push(0);
-        assert!(
-            CommandBatch::decode(&longer)
-                .unwrap_err()
-                .to_string()
-                .contains("left over")
-        );
+        assert!(CommandBatch::decode(&longer).unwrap_err().to_string().contains("left over"));
         // A length of 2^62 in front of nothing.
         let huge = [1, 0, 253, 0, 0, 0, 0, 0, 0, 0, 0x40];
         assert!(CommandBatch::decode(&huge).is_err());

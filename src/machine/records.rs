@@ -50,11 +50,7 @@ impl Machine {
                 topic = self.topics.by_name.get_mut(topic_name);
                 self.digest.text(topic_name);
             }
-            let unit = Unit {
-                position: start + at as u64,
-                size: record.len() as u32,
-                tags_code: record.tags_code(),
-            };
+            let unit = Unit { position: start + at as u64, size: record.len() as u32, tags_code: record.tags_code() };
             let result = match topic.as_deref_mut() {
                 Some(topic) => append.record(topic, &record, unit)?,
                 None => Err(Refusal::TopicNotExist),
@@ -86,17 +82,11 @@ impl Append<'_> {
         if topic.queues.get(slot).is_none_or(Option::is_none) {
             self.create(topic, queue_id)?;
         }
-        let Some(queue) = topic.queues[slot].as_mut() else {
-            unreachable!("the queue was just created")
-        };
+        let Some(queue) = topic.queues[slot].as_mut() else { unreachable!("the queue was just created") };
         let offset = queue.push(self.queues, self.segment, unit);
         match queue.arrival(self.index, self.arrivals.len()) {
             Some(arrival) => self.arrivals[arrival].next = offset.next(),
-            None => self.arrivals.push(Arrival {
-                topic: topic.name.clone(),
-                queue_id,
-                next: offset.next(),
-            }),
+            None => self.arrivals.push(Arrival { topic: topic.name.clone(), queue_id, next: offset.next() }),
         }
         Ok(Ok(offset))
     }

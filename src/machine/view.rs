@@ -58,10 +58,7 @@ impl Machine {
     pub fn queue(&self, topic: &str, queue_id: u32) -> Option<QueueView<'_>> {
         let topic = self.topics.get(topic)?;
         let handle = topic.queue(queue_id).map(|queue| queue.handle);
-        topic.has_queue(queue_id).then_some(QueueView {
-            queues: &self.queues,
-            handle,
-        })
+        topic.has_queue(queue_id).then_some(QueueView { queues: &self.queues, handle })
     }
 
     /// The next offset a group will read of a queue; `None` if it never committed one.
@@ -73,9 +70,7 @@ impl Machine {
     pub fn consumer_offsets(&self) -> impl Iterator<Item = (&str, &str, u32, QueueOffset)> {
         self.offsets.by_group.iter().flat_map(|(group, topics)| {
             topics.iter().flat_map(move |(topic, queues)| {
-                queues
-                    .iter()
-                    .map(move |(queue, offset)| (group.as_str(), topic.as_str(), *queue, QueueOffset(*offset)))
+                queues.iter().map(move |(queue, offset)| (group.as_str(), topic.as_str(), *queue, QueueOffset(*offset)))
             })
         })
     }
@@ -109,9 +104,7 @@ impl Machine {
                 let held = self.queues.min(queue.handle);
                 if held > expected {
                     let name = &topic.name;
-                    return Err(MachineError(format!(
-                        "ConsumeQueue {name}/{id} misses units [{expected}, {held})"
-                    )));
+                    return Err(MachineError(format!("ConsumeQueue {name}/{id} misses units [{expected}, {held})")));
                 }
             }
         }
@@ -121,14 +114,8 @@ impl Machine {
     /// How many topics and messages there are.
     pub fn counts(&self) -> Counts {
         let topics = self.topics.by_name.keys().filter(|name| !is_system_topic(name)).count();
-        let queues = self
-            .topics
-            .by_name
-            .values()
-            .flat_map(|topic| topic.queues.iter().flatten());
-        let messages = queues
-            .map(|queue| self.queues.next(queue.handle).0 - self.queues.min(queue.handle).0)
-            .sum();
+        let queues = self.topics.by_name.values().flat_map(|topic| topic.queues.iter().flatten());
+        let messages = queues.map(|queue| self.queues.next(queue.handle).0 - self.queues.min(queue.handle).0).sum();
         Counts { topics, messages }
     }
 }
@@ -158,8 +145,7 @@ impl QueueView<'_> {
     /// # Errors
     /// `Contract` if `from` lies below [`QueueView::min_offset`]; `Io` and `Corrupt` as [`UnitRead::run`].
     pub fn read(&self, from: QueueOffset, max: usize, out: &mut Vec<Unit>) -> Result<(), StoreError> {
-        self.handle
-            .map_or(Ok(()), |handle| self.queues.read(handle, from, max, out))
+        self.handle.map_or(Ok(()), |handle| self.queues.read(handle, from, max, out))
     }
 
     /// As [`QueueView::read`], but what must come from a file is read by [`UnitRead::run`], after the lock is released
@@ -168,9 +154,7 @@ impl QueueView<'_> {
     /// # Errors
     /// `Contract` if `from` lies below [`QueueView::min_offset`].
     pub fn plan_read(&self, from: QueueOffset, max: usize) -> Result<Option<UnitRead>, StoreError> {
-        self.handle
-            .map(|handle| self.queues.plan_read(handle, from, max))
-            .transpose()
+        self.handle.map(|handle| self.queues.plan_read(handle, from, max)).transpose()
     }
 
     /// The first offset whose message lies at or above a position of the log, [`QueueView::max_offset`] if none does.
@@ -179,8 +163,6 @@ impl QueueView<'_> {
     /// # Errors
     /// `Io` and `Corrupt` as [`UnitRead::run`].
     pub fn first_at_or_above(&self, position: PhysicalOffset) -> Result<QueueOffset, StoreError> {
-        self.handle.map_or(Ok(QueueOffset(0)), |handle| {
-            self.queues.first_at_or_above(handle, position)
-        })
+        self.handle.map_or(Ok(QueueOffset(0)), |handle| self.queues.first_at_or_above(handle, position))
     }
 }

@@ -57,16 +57,12 @@ impl Group {
 
     /// Whether the registration may be taken.
     pub fn check(&self, new: &Registration) -> Result<(), Refusal> {
-        let kept = self.kept_topics(new).map_or(0, |kept| {
-            kept.keys().filter(|topic| !new.topics.contains_key(*topic)).count()
-        });
+        let kept = self
+            .kept_topics(new)
+            .map_or(0, |kept| kept.keys().filter(|topic| !new.topics.contains_key(*topic)).count());
         let count = new.topics.len() + kept;
         if count > MAX_TOPICS {
-            return Err(Refusal::TooManyTopics {
-                addr: new.addr.clone(),
-                count,
-                limit: MAX_TOPICS,
-            });
+            return Err(Refusal::TooManyTopics { addr: new.addr.clone(), count, limit: MAX_TOPICS });
         }
         if self.is_other_group(new)
             && let Some(known) = &self.uuid

@@ -106,12 +106,7 @@ impl KvConfig {
 
 fn check_len(what: &'static str, text: &str, least: usize, most: usize) -> Result<(), KvError> {
     if text.len() < least || text.len() > most {
-        return Err(KvError::BadLength {
-            what,
-            len: text.len(),
-            least,
-            most,
-        });
+        return Err(KvError::BadLength { what, len: text.len(), least, most });
     }
     Ok(())
 }
@@ -164,9 +159,7 @@ impl KvFile {
         // A bare file name lies in the working directory.
         let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let dir = parent.unwrap_or(Path::new("."));
-        self.disk
-            .create_dir_all(dir)
-            .map_err(|source| io_error("create", dir, source))?;
+        self.disk.create_dir_all(dir).map_err(|source| io_error("create", dir, source))?;
         let mut tmp = self.path.clone().into_os_string();
         tmp.push(".tmp");
         let tmp = PathBuf::from(tmp);

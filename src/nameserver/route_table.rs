@@ -209,10 +209,7 @@ impl RouteTable {
     }
 
     fn check(&self, registration: &Registration) -> Result<(), Refusal> {
-        let known = self
-            .groups
-            .get(&registration.group)
-            .is_some_and(|group| group.has(&registration.addr));
+        let known = self.groups.get(&registration.group).is_some_and(|group| group.has(&registration.addr));
         // A group that is only remembered for its term takes a place too.
         let brokers: usize = self.groups.values().map(|group| group.len().max(1)).sum();
         if !known && brokers >= MAX_BROKERS {

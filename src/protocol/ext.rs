@@ -59,10 +59,7 @@ impl ExtFields {
     pub(super) fn own_text_by<E>(&mut self, write: impl FnOnce(&mut String) -> Result<(), E>) -> Result<Text, E> {
         let start = self.own.len();
         write(&mut self.own)?;
-        Ok(Text {
-            start: narrow(start),
-            len: narrow(self.own.len() - start) | OWN,
-        })
+        Ok(Text { start: narrow(start), len: narrow(self.own.len() - start) | OWN })
     }
 
     fn own_text(&mut self, value: impl Display) -> Text {

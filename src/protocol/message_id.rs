@@ -39,10 +39,7 @@ impl OffsetMsgId {
         let port = u32::from_str_radix(&hex[8..16], 16).ok()?;
         let offset = u64::from_str_radix(&hex[16..], 16).ok()?;
         let store_host = SocketAddrV4::new(Ipv4Addr::from(ip), u16::try_from(port).ok()?);
-        Some(Self {
-            store_host,
-            offset: PhysicalOffset(offset),
-        })
+        Some(Self { store_host, offset: PhysicalOffset(offset) })
     }
 }
 

@@ -124,11 +124,7 @@ impl Checkpoint {
         file.read_at(0, &mut blob).at("read", &path)?;
         let checkpoint = decode(&blob, &path)?;
         if checkpoint.position.next != segment {
-            return Err(StoreError::Corrupt {
-                what: "checkpoint of another segment",
-                path,
-                offset: 28,
-            });
+            return Err(StoreError::Corrupt { what: "checkpoint of another segment", path, offset: 28 });
         }
         Ok(checkpoint)
     }
@@ -153,11 +149,8 @@ fn path(dir: &Path, segment: PhysicalOffset) -> PathBuf {
 }
 
 fn decode(blob: &[u8], path: &Path) -> Result<Checkpoint, StoreError> {
-    let corrupt = |offset: usize| StoreError::Corrupt {
-        what: "checkpoint",
-        path: path.to_path_buf(),
-        offset: offset as u64,
-    };
+    let corrupt =
+        |offset: usize| StoreError::Corrupt { what: "checkpoint", path: path.to_path_buf(), offset: offset as u64 };
     let mut head = Cursor { bytes: blob, at: 0 };
     if head.u32().ok_or_else(|| corrupt(0))? != MAGIC {
         return Err(corrupt(0));
@@ -165,12 +158,7 @@ fn decode(blob: &[u8], path: &Path) -> Result<Checkpoint, StoreError> {
     let found = head.u32().ok_or_else(|| corrupt(4))?;
     if found != VERSION {
         let path = path.to_path_buf();
-        return Err(StoreError::UnknownVersion {
-            what: "checkpoint",
-            path,
-            found,
-            known: VERSION,
-        });
+        return Err(StoreError::UnknownVersion { what: "checkpoint", path, found, known: VERSION });
     }
     let crc = head.u32().ok_or_else(|| corrupt(8))?;
     if crc32fast::hash(&blob[CHECKED_FROM..]) != crc {
@@ -217,10 +205,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn log_id(&mut self) -> Option<LogId> {
-        Some(LogId {
-            term: Term(self.u64()?),
-            index: LogIndex(self.u64()?),
-        })
+        Some(LogId { term: Term(self.u64()?), index: LogIndex(self.u64()?) })
     }
 
     fn part(&mut self) -> Option<Bytes> {
@@ -238,16 +223,9 @@ mod tests {
     const DIR: &str = "/store";
 
     fn checkpoint(segment: u64) -> Checkpoint {
-        let id = |term, index| LogId {
-            term: Term(term),
-            index: LogIndex(index),
-        };
+        let id = |term, index| LogId { term: Term(term), index: LogIndex(index) };
         Checkpoint {
-            position: SnapshotPosition {
-                last: id(3, segment / 10),
-                next: PhysicalOffset(segment),
-                chain: 0xDEAD_BEEF,
-            },
+            position: SnapshotPosition { last: id(3, segment / 10), next: PhysicalOffset(segment), chain: 0xDEAD_BEEF },
             membership_id: Some(id(2, 1)),
             membership: Bytes::from_static(b"three members"),
             state: vec![7; 5000].into(),
@@ -272,11 +250,7 @@ mod tests {
 
     #[test]
     fn a_blob_that_was_changed_or_cut_is_refused() {
-        let blob = Checkpoint {
-            state: Bytes::from_static(b"state"),
-            ..checkpoint(4096)
-        }
-        .encode();
+        let blob = Checkpoint { state: Bytes::from_static(b"state"), ..checkpoint(4096) }.encode();
         for cut in 0..blob.len() {
             assert!(Checkpoint::decode(&blob[..cut]).is_err(), "cut at {cut}");
         }
@@ -297,10 +271,7 @@ mod tests {
         let mut blob = checkpoint(0).encode().to_vec();
         blob[7] = 2;
         let e = Checkpoint::decode(&blob).unwrap_err();
-        assert_eq!(
-            e.to_string(),
-            "transferred snapshot has checkpoint format version 2; this build reads version 1"
-        );
+        assert_eq!(e.to_string(), "transferred snapshot has checkpoint format version 2; this build reads version 1");
     }
 
     #[test]
@@ -313,14 +284,8 @@ mod tests {
         }
         medium.crash();
         let disk = &*medium.mount();
-        assert_eq!(
-            Checkpoint::list(disk, dir).unwrap(),
-            [0, 4096, 8192].map(PhysicalOffset)
-        );
-        assert_eq!(
-            Checkpoint::read(disk, dir, PhysicalOffset(4096)).unwrap(),
-            checkpoint(4096)
-        );
+        assert_eq!(Checkpoint::list(disk, dir).unwrap(), [0, 4096, 8192].map(PhysicalOffset));
+        assert_eq!(Checkpoint::read(disk, dir, PhysicalOffset(4096)).unwrap(), checkpoint(4096));
         Checkpoint::remove(disk, dir, PhysicalOffset(4096)).unwrap();
         Checkpoint::remove(disk, dir, PhysicalOffset(4096)).unwrap();
         assert!(Checkpoint::read(disk, dir, PhysicalOffset(4096)).is_err());
@@ -335,10 +300,7 @@ mod tests {
         let dir = Path::new(DIR);
         for operations in 0.. {
             let medium = medium();
-            let old = Checkpoint {
-                membership: Bytes::new(),
-                ..checkpoint(4096)
-            };
+            let old = Checkpoint { membership: Bytes::new(), ..checkpoint(4096) };
             old.write(&*medium.mount(), dir).unwrap();
             medium.freeze_after(operations);
             let written = checkpoint(4096).write(&*medium.mount(), dir);
@@ -362,10 +324,7 @@ mod tests {
         checkpoint(0).write(disk, dir).unwrap();
         medium.set_capacity(Some(6000));
         let e = checkpoint(4096).write(disk, dir).unwrap_err();
-        assert!(
-            matches!(&e, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull),
-            "{e}"
-        );
+        assert!(matches!(&e, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull), "{e}");
         assert_eq!(Checkpoint::list(disk, dir).unwrap(), [PhysicalOffset(0)]);
         medium.set_capacity(None);
         medium.fail(Operation::Sync, 0, 5);

@@ -57,17 +57,12 @@ pub fn all_paths(source: &Source, forbidden: &[&str]) -> Vec<Finding> {
 }
 
 pub fn words(source: &Source, is_bad: impl Fn(&str) -> bool) -> Vec<Finding> {
-    let bad = source
-        .tokens
-        .iter()
-        .filter(|token| token.kind == Kind::Word && is_bad(&token.text));
+    let bad = source.tokens.iter().filter(|token| token.kind == Kind::Word && is_bad(&token.text));
     bad.map(|token| finding(token.line, token.text.clone())).collect()
 }
 
 pub fn product_words(source: &Source, is_bad: impl Fn(&str) -> bool) -> Vec<Finding> {
-    let bad = source
-        .product_tokens()
-        .filter(|(_, token)| token.kind == Kind::Word && is_bad(&token.text));
+    let bad = source.product_tokens().filter(|(_, token)| token.kind == Kind::Word && is_bad(&token.text));
     bad.map(|(_, token)| finding(token.line, token.text.clone())).collect()
 }
 
@@ -77,22 +72,16 @@ pub fn macros(source: &Source, is_bad: impl Fn(&str) -> bool) -> Vec<Finding> {
         let called = source.tokens.get(at + 1).is_some_and(|next| next.is("!"));
         called && token.kind == Kind::Word && is_bad(&token.text)
     });
-    calls
-        .map(|(_, token)| finding(token.line, format!("{}!", token.text)))
-        .collect()
+    calls.map(|(_, token)| finding(token.line, format!("{}!", token.text))).collect()
 }
 
 /// unwrap, expect, and macros that give up.
 pub fn give_ups(source: &Source) -> Vec<Finding> {
     let methods = source.product_tokens().filter(|(at, token)| {
-        let method = at
-            .checked_sub(1)
-            .is_some_and(|at| source.tokens[at].is(".") || source.tokens[at].is("::"));
+        let method = at.checked_sub(1).is_some_and(|at| source.tokens[at].is(".") || source.tokens[at].is("::"));
         method && (token.is("unwrap") || token.is("expect"))
     });
-    let mut found: Vec<_> = methods
-        .map(|(_, token)| finding(token.line, format!("{}()", token.text)))
-        .collect();
+    let mut found: Vec<_> = methods.map(|(_, token)| finding(token.line, format!("{}()", token.text))).collect();
     found.extend(macros(source, |name| ["todo", "unimplemented", "dbg"].contains(&name)));
     found
 }
@@ -102,9 +91,7 @@ pub fn unbiased_selects(source: &Source) -> Vec<Finding> {
         let next = |n: usize, text: &str| source.tokens.get(at + n).is_some_and(|token| token.is(text));
         token.is("select") && next(1, "!") && !next(3, "biased")
     });
-    selects
-        .map(|(_, token)| finding(token.line, "select! without biased".into()))
-        .collect()
+    selects.map(|(_, token)| finding(token.line, "select! without biased".into())).collect()
 }
 
 /// `allow` in any attribute, `expect` without a reason.

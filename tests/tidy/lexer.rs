@@ -33,10 +33,7 @@ pub fn lex(text: &str) -> Vec<Token> {
     let mut lexer = Lexer { rest: text, line: 1 };
     let mut tokens = Vec::new();
     loop {
-        let blank = lexer
-            .rest
-            .find(|c: char| !c.is_whitespace())
-            .unwrap_or(lexer.rest.len());
+        let blank = lexer.rest.find(|c: char| !c.is_whitespace()).unwrap_or(lexer.rest.len());
         lexer.take(blank);
         if lexer.rest.is_empty() {
             return tokens;
@@ -72,11 +69,7 @@ impl<'a> Lexer<'a> {
             return quote(rest);
         }
         if first.is_alphanumeric() || first == '_' {
-            let kind = if first.is_ascii_digit() {
-                Kind::Literal
-            } else {
-                Kind::Word
-            };
+            let kind = if first.is_ascii_digit() { Kind::Literal } else { Kind::Word };
             return (kind, word(rest));
         }
         let len = if rest.starts_with("::") { 2 } else { first.len_utf8() };
@@ -85,8 +78,7 @@ impl<'a> Lexer<'a> {
 }
 
 fn word(text: &str) -> usize {
-    text.find(|c: char| !(c.is_alphanumeric() || c == '_'))
-        .unwrap_or(text.len())
+    text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len())
 }
 
 /// Block comments nest.
@@ -156,11 +148,7 @@ fn tells_code_from_comments_and_strings() {
     let text = r####"fn f<'a>(x: &'a str) { /* one /* two */ */ let s = r#"unwrap("#; let c = '"'; b"\"x" // dbg!
     }"####;
     let tokens = lex(text);
-    let words: Vec<_> = tokens
-        .iter()
-        .filter(|t| t.kind == Kind::Word)
-        .map(|t| t.text.as_str())
-        .collect();
+    let words: Vec<_> = tokens.iter().filter(|t| t.kind == Kind::Word).map(|t| t.text.as_str()).collect();
     assert_eq!(words, ["fn", "f", "x", "str", "let", "s", "let", "c"]);
     let comments = tokens.iter().filter(|t| t.kind == Kind::Comment).count();
     assert_eq!(comments, 2);

@@ -20,9 +20,7 @@ pub fn findings(files: &Files) -> Vec<String> {
     for path in MEMBERS {
         let text = files.get(*path).map_or("", String::as_str);
         if !text.contains("[lints]\nworkspace = true") {
-            found.push(format!(
-                "{path}:1: lints-are-shared: [lints] workspace = true is missing"
-            ));
+            found.push(format!("{path}:1: lints-are-shared: [lints] workspace = true is missing"));
         }
     }
     found
@@ -50,9 +48,7 @@ fn forbidden_dependencies(path: &str, text: &str, forbidden: &[&str]) -> Vec<Str
         };
         if let Some(pattern) = forbidden.iter().find(is) {
             let line = n + 1;
-            found.push(format!(
-                "{path}:{line}: arrows-between-crates: may not depend on {pattern}"
-            ));
+            found.push(format!("{path}:{line}: arrows-between-crates: may not depend on {pattern}"));
         }
     }
     found
@@ -80,9 +76,6 @@ fn a_manifest_without_the_shared_lints_is_found() {
         files.insert((*path).to_owned(), "[lints]\nworkspace = true\n".to_owned());
     }
     assert!(findings(&files).is_empty());
-    files.insert(
-        "raft/Cargo.toml".into(),
-        "[dependencies]\nquorumq.workspace = true".into(),
-    );
+    files.insert("raft/Cargo.toml".into(), "[dependencies]\nquorumq.workspace = true".into());
     assert_eq!(findings(&files).len(), 2);
 }

@@ -21,11 +21,7 @@ pub fn named(tokens: &[Token]) -> Vec<Named> {
             at = use_tree(tokens, at + 1, "", &mut found);
         } else if token.kind == Kind::Word || token.is("::") {
             let (path, next) = plain(tokens, at);
-            found.push(Named {
-                path,
-                line: token.line,
-                at,
-            });
+            found.push(Named { path, line: token.line, at });
             at = next;
         } else {
             at += 1;
@@ -65,11 +61,7 @@ fn use_tree(tokens: &[Token], mut at: usize, before: &str, found: &mut Vec<Named
     let start = at;
     while let Some(token) = tokens.get(at) {
         let joined = |word: &str| {
-            if path.is_empty() {
-                word.to_owned()
-            } else {
-                format!("{path}::{word}")
-            }
+            if path.is_empty() { word.to_owned() } else { format!("{path}::{word}") }
         };
         if token.is("{") {
             at += 1;
@@ -101,14 +93,7 @@ fn flattens_use_trees() {
         "use std::{fs as files, io::{self, Read}}; pub use ::tokio::net::*; fn f() { std::thread::spawn(g); R::now() }",
     );
     let paths: Vec<_> = named(&tokens).into_iter().map(|named| named.path).collect();
-    for path in [
-        "std::fs",
-        "std::io",
-        "std::io::Read",
-        "tokio::net::*",
-        "std::thread::spawn",
-        "R::now",
-    ] {
+    for path in ["std::fs", "std::io", "std::io::Read", "tokio::net::*", "std::thread::spawn", "R::now"] {
         assert!(paths.iter().any(|found| found == path), "{path} is not among {paths:?}");
     }
 }

@@ -27,15 +27,9 @@ pub struct Rule {
 /// What breaks `rule`, one line each.
 pub fn findings(rule: &Rule, sources: &[Source]) -> Vec<String> {
     let mut found = Vec::new();
-    for source in sources
-        .iter()
-        .filter(|source| !rule.except.iter().any(|(path, _)| source.path == *path))
-    {
+    for source in sources.iter().filter(|source| !rule.except.iter().any(|(path, _)| source.path == *path)) {
         for Finding { line, what } in (rule.check)(source) {
-            found.push(format!(
-                "{}:{line}: {}: {what}; {}",
-                source.path, rule.name, rule.instead
-            ));
+            found.push(format!("{}:{line}: {}: {what}; {}", source.path, rule.name, rule.instead));
         }
     }
     found
@@ -56,30 +50,15 @@ pub const RULES: &[Rule] = &[
         instead: "the store knows no Raft, no runtime, no product",
         except: &[],
         check: |source| {
-            let foreign = &[
-                "quorumq",
-                "quorumq_raft",
-                "quorumq_sim",
-                "openraft",
-                "openraft_rt",
-                "tokio",
-                "madsim",
-            ];
-            if source.is_in(&["store/"]) {
-                all_paths(source, foreign)
-            } else {
-                Vec::new()
-            }
+            let foreign = &["quorumq", "quorumq_raft", "quorumq_sim", "openraft", "openraft_rt", "tokio", "madsim"];
+            if source.is_in(&["store/"]) { all_paths(source, foreign) } else { Vec::new() }
         },
         bad: &[
             ("store/src/a.rs", "use tokio::sync::mpsc;"),
             ("store/src/a.rs", "use {std::io, openraft::Raft};"),
             ("store/tests/a.rs", "fn f() { quorumq_raft::node(); }"),
         ],
-        good: &[
-            ("store/src/a.rs", "use crate::frame; // as tokio::io has it"),
-            ("src/a.rs", "use tokio::sync::mpsc;"),
-        ],
+        good: &[("store/src/a.rs", "use crate::frame; // as tokio::io has it"), ("src/a.rs", "use tokio::sync::mpsc;")],
     },
     Rule {
         name: "raft-knows-no-broker",
@@ -108,16 +87,9 @@ pub const RULES: &[Rule] = &[
         instead: "be generic over the Runtime; only sim names the simulator",
         except: &[],
         check: |source| {
-            if source.is_in(&["sim/"]) {
-                Vec::new()
-            } else {
-                all_paths(source, &["madsim", "quorumq_sim"])
-            }
+            if source.is_in(&["sim/"]) { Vec::new() } else { all_paths(source, &["madsim", "quorumq_sim"]) }
         },
-        bad: &[
-            ("src/a.rs", "use madsim::task::spawn;"),
-            ("tests/a.rs", "fn f() { quorumq_sim::world::run(1); }"),
-        ],
+        bad: &[("src/a.rs", "use madsim::task::spawn;"), ("tests/a.rs", "fn f() { quorumq_sim::world::run(1); }")],
         good: &[("sim/src/a.rs", "use madsim::task::spawn;")],
     },
     Rule {
@@ -125,16 +97,8 @@ pub const RULES: &[Rule] = &[
         instead: "propose a command, read through the machine's views",
         except: &[],
         check: |source| {
-            let writing = [
-                "LogStore",
-                "NewEntry",
-                "ConsumeQueues",
-                "FlushPlan",
-                "Disk",
-                "DiskFile",
-                "RealDisk",
-                "MemoryDisk",
-            ];
+            let writing =
+                ["LogStore", "NewEntry", "ConsumeQueues", "FlushPlan", "Disk", "DiskFile", "RealDisk", "MemoryDisk"];
             if source.is_in(&["src/broker/"]) {
                 product_words(source, |word| writing.contains(&word))
             } else {
@@ -158,20 +122,9 @@ pub const RULES: &[Rule] = &[
             if source.is_in(&["store/src/disk/"]) || !source.is_in(PRODUCT_AND_SIM) {
                 return Vec::new();
             }
-            let io = &[
-                "std::fs",
-                "tokio::fs",
-                "memmap2",
-                "rustix::fs",
-                "rustix::io",
-                "std::os::unix::fs",
-                "libc",
-            ];
+            let io = &["std::fs", "tokio::fs", "memmap2", "rustix::fs", "rustix::io", "std::os::unix::fs", "libc"];
             let mut found = paths(source, io);
-            found.extend(paths(
-                source,
-                &["File::open", "File::create", "File::options", "OpenOptions::new"],
-            ));
+            found.extend(paths(source, &["File::open", "File::create", "File::options", "OpenOptions::new"]));
             found
         },
         bad: &[
@@ -192,20 +145,11 @@ pub const RULES: &[Rule] = &[
         instead: "spawn, sleep, connect and tell the time through R: Runtime",
         except: &[
             ("raft/src/runtime/tokio.rs", "is the runtime seam's implementation"),
-            (
-                "src/cli/process.rs",
-                "builds the tokio runtime and hears signals at the process's entry",
-            ),
+            ("src/cli/process.rs", "builds the tokio runtime and hears signals at the process's entry"),
             ("sim/src/world.rs", "gives each simulated run a fresh thread"),
         ],
         check: |source| {
-            let mut world = vec![
-                "tokio::net",
-                "tokio::time",
-                "tokio::task",
-                "tokio::spawn",
-                "tokio::runtime",
-            ];
+            let mut world = vec!["tokio::net", "tokio::time", "tokio::task", "tokio::spawn", "tokio::runtime"];
             world.extend([
                 "tokio::signal",
                 "tokio::process",
@@ -220,21 +164,12 @@ pub const RULES: &[Rule] = &[
                 "std::net::UdpSocket",
                 "std::time::SystemTime",
             ]);
-            world.extend([
-                "rand::rngs::ThreadRng",
-                "rand::rngs::SysRng",
-                "rand::thread_rng",
-                "std::process::Command",
-            ]);
+            world.extend(["rand::rngs::ThreadRng", "rand::rngs::SysRng", "rand::thread_rng", "std::process::Command"]);
             world.extend(["Instant::now", "SystemTime::now", "thread::spawn", "getrandom"]);
             if source.is_in(PRODUCT) {
                 world.push("std::time::Instant");
             }
-            if source.is_in(PRODUCT_AND_SIM) {
-                paths(source, &world)
-            } else {
-                Vec::new()
-            }
+            if source.is_in(PRODUCT_AND_SIM) { paths(source, &world) } else { Vec::new() }
         },
         bad: &[
             ("src/a.rs", "fn f() { tokio::spawn(g()); }"),
@@ -246,14 +181,8 @@ pub const RULES: &[Rule] = &[
             ("src/a.rs", "fn f() -> u64 { rand::random() }"),
         ],
         good: &[
-            (
-                "src/a.rs",
-                "fn f<R: Runtime>() { let now = R::Instant::now(); R::spawn(g()); }",
-            ),
-            (
-                "src/a.rs",
-                "use tokio::sync::{mpsc, oneshot}; use tokio::io::AsyncRead;",
-            ),
+            ("src/a.rs", "fn f<R: Runtime>() { let now = R::Instant::now(); R::spawn(g()); }"),
+            ("src/a.rs", "use tokio::sync::{mpsc, oneshot}; use tokio::io::AsyncRead;"),
             ("src/a.rs", "#[test]\nfn t() { tokio::spawn(g()); }"),
         ],
     },
@@ -265,10 +194,7 @@ pub const RULES: &[Rule] = &[
             if !source.is_in(PRODUCT_AND_SIM) {
                 return Vec::new();
             }
-            let mut found = paths(
-                source,
-                &["tokio::sync::watch", "futures_util::select", "futures::select"],
-            );
+            let mut found = paths(source, &["tokio::sync::watch", "futures_util::select", "futures::select"]);
             found.extend(unbiased_selects(source));
             found
         },
@@ -287,20 +213,9 @@ pub const RULES: &[Rule] = &[
             if !source.is_in(&["src/machine/"]) {
                 return Vec::new();
             }
-            let outside = [
-                "Runtime",
-                "HashMap",
-                "HashSet",
-                "wall_clock_ms",
-                "thread_rng",
-                "Instant",
-                "SystemTime",
-            ];
+            let outside = ["Runtime", "HashMap", "HashSet", "wall_clock_ms", "thread_rng", "Instant", "SystemTime"];
             let mut found = product_words(source, |word| outside.contains(&word));
-            found.extend(paths(
-                source,
-                &["rand", "tokio", "std::time", "std::net", "std::env", "openraft_rt"],
-            ));
+            found.extend(paths(source, &["rand", "tokio", "std::time", "std::net", "std::env", "openraft_rt"]));
             found
         },
         bad: &[
@@ -316,11 +231,7 @@ pub const RULES: &[Rule] = &[
         instead: "return an error, or state the broken invariant with assert! or unreachable!",
         except: &[],
         check: |source| {
-            if source.is_in(PRODUCT_AND_SIM) {
-                give_ups(source)
-            } else {
-                Vec::new()
-            }
+            if source.is_in(PRODUCT_AND_SIM) { give_ups(source) } else { Vec::new() }
         },
         bad: &[
             ("src/a.rs", "fn f() { g().unwrap(); }"),
@@ -331,14 +242,8 @@ pub const RULES: &[Rule] = &[
             ("src/a.rs", "fn f() { g().map(Option::unwrap); }"),
         ],
         good: &[
-            (
-                "src/a.rs",
-                "fn f() { g().unwrap_or_default(); } #[cfg(test)] mod t { fn f() { g().unwrap(); } }",
-            ),
-            (
-                "src/a.rs",
-                "#[expect(dead_code, reason = \"x\")] fn f() { unreachable!(\"why\") }",
-            ),
+            ("src/a.rs", "fn f() { g().unwrap_or_default(); } #[cfg(test)] mod t { fn f() { g().unwrap(); } }"),
+            ("src/a.rs", "#[expect(dead_code, reason = \"x\")] fn f() { unreachable!(\"why\") }"),
             ("tests/a.rs", "fn f() { g().unwrap(); }"),
         ],
     },
@@ -357,14 +262,8 @@ pub const RULES: &[Rule] = &[
                 Vec::new()
             }
         },
-        bad: &[
-            ("src/broker/a.rs", "fn f() { println!(\"x\"); }"),
-            ("raft/src/a.rs", "fn f() { eprint!(\"x\"); }"),
-        ],
-        good: &[
-            ("src/cli/a.rs", "fn f() { println!(\"x\"); }"),
-            ("src/a.rs", "/// println!(\"x\")\nfn f() {}"),
-        ],
+        bad: &[("src/broker/a.rs", "fn f() { println!(\"x\"); }"), ("raft/src/a.rs", "fn f() { eprint!(\"x\"); }")],
+        good: &[("src/cli/a.rs", "fn f() { println!(\"x\"); }"), ("src/a.rs", "/// println!(\"x\")\nfn f() {}")],
     },
     Rule {
         name: "files-are-small-rooms",
@@ -373,9 +272,7 @@ pub const RULES: &[Rule] = &[
         check: |source| {
             let lines = source.text.lines().count();
             let long = source.path.ends_with(".rs") && lines > FILE_LINES;
-            long.then(|| finding(FILE_LINES + 1, format!("{lines} lines")))
-                .into_iter()
-                .collect()
+            long.then(|| finding(FILE_LINES + 1, format!("{lines} lines"))).into_iter().collect()
         },
         bad: &[("src/a.rs", SIX_HUNDRED_AND_ONE_LINES)],
         good: &[("src/a.rs", "fn f() {}\n")],
@@ -385,12 +282,8 @@ pub const RULES: &[Rule] = &[
         instead: "split it: at most 100 lines, better 70",
         except: &[],
         check: |source| {
-            let long = source
-                .functions
-                .iter()
-                .filter(|function| function.lines > FUNCTION_LINES);
-            long.map(|f| finding(f.line, format!("fn {} has {} lines", f.name, f.lines)))
-                .collect()
+            let long = source.functions.iter().filter(|function| function.lines > FUNCTION_LINES);
+            long.map(|f| finding(f.line, format!("fn {} has {} lines", f.name, f.lines))).collect()
         },
         bad: &[("src/a.rs", SIX_HUNDRED_AND_ONE_LINES)],
         good: &[("src/a.rs", "fn f() {\n\n}\n")],
@@ -419,10 +312,7 @@ pub const RULES: &[Rule] = &[
                 words(source, |word| word == "unsafe")
             }
         },
-        bad: &[
-            ("src/a.rs", "fn f() { unsafe { g() } }"),
-            ("store/src/disk/memory.rs", "unsafe impl Send for A {}"),
-        ],
+        bad: &[("src/a.rs", "fn f() { unsafe { g() } }"), ("store/src/disk/memory.rs", "unsafe impl Send for A {}")],
         good: &[
             ("store/src/disk/real.rs", "fn f() { unsafe { g() } }"),
             ("src/a.rs", "// unsafe\n#![deny(unsafe_code)]"),
@@ -434,15 +324,11 @@ pub const RULES: &[Rule] = &[
         except: &[],
         check: |source| {
             let notes = ["TODO", "FIXME", "XXX", "HACK"];
-            let put_off = source.comments.iter().filter(|comment| {
-                comment
-                    .text
-                    .split(|c: char| !c.is_alphanumeric())
-                    .any(|word| notes.contains(&word))
-            });
-            put_off
-                .map(|comment| finding(comment.line, comment.text.clone()))
-                .collect()
+            let put_off = source
+                .comments
+                .iter()
+                .filter(|comment| comment.text.split(|c: char| !c.is_alphanumeric()).any(|word| notes.contains(&word)));
+            put_off.map(|comment| finding(comment.line, comment.text.clone())).collect()
         },
         bad: &[("src/a.rs", "// TODO: later"), ("tests/a.rs", "/* FIXME */")],
         good: &[("src/a.rs", "// All of MYTODOS are done.")],
@@ -464,10 +350,7 @@ pub const RULES: &[Rule] = &[
             found
         },
         bad: &[("tests/a.rs", "#[test]\n#[ignore]\nfn f() {}")],
-        good: &[(
-            "tests/a.rs",
-            "#[test]\n#[ignore = \"needs a volume of its own\"]\nfn f() {}",
-        )],
+        good: &[("tests/a.rs", "#[test]\n#[ignore = \"needs a volume of its own\"]\nfn f() {}")],
     },
     Rule {
         name: "no-workplace-paths",
@@ -492,9 +375,6 @@ pub const RULES: &[Rule] = &[
             ("scripts/a.sh", concat!("cd /ro", "ot/x")),
             ("README.md", concat!("run `/ro", "ot/bin/x`")),
         ],
-        good: &[(
-            "src/a.rs",
-            "const A: &str = \"https://a.b/work/x\"; const B: &str = \"data/root/x\";",
-        )],
+        good: &[("src/a.rs", "const A: &str = \"https://a.b/work/x\"; const B: &str = \"data/root/x\";")],
     },
 ];

@@ -89,11 +89,7 @@ fn item_end(tokens: &[Token], mut at: usize) -> usize {
         if tokens[at].is("{") {
             return closing(tokens, at) + 1;
         }
-        at = if tokens[at].is("(") || tokens[at].is("[") {
-            closing(tokens, at) + 1
-        } else {
-            at + 1
-        };
+        at = if tokens[at].is("(") || tokens[at].is("[") { closing(tokens, at) + 1 } else { at + 1 };
     }
     tokens.len()
 }
@@ -108,11 +104,7 @@ pub fn functions(tokens: &[Token]) -> Vec<Function> {
         let end = item_end(tokens, at) - 1;
         if tokens[end].is("}") {
             let (name, line) = (pair[1].text.clone(), pair[0].line);
-            found.push(Function {
-                name,
-                line,
-                lines: tokens[end].line - line + 1,
-            });
+            found.push(Function { name, line, lines: tokens[end].line - line + 1 });
         }
     }
     found

@@ -42,16 +42,12 @@ impl Source {
 
     /// Whether the file lies under one of `places`: a folder with its slash, or a file.
     pub fn is_in(&self, places: &[&str]) -> bool {
-        places
-            .iter()
-            .any(|place| self.path == *place || place.ends_with('/') && self.path.starts_with(place))
+        places.iter().any(|place| self.path == *place || place.ends_with('/') && self.path.starts_with(place))
     }
 
     /// Paths named outside of test code.
     pub fn product_paths(&self) -> impl Iterator<Item = &Named> {
-        self.paths
-            .iter()
-            .filter(|named| !self.test.get(named.at).copied().unwrap_or(false))
+        self.paths.iter().filter(|named| !self.test.get(named.at).copied().unwrap_or(false))
     }
 
     /// Tokens outside of test code, with their index.

@@ -106,9 +106,7 @@ impl Pipe {
     }
 
     fn holds_data(&self) -> bool {
-        self.under_way
-            .iter()
-            .any(|(_, segment)| matches!(segment, Segment::Data { .. }))
+        self.under_way.iter().any(|(_, segment)| matches!(segment, Segment::Data { .. }))
     }
 }
 
@@ -172,9 +170,7 @@ impl Connection {
         }
         let (to_writer, earliest) = ((inward.link.1, inward.link.0), inward.room.back().map(|(due, _)| *due));
         let due = links.draw_arrival(to_writer);
-        inward
-            .room
-            .push_back((earliest.map_or(due, |earliest| due.max(earliest)), n));
+        inward.room.push_back((earliest.map_or(due, |earliest| due.max(earliest)), n));
         wakes.extend(inward.writer.take());
         Step::Done(Ok(()))
     }
@@ -220,10 +216,7 @@ impl Connection {
         }
         let n = links.draw_write_len(bytes.len().min(room));
         outward.taken += n;
-        let data = Segment::Data {
-            bytes: bytes[..n].to_vec(),
-            read: 0,
-        };
+        let data = Segment::Data { bytes: bytes[..n].to_vec(), read: 0 };
         let due = outward.push(data, links, wakes);
         if self.ends[1 - side] == End::Closed {
             self.provoke_reset(side, due, links, wakes);
@@ -290,10 +283,7 @@ impl Connection {
     fn provoke_reset(&mut self, side: Side, due: Instant, links: &mut Links, wakes: &mut Vec<Waker>) {
         if self.pipes[1 - side].reset.is_none() {
             let back = links.draw_arrival_from(due, self.pipes[1 - side].link);
-            let reset = Reset {
-                provoked: Some(due),
-                due: back,
-            };
+            let reset = Reset { provoked: Some(due), due: back };
             self.send_reset(1 - side, reset, wakes);
         }
     }
@@ -308,9 +298,7 @@ impl Connection {
     /// Whether a reset has reached `side`; None if none is on its way.
     fn reset_arrival(&self, side: Side, links: &Links) -> Option<Arrival> {
         let reset = self.pipes[1 - side].reset?;
-        let provoked = reset
-            .provoked
-            .map_or(Arrival::Here, |due| links.arrival(self.pipes[side].link, due));
+        let provoked = reset.provoked.map_or(Arrival::Here, |due| links.arrival(self.pipes[side].link, due));
         Some(match provoked {
             Arrival::OnceHealed => Arrival::OnceHealed,
             _ => links.arrival(self.pipes[1 - side].link, reset.due),

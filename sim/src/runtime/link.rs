@@ -46,12 +46,7 @@ pub(super) struct Links {
 
 impl Links {
     pub(super) fn new(time: TimeHandle, rng: GlobalRng) -> Self {
-        Self {
-            time,
-            rng,
-            config: NetConfig::default(),
-            links: BTreeMap::new(),
-        }
+        Self { time, rng, config: NetConfig::default(), links: BTreeMap::new() }
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -65,22 +60,14 @@ impl Links {
 
     /// When something sent at `start` over `link` arrives, if the link is open.
     pub(super) fn draw_arrival_from(&mut self, start: Instant, link: LinkId) -> Instant {
-        let delay = if link.0 == link.1 {
-            &self.config.loopback
-        } else {
-            &self.config.latency
-        };
+        let delay = if link.0 == link.1 { &self.config.loopback } else { &self.config.latency };
         start + delay.draw(&mut self.rng)
     }
 
     /// How much of `len` bytes one write takes: now and then only a part, as on a real socket.
     pub(super) fn draw_write_len(&mut self, len: usize) -> usize {
         let one_in = self.config.short_write_one_in;
-        if len > 1 && one_in > 0 && self.rng.gen_range(0..one_in) == 0 {
-            self.rng.gen_range(1..len)
-        } else {
-            len
-        }
+        if len > 1 && one_in > 0 && self.rng.gen_range(0..one_in) == 0 { self.rng.gen_range(1..len) } else { len }
     }
 
     /// Whether something due at `due` has come through `link`.
@@ -103,11 +90,7 @@ impl Links {
 
     /// Wakes `waker` once `link` heals.
     pub(super) fn wait(&mut self, link: LinkId, ticket: Ticket, waker: &Waker) {
-        self.links
-            .entry(link)
-            .or_default()
-            .waiting
-            .insert(ticket, waker.clone());
+        self.links.entry(link).or_default().waiting.insert(ticket, waker.clone());
     }
 
     /// Closes a link. What has arrived by now stays arrived.

@@ -41,21 +41,12 @@ pub(super) fn bind(addr: SocketAddr) -> io::Result<SimListener> {
         return Err(io::ErrorKind::AddrNotAvailable.into());
     }
     let (id, bound) = net.with(|state, _| {
-        let port = if addr.port() == 0 {
-            state.free_port(host)?
-        } else {
-            addr.port()
-        };
+        let port = if addr.port() == 0 { state.free_port(host)? } else { addr.port() };
         if state.sockets.contains_key(&(host, port)) {
             return Err(io::Error::from(io::ErrorKind::AddrInUse));
         }
         let (id, bound) = (state.next_id(), SocketAddr::new(addr.ip(), port));
-        let socket = Socket {
-            id,
-            bound,
-            backlog: Default::default(),
-            waker: None,
-        };
+        let socket = Socket { id, bound, backlog: Default::default(), waker: None };
         state.sockets.insert((host, port), socket);
         Ok((id, bound))
     })?;
@@ -82,8 +73,7 @@ impl Listener for SimListener {
             })
         })
         .await;
-        self.net
-            .record(self.key.0, "accept", connection, from.to_string().as_bytes());
+        self.net.record(self.key.0, "accept", connection, from.to_string().as_bytes());
         Ok((SimStream::new(self.net.clone(), connection, 1), from))
     }
 
@@ -111,11 +101,7 @@ pub(super) async fn connect(to: SocketAddr) -> io::Result<SimStream> {
     let host = net.current_host();
     let loopback = to.ip().is_loopback() || to.ip().is_unspecified();
     let link = (host, if loopback { host } else { to.ip() });
-    let to = if to.ip().is_unspecified() {
-        SocketAddr::new(host, to.port())
-    } else {
-        to
-    };
+    let to = if to.ip().is_unspecified() { SocketAddr::new(host, to.port()) } else { to };
     let from_ip = if loopback { to.ip() } else { host };
     let from = SocketAddr::new(from_ip, net.with(|state, _| state.free_port(host))?);
     let limit = net.time.now_instant() + CONNECT_LIMIT;
@@ -123,9 +109,7 @@ pub(super) async fn connect(to: SocketAddr) -> io::Result<SimStream> {
     let mut dialing = Box::pin(dial(&net, link, from, to));
     let dialed = poll_fn(|cx| match dialing.as_mut().poll(cx) {
         Poll::Ready(dialed) => Poll::Ready(dialed),
-        Poll::Pending => Pin::new(&mut limit)
-            .poll(cx)
-            .map(|()| Err(io::ErrorKind::TimedOut.into())),
+        Poll::Pending => Pin::new(&mut limit).poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into())),
     })
     .await;
     let outcome = dialed.as_ref().map_or(0, SimStream::connection);
@@ -162,11 +146,8 @@ async fn cross(net: &Net, link: LinkId, connects: bool) {
     poll_fn(|cx| {
         ready!(Pin::new(&mut timer).poll(cx));
         net.with(|state, _| {
-            let arrival = if connects {
-                state.links.connect_arrival(link, due)
-            } else {
-                state.links.arrival(link, due)
-            };
+            let arrival =
+                if connects { state.links.connect_arrival(link, due) } else { state.links.arrival(link, due) };
             if arrival == Arrival::Here {
                 return Poll::Ready(());
             }

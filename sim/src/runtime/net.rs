@@ -46,21 +46,9 @@ impl Default for NetConfig {
     fn default() -> Self {
         let (us, ms) = (Duration::from_micros, Duration::from_millis);
         Self {
-            latency: Delay {
-                usual: us(50)..us(400),
-                slow: ms(1)..ms(8),
-                slow_one_in: 200,
-            },
-            loopback: Delay {
-                usual: us(5)..us(30),
-                slow: us(30)..us(300),
-                slow_one_in: 200,
-            },
-            disk: Delay {
-                usual: us(30)..us(300),
-                slow: ms(1)..ms(20),
-                slow_one_in: 100,
-            },
+            latency: Delay { usual: us(50)..us(400), slow: ms(1)..ms(8), slow_one_in: 200 },
+            loopback: Delay { usual: us(5)..us(30), slow: us(30)..us(300), slow_one_in: 200 },
+            disk: Delay { usual: us(30)..us(300), slow: ms(1)..ms(20), slow_one_in: 100 },
             window_bytes: 64 << 10,
             short_write_one_in: 16,
         }
@@ -93,11 +81,7 @@ struct Host {
 
 impl Default for Host {
     fn default() -> Self {
-        Self {
-            power: Power::On,
-            next_port: EPHEMERAL_PORTS.start,
-            clock_skew_ms: 0,
-        }
+        Self { power: Power::On, next_port: EPHEMERAL_PORTS.start, clock_skew_ms: 0 }
     }
 }
 
@@ -176,10 +160,7 @@ impl Net {
     /// Runs `f` on the state; wakes what it collected only after the lock is released.
     pub(super) fn with<T>(&self, f: impl FnOnce(&mut State, &mut Vec<Waker>) -> T) -> T {
         let mut wakes = Vec::new();
-        let result = f(
-            &mut self.state.lock().unwrap_or_else(PoisonError::into_inner),
-            &mut wakes,
-        );
+        let result = f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner), &mut wakes);
         wakes.into_iter().for_each(Waker::wake);
         result
     }
@@ -205,8 +186,7 @@ impl Net {
 
     pub(crate) fn record(&self, node: IpAddr, what: &str, number: u64, bytes: &[u8]) {
         let at = self.time.elapsed();
-        self.with(|state, _| state.trace.clone())
-            .record(at, node, what, number, bytes);
+        self.with(|state, _| state.trace.clone()).record(at, node, what, number, bytes);
     }
 
     pub(crate) fn draw_disk_delay(&self) -> Duration {
@@ -235,11 +215,7 @@ impl Net {
             for (_, socket) in state.sockets.extract_if(.., |(host, _), _| *host == ip) {
                 // Nobody will ever hold these: let go of them as the system does.
                 for (id, _) in socket.backlog {
-                    state
-                        .connections
-                        .get_mut(&id)
-                        .into_iter()
-                        .for_each(|connection| connection.release(1));
+                    state.connections.get_mut(&id).into_iter().for_each(|connection| connection.release(1));
                 }
             }
             for connection in state.connections.values_mut() {
@@ -329,11 +305,7 @@ impl State {
         for _ in EPHEMERAL_PORTS {
             let next = &mut self.host(host).next_port;
             let port = *next;
-            *next = if port + 1 == EPHEMERAL_PORTS.end {
-                EPHEMERAL_PORTS.start
-            } else {
-                port + 1
-            };
+            *next = if port + 1 == EPHEMERAL_PORTS.end { EPHEMERAL_PORTS.start } else { port + 1 };
             if !self.sockets.contains_key(&(host, port)) {
                 return Ok(port);
             }

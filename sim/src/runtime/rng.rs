@@ -55,10 +55,6 @@ impl Delay {
     pub(super) fn draw(&self, rng: &mut GlobalRng) -> Duration {
         let slow = self.slow_one_in > 0 && rng.gen_range(0..self.slow_one_in) == 0;
         let range = if slow { &self.slow } else { &self.usual };
-        if range.is_empty() {
-            range.start
-        } else {
-            rng.gen_range(range.clone())
-        }
+        if range.is_empty() { range.start } else { rng.gen_range(range.clone()) }
     }
 }

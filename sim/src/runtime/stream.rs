@@ -27,14 +27,7 @@ pub struct SimStream {
 impl SimStream {
     pub(super) fn new(net: Arc<Net>, connection: u64, side: Side) -> Self {
         let host = net.with(|state, _| state.connections.get(&connection).map(|c| c.host(side)));
-        Self {
-            net,
-            connection,
-            side,
-            host,
-            read_timer: None,
-            write_timer: None,
-        }
+        Self { net, connection, side, host, read_timer: None, write_timer: None }
     }
 
     /// The number of the connection in the trace.
@@ -68,12 +61,10 @@ impl AsyncRead for SimStream {
         }
         let this = &mut *self;
         let before = buf.filled().len();
-        let step = this
-            .net
-            .with(|state, wakes| match state.connections.get_mut(&this.connection) {
-                Some(connection) => connection.read(this.side, buf, cx.waker(), &mut state.links, wakes),
-                None => Step::Wait,
-            });
+        let step = this.net.with(|state, wakes| match state.connections.get_mut(&this.connection) {
+            Some(connection) => connection.read(this.side, buf, cx.waker(), &mut state.links, wakes),
+            None => Step::Wait,
+        });
         match step {
             Step::Done(result) => {
                 let what = if result.is_ok() { "read" } else { "lost" };
@@ -92,12 +83,10 @@ impl AsyncRead for SimStream {
 impl AsyncWrite for SimStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let step = this
-            .net
-            .with(|state, wakes| match state.connections.get_mut(&this.connection) {
-                Some(connection) => connection.write(this.side, bytes, cx.waker(), &mut state.links, wakes),
-                None => Step::Wait,
-            });
+        let step = this.net.with(|state, wakes| match state.connections.get_mut(&this.connection) {
+            Some(connection) => connection.write(this.side, bytes, cx.waker(), &mut state.links, wakes),
+            None => Step::Wait,
+        });
         match step {
             Step::Done(result) => Poll::Ready(result),
             Step::Wait => Poll::Pending,

@@ -85,10 +85,7 @@ impl SimSleep {
 
 impl From<Sleep> for SimSleep {
     fn from(inner: Sleep) -> Self {
-        Self {
-            inner,
-            registered: None,
-        }
+        Self { inner, registered: None }
     }
 }
 
@@ -99,11 +96,7 @@ impl Future for SimSleep {
         if self.inner.is_elapsed() {
             return Poll::Ready(());
         }
-        if self
-            .registered
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(cx.waker()))
-        {
+        if self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             return Poll::Pending;
         }
         self.registered = Some(cx.waker().clone());
@@ -132,10 +125,7 @@ pub struct SimTimeout<F> {
 
 impl<F> SimTimeout<F> {
     pub(super) fn new(future: F, limit: SimSleep) -> Self {
-        Self {
-            future: Box::pin(future),
-            limit,
-        }
+        Self { future: Box::pin(future), limit }
     }
 }
 

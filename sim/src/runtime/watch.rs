@@ -61,11 +61,7 @@ impl<T> Shared<T> {
 
     fn receiver(self: &Arc<Self>, seen: u64) -> SimWatchReceiver<T> {
         self.state().receivers += 1;
-        SimWatchReceiver {
-            shared: self.clone(),
-            seen,
-            ticket: None,
-        }
+        SimWatchReceiver { shared: self.clone(), seen, ticket: None }
     }
 }
 
@@ -78,9 +74,7 @@ pub struct SimWatchSender<T> {
 impl<T> Clone for SimWatchSender<T> {
     fn clone(&self) -> Self {
         self.shared.state().senders += 1;
-        Self {
-            shared: self.shared.clone(),
-        }
+        Self { shared: self.shared.clone() }
     }
 }
 
@@ -130,13 +124,8 @@ impl Watch for SimWatch {
     type Ref<'a, T: OptionalSend + 'a> = RwLockReadGuard<'a, T>;
 
     fn channel<T: OptionalSend + OptionalSync>(init: T) -> (SimWatchSender<T>, SimWatchReceiver<T>) {
-        let shared = Arc::new(Shared {
-            value: RwLock::new(init),
-            state: Mutex::new(State {
-                senders: 1,
-                ..State::default()
-            }),
-        });
+        let shared =
+            Arc::new(Shared { value: RwLock::new(init), state: Mutex::new(State { senders: 1, ..State::default() }) });
         let receiver = shared.receiver(0);
         (SimWatchSender { shared }, receiver)
     }
@@ -241,10 +230,7 @@ mod tests {
             receivers[number as usize].poll_changed(&Context::from_waker(&waker))
         };
         // The odd ones first; polling again keeps the place.
-        let order: Vec<u32> = (0..50)
-            .filter(|i| i % 2 == 1)
-            .chain((0..50).filter(|i| i % 2 == 0))
-            .collect();
+        let order: Vec<u32> = (0..50).filter(|i| i % 2 == 1).chain((0..50).filter(|i| i % 2 == 0)).collect();
         for &i in &order {
             assert!(poll(i).is_pending());
         }

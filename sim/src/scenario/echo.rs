@@ -30,10 +30,7 @@ pub async fn run(world: World) -> Verdict {
         server.spawn(serve::<SimRuntime>(server.ip()));
     }
     let client = world.add_node(address(4));
-    let addresses: Vec<_> = servers
-        .iter()
-        .map(|server| SocketAddr::new(server.ip(), PORT))
-        .collect();
+    let addresses: Vec<_> = servers.iter().map(|server| SocketAddr::new(server.ip(), PORT)).collect();
     let asking = client.spawn(ask_all::<SimRuntime>(addresses));
     madsim::time::sleep(Duration::from_millis(20)).await;
     servers[1].kill(Death::Crash);
@@ -42,11 +39,7 @@ pub async fn run(world: World) -> Verdict {
     servers[1].spawn(serve::<SimRuntime>(servers[1].ip()));
     let echoed = asking.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
     world.record("echoed", u64::from(echoed), &[]);
-    if echoed == MESSAGES {
-        Ok(())
-    } else {
-        Err(format!("{echoed} of {MESSAGES} messages came back"))
-    }
+    if echoed == MESSAGES { Ok(()) } else { Err(format!("{echoed} of {MESSAGES} messages came back")) }
 }
 
 /// Sends back what comes in, each message once it has been through the disk thread.
@@ -114,10 +107,7 @@ async fn write_message(stream: &mut (impl AsyncWriteExt + Unpin), message: &[u8]
 async fn read_message(stream: &mut (impl AsyncReadExt + Unpin)) -> io::Result<Vec<u8>> {
     let len = stream.read_u32().await? as usize;
     if len > LONGEST {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("a message of {len} bytes"),
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a message of {len} bytes")));
     }
     let mut message = vec![0; len];
     stream.read_exact(&mut message).await?;

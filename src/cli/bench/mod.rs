@@ -66,12 +66,7 @@ pub(super) struct BenchArgs {
 impl BenchArgs {
     pub(super) async fn run(self, stop: CancellationToken) -> Result<(), CliError> {
         let plan = self.plan()?;
-        let spec = TopicSpec {
-            name: self.topic.clone(),
-            queues: self.queues,
-            perm: 6,
-            groups: Vec::new(),
-        };
+        let spec = TopicSpec { name: self.topic.clone(), queues: self.queues, perm: 6, groups: Vec::new() };
         backend::topic_create(&self.namesrv, spec).await?;
         let targets = targets(&self.namesrv, &self.topic).await?;
         let before = backend::max_offsets(&self.namesrv, &self.topic).await?;
@@ -79,36 +74,20 @@ impl BenchArgs {
         let progress = Progress::new(&plan);
         let (namesrv, topic) = (self.namesrv.clone(), self.topic.clone());
         let leaders = move || leaders(namesrv.clone(), topic.clone());
-        let outcome = load::run::<Tokio, _, _>(
-            &plan,
-            &targets,
-            leaders,
-            |phase, acked| progress.tell(phase, acked),
-            stop,
-        )
-        .await;
+        let outcome =
+            load::run::<Tokio, _, _>(&plan, &targets, leaders, |phase, acked| progress.tell(phase, acked), stop).await;
         progress.finish();
         let outcome = outcome?;
 
         let after = backend::max_offsets(&self.namesrv, &self.topic).await?;
         let queues = targets.iter().map(|target| target.queues).sum();
-        let report = Report {
-            plan: &plan,
-            queues,
-            outcome: &outcome,
-            rise: report::rise(&before, &after),
-        };
-        output::line(if self.json {
-            report.json().to_string()
-        } else {
-            report.text()
-        })?;
+        let report = Report { plan: &plan, queues, outcome: &outcome, rise: report::rise(&before, &after) };
+        output::line(if self.json { report.json().to_string() } else { report.text() })?;
         match report.verdict() {
             Verdict::Match => Ok(()),
-            Verdict::Lost => Err(CliError::failed(
-                report.check(),
-                "Keep the stores and run quorumq store verify on each.",
-            )),
+            Verdict::Lost => {
+                Err(CliError::failed(report.check(), "Keep the stores and run quorumq store verify on each."))
+            }
             Verdict::Foreign => Err(CliError::failed(report.check(), "Use a topic of its own with --topic.")),
         }
     }
@@ -117,10 +96,7 @@ impl BenchArgs {
         let (in_flight, connections) = (self.in_flight as usize, self.connections as usize);
         if in_flight.div_ceil(connections) > lane::MAX_WINDOW {
             let what = format!("--in-flight {in_flight} over {connections} connections is more than 65536 on one");
-            return Err(CliError::usage(
-                what,
-                "Take fewer messages in flight or more connections.",
-            ));
+            return Err(CliError::usage(what, "Take fewer messages in flight or more connections."));
         }
         Ok(Plan {
             topic: self.topic.clone(),
@@ -139,15 +115,8 @@ impl BenchArgs {
 /// The groups that hold the topic.
 async fn targets(namesrv: &NameServers, topic: &str) -> Result<Vec<Target>, CliError> {
     let route = backend::topic_route(namesrv, topic).await?;
-    let target = |group: backend::RouteGroup| Target {
-        group: group.group,
-        queues: group.write_queues,
-    };
-    let targets: Vec<_> = route
-        .into_iter()
-        .map(target)
-        .filter(|target| target.queues > 0)
-        .collect();
+    let target = |group: backend::RouteGroup| Target { group: group.group, queues: group.write_queues };
+    let targets: Vec<_> = route.into_iter().map(target).filter(|target| target.queues > 0).collect();
     if targets.is_empty() {
         let what = format!("topic {topic} has no queue to write to");
         return Err(CliError::failed(what, "Name another topic with --topic."));
@@ -158,11 +127,7 @@ async fn targets(namesrv: &NameServers, topic: &str) -> Result<Vec<Target>, CliE
 async fn leaders(namesrv: NameServers, topic: String) -> Result<BTreeMap<String, SocketAddr>, CliError> {
     let mut leaders = BTreeMap::new();
     for group in backend::topic_route(&namesrv, &topic).await? {
-        let leader = group
-            .brokers
-            .get(&0)
-            .and_then(|addr| HostPort::parse(addr))
-            .and_then(|addr| addr.resolve().ok());
+        let leader = group.brokers.get(&0).and_then(|addr| HostPort::parse(addr)).and_then(|addr| addr.resolve().ok());
         if let Some(addr) = leader {
             leaders.insert(group.group, addr);
         }
@@ -184,11 +149,7 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}") {
             bar.set_style(style);
         }
-        Self {
-            bar,
-            warm_up: plan.warm_up,
-            duration: plan.duration,
-        }
+        Self { bar, warm_up: plan.warm_up, duration: plan.duration }
     }
 
     fn tell(&self, phase: Phase, acked: u64) {
@@ -198,8 +159,7 @@ impl Progress {
             Phase::WarmUp => format!("warming up for {} s", self.warm_up.as_secs()),
             Phase::Measure | Phase::Drain => format!("measuring for {} s", self.duration.as_secs()),
         };
-        self.bar
-            .set_message(format!("{of}: {acked} acknowledged, {rate:.0}/s so far"));
+        self.bar.set_message(format!("{of}: {acked} acknowledged, {rate:.0}/s so far"));
         self.bar.tick();
     }
 

@@ -19,27 +19,14 @@ fn a_purge_leaves_what_lies_at_or_above_the_segment_start() {
     }
     let before = all_units(&world.machine);
     assert_eq!(purge(&mut world, 5), Outcome::Done);
-    assert_eq!(
-        world.effects,
-        [Effect::Purged {
-            to: PhysicalOffset(5 * SEGMENT)
-        }]
-    );
+    assert_eq!(world.effects, [Effect::Purged { to: PhysicalOffset(5 * SEGMENT) }]);
     assert_eq!(world.machine.retained_from(), PhysicalOffset(5 * SEGMENT));
     for ((topic, queue, min, units), (_, _, _, units_before)) in all_units(&world.machine).into_iter().zip(&before) {
-        let expected: Vec<_> = units_before
-            .iter()
-            .filter(|u| u.position.0 >= 5 * SEGMENT)
-            .copied()
-            .collect();
+        let expected: Vec<_> = units_before.iter().filter(|u| u.position.0 >= 5 * SEGMENT).copied().collect();
         assert_eq!(units, expected, "{topic}/{queue}");
         assert_eq!(min as usize, units_before.len() - expected.len(), "{topic}/{queue}");
     }
-    assert_eq!(
-        world.min_max("a", 1).map(|(min, max)| min == max && max > 0),
-        Some(true),
-        "emptied, its offsets go on"
-    );
+    assert_eq!(world.min_max("a", 1).map(|(min, max)| min == max && max > 0), Some(true), "emptied, its offsets go on");
     let (_, max) = world.min_max("a", 1).unwrap();
     assert_eq!(world.send(&[("a", 1, "x")]).offset(0), Ok(QueueOffset(max)));
     assert_eq!(purge(&mut world, 5), Outcome::Unchanged);
@@ -68,11 +55,7 @@ fn a_purge_reads_no_file() {
     }
     world.flush(true);
     // While the log is replayed, files may be gone that a later deletion or purge has removed.
-    world
-        .medium
-        .mount()
-        .remove_dir_all(&Path::new(DIR).join("consumequeue"))
-        .unwrap();
+    world.medium.mount().remove_dir_all(&Path::new(DIR).join("consumequeue")).unwrap();
     assert_eq!(purge(&mut world, 3), Outcome::Done);
     assert!(world.min_max("a", 0).is_some_and(|(min, max)| 0 < min && min < max));
 }
@@ -87,13 +70,7 @@ fn node_ids_are_given_out_once() {
         Command::AllocNodeId { request: 1 },
         Command::ReserveNodeIds { up_to: 3 },
     ]);
-    let expected = [
-        Outcome::Done,
-        Outcome::NodeId(4),
-        Outcome::NodeId(5),
-        Outcome::NodeId(4),
-        Outcome::Unchanged,
-    ];
+    let expected = [Outcome::Done, Outcome::NodeId(4), Outcome::NodeId(5), Outcome::NodeId(4), Outcome::Unchanged];
     assert_eq!(outcomes, expected);
     assert_eq!(world.machine.last_node_id(), 5);
 }
@@ -110,19 +87,10 @@ fn an_unknown_command_stops_the_node() {
 #[test]
 fn blank_and_membership_entries_change_the_digest_alone() {
     let mut world = World::with_topics(&["a"]);
-    let state = |world: &World| {
-        (
-            world.machine.topic_version(),
-            world.machine.counts(),
-            world.machine.time_ms(),
-        )
-    };
+    let state = |world: &World| (world.machine.topic_version(), world.machine.counts(), world.machine.time_ms());
     let before = (state(&world), world.machine.digest());
     assert_eq!(world.apply(Kind::Blank, Bytes::new()).unwrap(), Reply::Nothing);
-    assert_eq!(
-        world.apply(Kind::Membership, Bytes::from_static(b"m")).unwrap(),
-        Reply::Nothing
-    );
+    assert_eq!(world.apply(Kind::Membership, Bytes::from_static(b"m")).unwrap(), Reply::Nothing);
     assert_eq!(state(&world), before.0);
     assert_ne!(world.machine.digest(), before.1);
     assert_eq!(world.effects, []);

@@ -49,16 +49,8 @@ impl Layout {
             self.end = self.end.next_multiple_of(SEGMENT);
         }
         let index = LogIndex(self.entries.len() as u64);
-        let id = LogId {
-            term: Term(1 + index.0 / 100),
-            index,
-        };
-        let entry = Entry {
-            id,
-            kind,
-            position: PhysicalOffset(self.end),
-            body,
-        };
+        let id = LogId { term: Term(1 + index.0 / 100), index };
+        let entry = Entry { id, kind, position: PhysicalOffset(self.end), body };
         self.end += len;
         self.entries.push(entry.clone());
         entry
@@ -78,13 +70,7 @@ impl World {
     fn new() -> Self {
         let medium = medium();
         let machine = machine(&medium);
-        Self {
-            medium,
-            machine,
-            layout: Layout::default(),
-            effects: Vec::new(),
-            time_ms: 1_000,
-        }
+        Self { medium, machine, layout: Layout::default(), effects: Vec::new(), time_ms: 1_000 }
     }
 
     /// With topics of 4 queues.
@@ -114,10 +100,7 @@ impl World {
 
     fn run(&mut self, commands: Vec<Command>) -> Vec<Outcome> {
         self.time_ms += 1;
-        let batch = CommandBatch {
-            time_ms: self.time_ms,
-            commands,
-        };
+        let batch = CommandBatch { time_ms: self.time_ms, commands };
         match self.apply(Kind::Command, batch.encode().unwrap()).unwrap() {
             Reply::Commands(outcomes) => outcomes,
             other => panic!("{other:?}"),
@@ -130,16 +113,11 @@ impl World {
 
     fn create_topic(&mut self, topic: &str, queues: u32) -> Outcome {
         let config = TopicConfig::new(topic, queues, queues, 6);
-        self.run_one(Command::UpdateTopic {
-            config,
-            if_absent: false,
-        })
+        self.run_one(Command::UpdateTopic { config, if_absent: false })
     }
 
     fn delete_topic(&mut self, topic: &str) -> Outcome {
-        self.run_one(Command::DeleteTopic {
-            topic: topic.to_owned(),
-        })
+        self.run_one(Command::DeleteTopic { topic: topic.to_owned() })
     }
 
     fn commit(&mut self, group: &str, topic: &str, queue: u32, offset: u64) -> Outcome {
@@ -152,9 +130,7 @@ impl World {
     }
 
     fn min_max(&self, topic: &str, queue: u32) -> Option<(u64, u64)> {
-        self.machine
-            .queue(topic, queue)
-            .map(|view| (view.min_offset().0, view.max_offset().0))
+        self.machine.queue(topic, queue).map(|view| (view.min_offset().0, view.max_offset().0))
     }
 }
 

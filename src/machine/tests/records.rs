@@ -5,9 +5,7 @@ use quorumq_store::record;
 use super::*;
 
 fn offsets(appended: &Appended) -> Vec<Result<u64, Refusal>> {
-    (0..appended.len())
-        .map(|i| appended.offset(i).map(|offset| offset.0))
-        .collect()
+    (0..appended.len()).map(|i| appended.offset(i).map(|offset| offset.0)).collect()
 }
 
 #[test]
@@ -19,11 +17,7 @@ fn offsets_are_dense_per_queue_across_entries() {
     assert_eq!(offsets(&second), [Ok(2), Ok(1)]);
     assert_eq!(world.min_max("a", 0), Some((0, 3)));
     assert_eq!(world.min_max("a", 1), Some((0, 1)));
-    assert_eq!(
-        world.min_max("a", 2),
-        Some((0, 0)),
-        "a queue without messages is there all the same"
-    );
+    assert_eq!(world.min_max("a", 2), Some((0, 0)), "a queue without messages is there all the same");
     assert_eq!(world.min_max("a", 4), None);
     assert_eq!(world.min_max("nope", 0), None);
     assert_eq!(world.machine.counts().messages, 6);
@@ -63,12 +57,7 @@ fn the_reply_names_the_first_records_position() {
     let entry = world.layout.entries.last().unwrap();
     assert_eq!(appended.position, entry.position + 48);
     let mut units = Vec::new();
-    world
-        .machine
-        .queue("a", 0)
-        .unwrap()
-        .read(QueueOffset(0), 1, &mut units)
-        .unwrap();
+    world.machine.queue("a", 0).unwrap().read(QueueOffset(0), 1, &mut units).unwrap();
     assert_eq!(units[0].position, appended.position);
 }
 
@@ -76,43 +65,21 @@ fn the_reply_names_the_first_records_position() {
 fn a_record_without_a_topic_or_queue_is_refused_and_the_others_are_not() {
     let mut world = World::with_topics(&["a"]);
     let appended = world.send(&[("a", 0, "x"), ("gone", 0, "x"), ("a", 4, "x"), ("a", 0, "x")]);
-    assert_eq!(
-        offsets(&appended),
-        [Ok(0), Err(Refusal::TopicNotExist), Err(Refusal::QueueNotExist), Ok(1)]
-    );
+    assert_eq!(offsets(&appended), [Ok(0), Err(Refusal::TopicNotExist), Err(Refusal::QueueNotExist), Ok(1)]);
     assert_eq!(world.machine.counts().messages, 2);
     // The position of a record counts the refused ones before it.
     let mut units = Vec::new();
-    world
-        .machine
-        .queue("a", 0)
-        .unwrap()
-        .read(QueueOffset(0), 9, &mut units)
-        .unwrap();
+    world.machine.queue("a", 0).unwrap().read(QueueOffset(0), 9, &mut units).unwrap();
     let entry = world.layout.entries.last().unwrap();
     let at: Vec<_> = record::records(&entry.body).map(|(at, _)| at as u64).collect();
-    assert_eq!(
-        units.iter().map(|u| u.position).collect::<Vec<_>>(),
-        [appended.position, appended.position + at[3]]
-    );
+    assert_eq!(units.iter().map(|u| u.position).collect::<Vec<_>>(), [appended.position, appended.position + at[3]]);
 }
 
 #[test]
 fn an_entry_says_once_which_queues_it_touched() {
     let mut world = World::with_topics(&["a", "b"]);
-    world.send(&[
-        ("a", 1, "x"),
-        ("b", 0, "x"),
-        ("a", 1, "x"),
-        ("nope", 0, "x"),
-        ("a", 0, "x"),
-        ("a", 1, "x"),
-    ]);
-    let arrival = |topic: &str, queue_id, next| Arrival {
-        topic: topic.into(),
-        queue_id,
-        next: QueueOffset(next),
-    };
+    world.send(&[("a", 1, "x"), ("b", 0, "x"), ("a", 1, "x"), ("nope", 0, "x"), ("a", 0, "x"), ("a", 1, "x")]);
+    let arrival = |topic: &str, queue_id, next| Arrival { topic: topic.into(), queue_id, next: QueueOffset(next) };
     let arrivals = vec![arrival("a", 1, 3), arrival("b", 0, 1), arrival("a", 0, 1)];
     assert_eq!(world.effects, [Effect::MessagesArrived(arrivals)]);
     world.send(&[("a", 1, "x")]);

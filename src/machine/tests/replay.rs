@@ -24,29 +24,14 @@ impl Numbers {
             0 => Command::DeleteTopic { topic },
             1..=3 => {
                 let config = TopicConfig::new(&topic, 1 + self.below(4) as u32, 1 + self.below(4) as u32, 6);
-                Command::UpdateTopic {
-                    config,
-                    if_absent: self.below(2) == 0,
-                }
+                Command::UpdateTopic { config, if_absent: self.below(2) == 0 }
             }
             4 => Command::EnsureRetryTopic { group },
-            5 => Command::UpdateGroup {
-                config: SubscriptionGroupConfig::new(&group),
-                if_absent: false,
-            },
-            6 => Command::DeleteGroup {
-                group,
-                clean_offsets: self.below(2) == 0,
-            },
-            7 => Command::AllocNodeId {
-                request: u128::from(self.below(5)),
-            },
+            5 => Command::UpdateGroup { config: SubscriptionGroupConfig::new(&group), if_absent: false },
+            6 => Command::DeleteGroup { group, clean_offsets: self.below(2) == 0 },
+            7 => Command::AllocNodeId { request: u128::from(self.below(5)) },
             8 => Command::purge_to(PhysicalOffset(self.below(1 + end / SEGMENT) * SEGMENT)),
-            9 => Command::ResetOffsets {
-                group,
-                topic,
-                offsets: vec![(0, self.below(20))],
-            },
+            9 => Command::ResetOffsets { group, topic, offsets: vec![(0, self.below(20))] },
             _ => {
                 let offset = QueueOffset(self.below(50));
                 Command::CommitOffsets {
@@ -72,9 +57,7 @@ fn random_log(seed: u64, entries: usize) -> Vec<Entry> {
             }
             _ => {
                 let count = 1 + numbers.below(5);
-                let messages: Vec<_> = (0..count)
-                    .map(|_| (numbers.topic(), numbers.below(4) as u32, "t"))
-                    .collect();
+                let messages: Vec<_> = (0..count).map(|_| (numbers.topic(), numbers.below(4) as u32, "t")).collect();
                 layout.push(Kind::Records, body_of(&messages, time_ms))
             }
         };
@@ -83,9 +66,7 @@ fn random_log(seed: u64, entries: usize) -> Vec<Entry> {
 }
 
 fn apply_all(machine: &mut Machine, entries: &[Entry]) {
-    entries
-        .iter()
-        .for_each(|entry| drop(machine.apply(entry, &mut Vec::new()).unwrap()));
+    entries.iter().for_each(|entry| drop(machine.apply(entry, &mut Vec::new()).unwrap()));
 }
 
 #[test]
@@ -96,27 +77,15 @@ fn the_random_log_does_what_it_is_meant_to() {
     for entry in random_log(1, 2000) {
         match machine.apply(&entry, &mut Vec::new()).unwrap() {
             Reply::Commands(replies) => replies.iter().for_each(|reply| {
-                *outcomes
-                    .entry(format!("{reply:?}").split(['(', ' ']).next().unwrap().to_owned())
-                    .or_insert(0) += 1;
+                *outcomes.entry(format!("{reply:?}").split(['(', ' ']).next().unwrap().to_owned()).or_insert(0) += 1;
             }),
             Reply::Appended(appended) => (0..appended.len()).for_each(|i| {
-                *outcomes
-                    .entry(format!("offset {}", appended.offset(i).is_ok()))
-                    .or_insert(0) += 1;
+                *outcomes.entry(format!("offset {}", appended.offset(i).is_ok())).or_insert(0) += 1;
             }),
             Reply::Nothing => {}
         }
     }
-    for kind in [
-        "Done",
-        "Unchanged",
-        "Committed",
-        "NodeId",
-        "Refused",
-        "offset true",
-        "offset false",
-    ] {
+    for kind in ["Done", "Unchanged", "Committed", "NodeId", "Refused", "offset true", "offset false"] {
         assert!(outcomes.get(kind).is_some_and(|n| *n > 20), "{kind}: {outcomes:?}");
     }
     assert!(machine.retained_from().0 > 0);
@@ -203,11 +172,7 @@ fn a_member_that_starts_from_a_snapshot_reaches_the_same_state() {
                 flush(&mut member, true);
             }
         }
-        assert_eq!(
-            (member.digest(), member.encode()),
-            (reference.digest(), reference.encode()),
-            "seed {seed}"
-        );
+        assert_eq!((member.digest(), member.encode()), (reference.digest(), reference.encode()), "seed {seed}");
         let above = |machine: &Machine| {
             let mut all = all_units(machine);
             all.iter_mut().for_each(|(_, _, min, units)| {
@@ -282,16 +247,9 @@ fn equal_logs_have_equal_digests_and_one_different_reply_changes_all_that_follow
     assert_eq!(reference, digests(&|_| {}));
     // A member that believes it has a topic it has not: its replies differ from the first record on.
     let other = digests(&|machine| {
-        machine
-            .topics
-            .update(TopicConfig::new("nope", 4, 4, 6), false, 0)
-            .unwrap();
+        machine.topics.update(TopicConfig::new("nope", 4, 4, 6), false, 0).unwrap();
     });
-    let first = reference
-        .iter()
-        .zip(&other)
-        .position(|(a, b)| a != b)
-        .expect("it shows");
+    let first = reference.iter().zip(&other).position(|(a, b)| a != b).expect("it shows");
     assert!(reference[first..].iter().zip(&other[first..]).all(|(a, b)| a != b));
     // One that lost a node id.
     let other = digests(&|machine| assert_eq!(machine.members.alloc(99), 1));
@@ -302,9 +260,7 @@ fn equal_logs_have_equal_digests_and_one_different_reply_changes_all_that_follow
 fn one_different_bit_of_an_entry_changes_the_digest() {
     let digest = |change: &dyn Fn(&mut Entry)| {
         let mut world = World::with_topics(&["a"]);
-        let mut entry = world
-            .layout
-            .push(Kind::Records, body_of(&[("a", 0, "x"), ("a", 1, "y")], 5_000));
+        let mut entry = world.layout.push(Kind::Records, body_of(&[("a", 0, "x"), ("a", 1, "y")], 5_000));
         change(&mut entry);
         world.machine.apply(&entry, &mut Vec::new()).unwrap();
         world.machine.digest()
@@ -359,10 +315,7 @@ fn every_part_of_the_state_is_restored() {
         world.send(&[("a", 0, "x"), ("b", 3, "x")]);
     }
     world.commit("g", "a", 0, 5);
-    world.run(vec![
-        Command::AllocNodeId { request: 7 },
-        Command::purge_to(PhysicalOffset(SEGMENT)),
-    ]);
+    world.run(vec![Command::AllocNodeId { request: 7 }, Command::purge_to(PhysicalOffset(SEGMENT))]);
     world.delete_topic("b");
     world.create_topic("b", 2);
     let state = world.machine.encode();
@@ -375,28 +328,13 @@ fn every_part_of_the_state_is_restored() {
     assert_eq!(again.topic_incarnation("b"), machine.topic_incarnation("b"));
     assert_eq!(again.groups().collect::<Vec<_>>(), machine.groups().collect::<Vec<_>>());
     assert_eq!(again.group_version(), machine.group_version());
-    assert_eq!(
-        again.consumer_offsets().collect::<Vec<_>>(),
-        machine.consumer_offsets().collect::<Vec<_>>()
-    );
+    assert_eq!(again.consumer_offsets().collect::<Vec<_>>(), machine.consumer_offsets().collect::<Vec<_>>());
     assert_eq!(again.last_node_id(), 4);
-    assert_eq!(
-        (again.time_ms(), again.applied()),
-        (machine.time_ms(), machine.applied())
-    );
-    assert_eq!(
-        (again.retained_from(), again.digest()),
-        (PhysicalOffset(SEGMENT), machine.digest())
-    );
+    assert_eq!((again.time_ms(), again.applied()), (machine.time_ms(), machine.applied()));
+    assert_eq!((again.retained_from(), again.digest()), (PhysicalOffset(SEGMENT), machine.digest()));
     assert_eq!((again.counts(), again.unflushed()), (machine.counts(), 0));
     assert_eq!(all_units(&again), all_units(machine));
     // It goes on where it was: the same request still gets the same id.
-    let entry = world.layout.push(
-        Kind::Command,
-        Command::AllocNodeId { request: 7 }.at(0).encode().unwrap(),
-    );
-    assert_eq!(
-        again.apply(&entry, &mut Vec::new()).unwrap(),
-        Reply::Commands(vec![Outcome::NodeId(4)])
-    );
+    let entry = world.layout.push(Kind::Command, Command::AllocNodeId { request: 7 }.at(0).encode().unwrap());
+    assert_eq!(again.apply(&entry, &mut Vec::new()).unwrap(), Reply::Commands(vec![Outcome::NodeId(4)]));
 }

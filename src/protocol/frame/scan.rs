@@ -71,11 +71,7 @@ const STOPS: [bool; 256] = {
 
 impl<'t> Scanner<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        Self {
-            text,
-            at: 0,
-            first: true,
-        }
+        Self { text, at: 0, first: true }
     }
 
     /// Where the scanner stands, in bytes.
@@ -136,11 +132,7 @@ impl<'t> Scanner<'t> {
     /// Only white space may follow.
     pub(super) fn end(&mut self) -> Result<(), Bad> {
         self.peek();
-        if self.at == self.text.len() {
-            Ok(())
-        } else {
-            Err(Bad::Trailing)
-        }
+        if self.at == self.text.len() { Ok(()) } else { Err(Bad::Trailing) }
     }
 
     /// Takes a null, if one is next.
@@ -156,10 +148,7 @@ impl<'t> Scanner<'t> {
         }
         let start = self.at;
         let bytes = self.text.as_bytes();
-        while bytes
-            .get(self.at)
-            .is_some_and(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte))
-        {
+        while bytes.get(self.at).is_some_and(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte)) {
             self.at += 1;
         }
         match &bytes[start..self.at] {
@@ -263,10 +252,7 @@ impl<'t> Scanner<'t> {
 
 fn token(start: usize, end: usize) -> Token {
     // Headers have 24-bit lengths.
-    Token::Plain {
-        start: start as u32,
-        end: end as u32,
-    }
+    Token::Plain { start: start as u32, end: end as u32 }
 }
 
 /// The character of an escape, given what follows its backslash, and the text after it.

@@ -253,10 +253,7 @@ async fn many_answers_leave_in_one_write() {
     let conn = conn(&Limits::SERVER);
     let (ours, mut peer) = duplex(PIPE);
     let writes = Arc::new(AtomicUsize::new(0));
-    let stream = Counted {
-        inner: ours,
-        writes: Arc::clone(&writes),
-    };
+    let stream = Counted { inner: ours, writes: Arc::clone(&writes) };
     let task = {
         let conn = conn.clone();
         tokio::spawn(async move {
@@ -270,10 +267,7 @@ async fn many_answers_leave_in_one_write() {
         }
         let mut back = vec![0; count * 150];
         // Well before the idle timer would wake the pump.
-        tokio::time::timeout(Duration::from_secs(20), peer.read_exact(&mut back))
-            .await
-            .unwrap()
-            .unwrap();
+        tokio::time::timeout(Duration::from_secs(20), peer.read_exact(&mut back)).await.unwrap().unwrap();
         assert_eq!(writes.load(Ordering::SeqCst), round);
     }
     conn.close(CloseReason::Asked("done"));

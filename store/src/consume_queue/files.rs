@@ -92,13 +92,7 @@ impl Files {
             check_format(&*disk, &path)?;
         }
         let (handles, unsynced) = Default::default();
-        Ok(Self {
-            disk,
-            root,
-            handles,
-            unsynced,
-            alive: AtomicBool::new(true),
-        })
+        Ok(Self { disk, root, handles, unsynced, alive: AtomicBool::new(true) })
     }
 
     /// Makes sure that the version is written down before anything it describes.
@@ -139,23 +133,12 @@ impl Files {
     fn keep(&self, queue: &QueueFiles, number: u64, file: Arc<dyn DiskFile>) {
         let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
         if handles.open.len() >= MAX_HANDLES {
-            let oldest = handles
-                .open
-                .iter()
-                .min_by_key(|(_, handle)| handle.used)
-                .map(|(key, _)| *key);
+            let oldest = handles.open.iter().min_by_key(|(_, handle)| handle.used).map(|(key, _)| *key);
             oldest.and_then(|key| handles.open.remove(&key));
         }
         handles.clock += 1;
         let used = handles.clock;
-        handles.open.insert(
-            (queue.serial, number),
-            Handle {
-                dir: queue.dir.clone(),
-                file,
-                used,
-            },
-        );
+        handles.open.insert((queue.serial, number), Handle { dir: queue.dir.clone(), file, used });
     }
 
     /// Handles open now.
@@ -167,9 +150,7 @@ impl Files {
     /// Closes the handles of a queue's files below `file`.
     pub fn close_below(&self, queue: &QueueFiles, file: u64) {
         let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-        handles
-            .open
-            .retain(|&(serial, number), _| serial != queue.serial || number >= file);
+        handles.open.retain(|&(serial, number), _| serial != queue.serial || number >= file);
     }
 
     /// Writes units of one file, `bytes` from its unit `at` on. Grows the file first, so that a full volume is told
@@ -183,16 +164,10 @@ impl Files {
         };
         let (start, end) = (at * UNIT_LEN, at * UNIT_LEN + bytes.len() as u64);
         if handle.len().at("stat", &path)? < end {
-            handle
-                .allocate(end.next_multiple_of(GROW_LEN).min(FILE_LEN))
-                .at("allocate", &path)?;
+            handle.allocate(end.next_multiple_of(GROW_LEN).min(FILE_LEN)).at("allocate", &path)?;
         }
         handle.write_at(start, &[bytes]).at("write", &path)?;
-        self.unsynced
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .files
-            .insert(path);
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).files.insert(path);
         Ok(())
     }
 
@@ -200,11 +175,7 @@ impl Files {
         self.disk.create_dir_all(&queue.dir).at("create", &queue.dir)?;
         let created = self.disk.create(path, 0).at("create", path)?;
         self.keep(queue, file, created.clone());
-        self.unsynced
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .dirs
-            .insert(queue.dir.clone());
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).dirs.insert(queue.dir.clone());
         Ok(created)
     }
 
@@ -306,18 +277,9 @@ fn check_format(disk: &dyn Disk, path: &Path) -> Result<(), StoreError> {
         .ok()
         .and_then(|text| text.trim_end().strip_prefix(FORMAT_WORD))
         .and_then(|version| version.trim().parse().ok())
-        .ok_or_else(|| StoreError::Corrupt {
-            what: "ConsumeQueue format",
-            path: path.to_path_buf(),
-            offset: 0,
-        })?;
+        .ok_or_else(|| StoreError::Corrupt { what: "ConsumeQueue format", path: path.to_path_buf(), offset: 0 })?;
     if found == VERSION {
         return Ok(());
     }
-    Err(StoreError::UnknownVersion {
-        what: "ConsumeQueue",
-        path: path.to_path_buf(),
-        found,
-        known: VERSION,
-    })
+    Err(StoreError::UnknownVersion { what: "ConsumeQueue", path: path.to_path_buf(), found, known: VERSION })
 }

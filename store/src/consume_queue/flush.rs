@@ -54,12 +54,7 @@ impl ConsumeQueues {
         }
         let token = Arc::new(());
         self.plan = Arc::downgrade(&token);
-        Some(FlushPlan {
-            files: self.files.clone(),
-            token,
-            removals,
-            runs,
-        })
+        Some(FlushPlan { files: self.files.clone(), token, removals, runs })
     }
 
     fn run_of(&self, slot: u32) -> Option<Run> {
@@ -67,12 +62,7 @@ impl ConsumeQueues {
         let unwritten = queue.tail.range((queue.written - queue.tail_start()) as usize..);
         let mut bytes = Vec::with_capacity(unwritten.len() * LEN);
         unwritten.for_each(|unit| bytes.extend_from_slice(&unit.to_bytes()));
-        Some(Run {
-            slot,
-            queue: queue.files.clone(),
-            first: queue.written,
-            bytes,
-        })
+        Some(Run { slot, queue: queue.files.clone(), first: queue.written, bytes })
     }
 
     /// Tells that a plan was written: its units are read from files from now on (a hot tail stays in memory). A plan of
@@ -104,20 +94,15 @@ impl ConsumeQueues {
             }
         }
         let slots = &self.slots;
-        self.dirty
-            .retain(|slot| slots[*slot as usize].as_ref().is_some_and(|queue| queue.is_dirty));
+        self.dirty.retain(|slot| slots[*slot as usize].as_ref().is_some_and(|queue| queue.is_dirty));
         self.cool();
     }
 
     /// Drops flushed units from memory until they are within [`HOT_UNITS_TOTAL`].
     fn cool(&mut self) {
         while self.hot_units > HOT_UNITS_TOTAL {
-            let Some(slot) = self.hot.pop_front() else {
-                unreachable!("flushed units are in hot queues")
-            };
-            let Some(queue) = self.slots[slot as usize].as_mut() else {
-                unreachable!("a removed queue is not hot")
-            };
+            let Some(slot) = self.hot.pop_front() else { unreachable!("flushed units are in hot queues") };
+            let Some(queue) = self.slots[slot as usize].as_mut() else { unreachable!("a removed queue is not hot") };
             let flushed = (queue.written - queue.tail_start()) as usize;
             queue.tail.drain(..flushed);
             queue.tail.shrink_to(HOT_UNITS);

@@ -119,32 +119,14 @@ impl ConsumeQueues {
     ) -> Result<QueueHandle, StoreError> {
         check_topic(topic)?;
         if min > next {
-            return Err(StoreError::Contract(format!(
-                "queue {topic}/{queue_id}: min {min} above next {next}"
-            )));
+            return Err(StoreError::Contract(format!("queue {topic}/{queue_id}: min {min} above next {next}")));
         }
         let dir = self.files.root.join(topic).join(queue_id.to_string());
-        let files = Arc::new(QueueFiles {
-            dir,
-            serial: self.next_serial,
-            removed: AtomicBool::new(false),
-        });
+        let files = Arc::new(QueueFiles { dir, serial: self.next_serial, removed: AtomicBool::new(false) });
         self.next_serial += 1;
         let (min, next) = (min.0, next.0);
-        let min = if next == 0 {
-            0
-        } else {
-            self.find_min(&files, min, next)?
-        };
-        let queue = Queue {
-            files,
-            min,
-            next,
-            written: next,
-            tail: VecDeque::new(),
-            is_dirty: false,
-            is_hot: false,
-        };
+        let min = if next == 0 { 0 } else { self.find_min(&files, min, next)? };
+        let queue = Queue { files, min, next, written: next, tail: VecDeque::new(), is_dirty: false, is_hot: false };
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -188,12 +170,7 @@ impl ConsumeQueues {
     /// `Io` if a directory cannot be listed.
     pub fn remove_unopened(&mut self) -> Result<(), StoreError> {
         let root = self.files.root.clone();
-        let opened: BTreeSet<&Path> = self
-            .slots
-            .iter()
-            .flatten()
-            .map(|queue| queue.files.dir.as_path())
-            .collect();
+        let opened: BTreeSet<&Path> = self.slots.iter().flatten().map(|queue| queue.files.dir.as_path()).collect();
         let list = |dir: &Path| self.files.disk.list(dir).at("list", dir);
         for topic in list(&root)?.into_iter().filter(|name| !name.starts_with(FORMAT_FILE)) {
             let topic = root.join(topic);
@@ -212,9 +189,7 @@ impl ConsumeQueues {
     /// If the queue was removed, or the unit's size is 0: a zero marks what was never written.
     pub fn push(&mut self, queue: QueueHandle, unit: Unit) -> QueueOffset {
         assert!(unit.size != 0, "a unit of no record");
-        let Some(q) = self.slots[queue.0 as usize].as_mut() else {
-            unreachable!("{queue:?} was removed")
-        };
+        let Some(q) = self.slots[queue.0 as usize].as_mut() else { unreachable!("{queue:?} was removed") };
         let offset = q.next;
         q.tail.push_back(unit);
         q.next += 1;
@@ -266,22 +241,14 @@ impl ConsumeQueues {
         let q = self.queue(queue);
         if from.0 < q.min {
             let (min, dir) = (q.min, q.files.dir.display());
-            return Err(StoreError::Contract(format!(
-                "read of {dir} from {from}, below its min {min}"
-            )));
+            return Err(StoreError::Contract(format!("read of {dir} from {from}, below its min {min}")));
         }
         let from = from.0.min(q.next);
         let end = q.next.min(from.saturating_add(max as u64));
         let split = q.tail_start().clamp(from, end);
         let in_tail = |offset: u64| offset.saturating_sub(q.tail_start()) as usize;
         let tail = q.tail.range(in_tail(split)..in_tail(end)).copied().collect();
-        Ok(UnitRead {
-            files: self.files.clone(),
-            queue: q.files.clone(),
-            from,
-            split,
-            tail,
-        })
+        Ok(UnitRead { files: self.files.clone(), queue: q.files.clone(), from, split, tail })
     }
 
     /// The first offset whose unit lies at or above `position` (= `next` if none): binary search.
@@ -296,11 +263,7 @@ impl ConsumeQueues {
             let middle = low + (high - low) / 2;
             unit.clear();
             self.read(queue, QueueOffset(middle), 1, &mut unit)?;
-            if unit[0].position < position {
-                low = middle + 1
-            } else {
-                high = middle
-            }
+            if unit[0].position < position { low = middle + 1 } else { high = middle }
         }
         Ok(QueueOffset(low))
     }
@@ -308,9 +271,7 @@ impl ConsumeQueues {
     /// Raises the queue's min (retention); files wholly below go with the next flush. A min above `next` counts as
     /// `next`; one below the present min changes nothing.
     pub fn set_min(&mut self, queue: QueueHandle, min: QueueOffset) {
-        let Some(q) = self.slots[queue.0 as usize].as_mut() else {
-            unreachable!("{queue:?} was removed")
-        };
+        let Some(q) = self.slots[queue.0 as usize].as_mut() else { unreachable!("{queue:?} was removed") };
         let min = min.0.min(q.next);
         if min <= q.min {
             return;
@@ -318,19 +279,13 @@ impl ConsumeQueues {
         let (old, new) = (q.min / UNITS_PER_FILE, min / UNITS_PER_FILE);
         q.min = min;
         if old < new {
-            self.removals.push(Removal::Files {
-                queue: q.files.clone(),
-                from: old,
-                to: new,
-            });
+            self.removals.push(Removal::Files { queue: q.files.clone(), from: old, to: new });
         }
     }
 
     /// Forgets a queue (topic deleted); its files go with the next flush. The handle may be given out again.
     pub fn remove(&mut self, queue: QueueHandle) {
-        let Some(q) = self.slots[queue.0 as usize].take() else {
-            unreachable!("{queue:?} was removed")
-        };
+        let Some(q) = self.slots[queue.0 as usize].take() else { unreachable!("{queue:?} was removed") };
         q.files.removed.store(true, Ordering::Release);
         self.unflushed -= (q.next - q.written) as usize;
         self.dirty.retain(|slot| *slot != queue.0);

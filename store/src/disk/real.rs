@@ -145,6 +145,7 @@ impl RealFile {
         }
         // SAFETY: the map is read-only, and `DiskFile`'s contract says that a mapped file is never shortened and that
         // the bytes of a slice do not change while it lives; the store's lock keeps other processes of ours away.
+        #[expect(unsafe_code, reason = "mapping a file is unsafe by nature; the SAFETY comment says why it holds here")]
         let map = Arc::new(unsafe { Mmap::map(&self.file)? });
         *slot = Some(Arc::clone(&map));
         Ok(map)

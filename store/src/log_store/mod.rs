@@ -25,7 +25,7 @@ mod store_checkpoint;
 mod worker;
 
 use fifo::{Fifo, Op, Status};
-pub use open::Options;
+pub use open::{OnInstall, Options};
 pub use store_checkpoint::StoreTimes;
 use worker::Worker;
 

@@ -31,10 +31,7 @@ fn encoded(draft: &Draft<'_>) -> BytesMut {
 }
 
 fn golden_lines(kind: &str) -> impl Iterator<Item = &str> {
-    GOLDEN
-        .lines()
-        .filter_map(move |line| line.strip_prefix(kind))
-        .map(str::trim)
+    GOLDEN.lines().filter_map(move |line| line.strip_prefix(kind)).map(str::trim)
 }
 
 fn unhex(hex: &str) -> Vec<u8> {
