@@ -12,7 +12,7 @@ use super::NameServers;
 use super::error::CliError;
 use crate::client::producer::{Place, ProducerBuilder};
 use crate::client::{Message, Producer};
-use crate::config::{BrokerConfig, HostPort, NameServerConfig, PeerId};
+use crate::config::{HostPort, NameServerConfig, PeerId};
 use crate::nameserver::{NameServer, NameServerOptions};
 use crate::server::Limits;
 
@@ -184,33 +184,7 @@ pub(super) async fn start_name_server(config: NameServerConfig) -> Result<NameSe
     Ok(NameServerHandle { started: Started { address: server.local_addr(), also: Vec::new() }, server })
 }
 
-/// A running broker.
-pub(super) struct BrokerHandle {
-    pub started: Started,
-    pub found: Found,
-}
-
-impl BrokerHandle {
-    /// Waits until the group has a leader that this node knows and has registered; its node id and term.
-    pub(super) async fn leader(&self) -> Result<(u64, u64), CliError> {
-        missing("broker")
-    }
-
-    /// Ends when the node can no longer go on (a failed sync, a broken invariant), with the reason.
-    pub(super) async fn failed(&self) -> CliError {
-        std::future::pending().await
-    }
-
-    /// Hands over leadership, answers what is under way, flushes, removes `abort`.
-    pub(super) async fn stop(self) -> Result<(), CliError> {
-        missing("broker")
-    }
-}
-
-pub(super) async fn start_broker(config: BrokerConfig) -> Result<BrokerHandle, CliError> {
-    let _ = config;
-    missing("broker")
-}
+pub(super) use super::node::{BrokerHandle, start_broker};
 
 /// Creates the topic; answers the groups it now is in.
 pub(super) async fn topic_create(namesrv: &NameServers, spec: TopicSpec) -> Result<Vec<String>, CliError> {

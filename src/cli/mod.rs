@@ -10,6 +10,7 @@ mod error;
 mod group;
 mod log;
 mod nameserver;
+mod node;
 mod output;
 mod process;
 mod send;
