@@ -35,6 +35,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 pub mod topics;
+mod verify;
 mod view;
 
 pub use bootstrap::bootstrap;
@@ -43,6 +44,7 @@ pub use effect::{Arrival, Effect};
 pub use groups::SubscriptionGroupConfig;
 pub use reply::{Appended, Outcome, Refusal, Reply};
 pub use topics::{DataVersion, TopicConfig, TopicFilterType};
+pub use verify::VerifiedQueues;
 pub use view::{Counts, QueueView};
 
 use digest::Digest;

@@ -604,3 +604,34 @@ fn live(medium: &MemoryDisk) -> Vec<(&'static str, (u64, u64, u64))> {
     }
     synced
 }
+
+#[test]
+fn files_are_verified_unit_by_unit() {
+    let medium = medium();
+    let mut queues = queues(&medium);
+    let queue = create(&mut queues, "t");
+    let end = UNITS_PER_FILE + 50;
+    push_range(&mut queues, queue, 0..end);
+    flush(&mut queues, true);
+    let expected = units(10..end + 7);
+    let verify = || verify_queue(&*medium.mount(), Path::new(DIR), "t", 0, QueueOffset(10), &expected);
+    assert_eq!(verify().unwrap(), end - 10, "the last 7 were never flushed");
+    let second = ConsumeQueues::path(Path::new(DIR), "t", 0).join("00000000000006000000");
+    medium.flip_bit(&second, 20 * 30 + 19, 0).unwrap();
+    let e = verify().unwrap_err();
+    assert!(
+        matches!(&e, StoreError::Corrupt { path, offset: 600, .. } if *path == second),
+        "{e}"
+    );
+    medium.flip_bit(&second, 20 * 30 + 19, 0).unwrap();
+    medium.mount().open(&second).unwrap().write_at(0, &[&[0; 20]]).unwrap();
+    let e = verify().unwrap_err();
+    assert!(
+        matches!(&e, StoreError::Corrupt { path, offset: 0, .. } if *path == second),
+        "a hole: {e}"
+    );
+    medium.mount().remove(&second).unwrap();
+    assert_eq!(verify().unwrap(), UNITS_PER_FILE - 10);
+    let none = verify_queue(&*medium.mount(), Path::new(DIR), "u", 3, QueueOffset(0), &units(0..5));
+    assert_eq!(none.unwrap(), 0);
+}
