@@ -1,6 +1,6 @@
 //! The replicated state machine: what the entries of the log mean.
 //!
-//! `apply(entry) → reply + effects`. Pure: a function of the entries before and of the group's constants alone, equal on
+//! `apply(entry) → reply + effects`. Pure: a function of the entries so far and of the group's constants, equal on
 //! every member. No clock (time comes in as data: store timestamps of records, the time of a batch of commands), no
 //! chance, ordered maps only. It writes no file and, while it applies, reads none: its ConsumeQueues are written by the
 //! disk thread and read by handlers.

@@ -22,8 +22,8 @@ pub struct VerifiedQueues {
 }
 
 impl Machine {
-    /// Compares the ConsumeQueue files below `dir` with this machine's units. The machine is one that applied the log of
-    /// that store again, on a disk of its own.
+    /// Compares the ConsumeQueue files below `dir` with this machine's units. The machine is one that applied the log
+    /// of that store again, on a disk of its own.
     ///
     /// # Errors
     /// `Corrupt` names file and byte of the first unit that differs; `Io` if a file cannot be read.
