@@ -2,6 +2,7 @@
 pub mod broker;
 pub mod cli;
 pub mod client;
+pub mod config;
 pub mod machine;
 pub mod nameserver;
 pub mod protocol;

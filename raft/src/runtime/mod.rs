@@ -11,6 +11,8 @@ use std::net::SocketAddr;
 use ::tokio::io::{AsyncRead, AsyncWrite};
 use openraft_rt::AsyncRuntime;
 
+#[doc(hidden)]
+pub mod suite;
 pub mod tokio;
 
 /// One job for a disk thread.

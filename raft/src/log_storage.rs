@@ -1,0 +1,221 @@
+//! openraft's log storage over [`LogStore`]: one FIFO for vote, truncation and appends.
+
+use std::fmt::Debug;
+use std::io;
+use std::marker::PhantomData;
+use std::ops::{Bound, Range, RangeBounds};
+use std::sync::Arc;
+
+use futures_util::stream::{self, Stream, StreamExt};
+use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use quorumq_store::log_store::{Done, Entry, LogStore, NewEntry};
+use quorumq_store::{LogIndex, StoreError};
+use tokio::sync::oneshot;
+
+use crate::machine::Machine;
+use crate::peer::append::{payload_from, payload_parts};
+use crate::runtime::Runtime;
+use crate::types::{
+    RaftEntryOf, RaftLogId, RaftVote, Types, from_raft_log_id, from_raft_vote, to_raft_log_id, to_raft_vote,
+};
+
+/// Bytes of entry bodies that one replication read takes: openraft counts entries, we cap bytes.
+const REPLICATION_READ: u64 = 1024 * 1024;
+/// Bytes of entry bodies that one read for apply takes.
+const APPLY_READ: u64 = 8 * 1024 * 1024;
+
+/// The log as openraft sees it.
+pub struct LogStorage<R, M> {
+    store: Arc<LogStore>,
+    _types: PhantomData<fn() -> (R, M)>,
+}
+
+impl<R, M> Clone for LogStorage<R, M> {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.store))
+    }
+}
+
+impl<R, M> LogStorage<R, M> {
+    pub fn new(store: Arc<LogStore>) -> Self {
+        Self {
+            store,
+            _types: PhantomData,
+        }
+    }
+}
+
+impl<R: Runtime, M: Machine> LogStorage<R, M> {
+    /// Reads entries; a read that memory cannot answer runs off the runtime's threads.
+    async fn read(&self, range: Range<u64>, max_bytes: u64) -> io::Result<Vec<RaftEntryOf>> {
+        let indexes = LogIndex(range.start)..LogIndex(range.end);
+        let entries = if self.store.in_memory(indexes.start) {
+            self.store.entries(indexes, max_bytes)?
+        } else {
+            let store = Arc::clone(&self.store);
+            R::offload(move || store.entries(indexes, max_bytes)).await??
+        };
+        entries.into_iter().map(stored_entry).collect()
+    }
+
+    /// Clips openraft's range to what the log holds.
+    fn clip(&self, range: &impl RangeBounds<u64>) -> Range<u64> {
+        let start = match range.start_bound() {
+            Bound::Included(&at) => at,
+            Bound::Excluded(&at) => at + 1,
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(&at) => at + 1,
+            Bound::Excluded(&at) => at,
+            Bound::Unbounded => u64::MAX,
+        };
+        let positions = self.store.positions();
+        let first = positions.purged.map_or(0, |id| id.index.0 + 1);
+        let next = positions.last.map_or(0, |id| id.index.0 + 1);
+        start.max(first)..end.min(next)
+    }
+
+    async fn read_all(&self, range: Range<u64>) -> io::Result<Vec<RaftEntryOf>> {
+        let mut entries = Vec::new();
+        let mut at = range.start;
+        while at < range.end {
+            let chunk = self.read(at..range.end, APPLY_READ).await?;
+            at = match chunk.last() {
+                Some(last) => last.id.index.0 + 1,
+                None => return Err(missing(at)),
+            };
+            entries.extend(chunk);
+        }
+        Ok(entries)
+    }
+}
+
+fn missing(index: u64) -> io::Error {
+    io::Error::other(format!("entry {index} is not in the log although its positions say so"))
+}
+
+fn stored_entry(entry: Entry) -> io::Result<RaftEntryOf> {
+    let payload = payload_from(entry.kind, entry.body)?;
+    Ok(RaftEntryOf::stored(entry.id, entry.position, payload))
+}
+
+/// Waits for an operation of the store's FIFO.
+pub async fn finish(start: impl FnOnce(Done) -> Result<(), StoreError>) -> io::Result<()> {
+    let (tx, rx) = oneshot::channel();
+    start(Box::new(move |result| {
+        // The receiver is gone only when openraft was dropped in the middle: the node is stopping.
+        let _ = tx.send(result);
+    }))?;
+    let result = rx
+        .await
+        .map_err(|_| io::Error::other("the store dropped an operation"))?;
+    Ok(result?)
+}
+
+impl<R: Runtime, M: Machine> RaftLogReader<Types<R, M>> for LogStorage<R, M> {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + Send>(
+        &mut self,
+        range: RB,
+    ) -> io::Result<Vec<RaftEntryOf>> {
+        let range = self.clip(&range);
+        self.read_all(range).await
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<RaftEntryOf>> {
+        self.read(start..end, REPLICATION_READ).await
+    }
+
+    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = io::Result<RaftEntryOf>> + Send
+    where
+        RB: RangeBounds<u64> + Clone + Debug + Send,
+    {
+        let reader = self.clone();
+        let range = self.clip(&range);
+        stream::unfold((reader, range), |(reader, range)| async move {
+            if range.is_empty() {
+                return None;
+            }
+            match reader.read(range.clone(), APPLY_READ).await {
+                Ok(chunk) => {
+                    let next = chunk.last().map_or(range.end, |last| last.id.index.0 + 1);
+                    let chunk: Vec<_> = chunk.into_iter().map(Ok).collect();
+                    Some((stream::iter(chunk), (reader, next..range.end)))
+                }
+                Err(e) => Some((stream::iter(vec![Err(e)]), (reader, range.end..range.end))),
+            }
+        })
+        .flatten()
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<RaftVote>> {
+        Ok(self.store.vote().map(to_raft_vote))
+    }
+}
+
+impl<R: Runtime, M: Machine> RaftLogStorage<Types<R, M>> for LogStorage<R, M> {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<Types<R, M>>> {
+        let positions = self.store.positions();
+        Ok(LogState {
+            last_purged_log_id: positions.purged.map(to_raft_log_id),
+            last_log_id: positions.last.map(to_raft_log_id),
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &RaftVote) -> io::Result<()> {
+        let vote = from_raft_vote(vote);
+        finish(|done| {
+            self.store.save_vote(vote, done);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn save_committed(&mut self, committed: Option<RaftLogId>) -> io::Result<()> {
+        if let Some(committed) = committed {
+            self.store.save_committed(from_raft_log_id(&committed));
+        }
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<RaftLogId>> {
+        let positions = self.store.positions();
+        // Never past the surviving tail: openraft would take the difference for a hole and purge the log.
+        Ok(positions.committed.min(positions.last).map(to_raft_log_id))
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types<R, M>>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = RaftEntryOf> + Send,
+        I::IntoIter: Send,
+    {
+        let mut new = Vec::new();
+        for entry in entries {
+            let (kind, body) = payload_parts(&entry.payload);
+            new.push(NewEntry {
+                id: entry.id,
+                kind,
+                body,
+            });
+        }
+        let done: Done = Box::new(move |result| callback.io_completed(result.map_err(io::Error::from)));
+        self.store.append(new, done)?;
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last: Option<RaftLogId>) -> io::Result<()> {
+        let last = last.as_ref().map(from_raft_log_id);
+        finish(|done| self.store.truncate_after(last, done)).await
+    }
+
+    async fn purge(&mut self, upto: RaftLogId) -> io::Result<()> {
+        let upto = from_raft_log_id(&upto);
+        finish(|done| self.store.purge(upto, done)).await
+    }
+}

@@ -1,0 +1,553 @@
+//! One member of a group: propose, read barrier, transfer, membership, status.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::{ClientWriteError, RaftError};
+use openraft::{ChangeMembers, Config, Raft, ReadPolicy, ServerState};
+use quorumq_store::identity::{GroupConstants, Identity};
+use quorumq_store::log_store::{FlushMode, LogStore, Positions};
+use quorumq_store::{LogId, StoreError};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::barrier::{Barrier, ReadError};
+use crate::form::{Desk, FormError, Start, form};
+use crate::log_storage::{LogStorage, finish};
+use crate::lost::LeaderWatch;
+use crate::machine::{EffectSink, Machine};
+use crate::outcome::{Once, Outcome, Refusal};
+use crate::peer::message::{NodeStatus, Purpose, Request, Response, Role};
+use crate::peer::mux::CallError;
+use crate::peer::network::Network;
+use crate::peer::peers::Peers;
+use crate::peer::server::{Processes, serve};
+use crate::runtime::{Runtime, Serial};
+use crate::service::{AppHandler, Core, Service};
+use crate::state_machine::{OnFatal, Place, Shared, Shell};
+use crate::tasks;
+use crate::types::{Callback, Member, NodeId, Proposal, Types, from_raft_log_id};
+use crate::wire::store_id;
+
+/// Raft timing, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// A leader's heartbeats.
+    pub heartbeat_ms: u64,
+    /// Shortest election timeout; above the heartbeat.
+    pub election_min_ms: u64,
+    /// Longest election timeout and the leader's lease.
+    pub election_max_ms: u64,
+}
+
+impl Default for Timing {
+    /// A frozen leader is replaced within `2 * election_max_ms`; a dead one within tens of milliseconds
+    /// (see [`crate::lost`]).
+    fn default() -> Self {
+        Self {
+            heartbeat_ms: 150,
+            election_min_ms: 600,
+            election_max_ms: 1100,
+        }
+    }
+}
+
+/// How a node is set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// RocketMQ's `brokerClusterName`.
+    pub cluster: String,
+    /// RocketMQ's `brokerName`.
+    pub group: String,
+    /// Where to listen for peers.
+    pub listen: SocketAddr,
+    /// Where clients reach this node, `ip:port`.
+    pub client_addr: String,
+    pub constants: GroupConstants,
+    pub flush: FlushMode,
+    pub timing: Timing,
+    /// What to do with an empty directory.
+    pub start: Start,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot listen for peers on {addr}: {source}")]
+    Listen { addr: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Form(#[from] FormError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("raft: {0}")]
+    Raft(String),
+}
+
+/// What a node is given besides its settings.
+pub struct Parts<M: Machine> {
+    pub place: Place,
+    /// Makes an empty machine; it is restored from a checkpoint if there is one.
+    pub machine: Box<dyn FnOnce(&Identity) -> Result<M, StoreError> + Send>,
+    pub sink: EffectSink<M::Effect>,
+    /// Called once when the node must end; the process exits, the simulator notes it.
+    pub on_fatal: OnFatal,
+    /// Random number of this process.
+    pub process: u64,
+}
+
+/// A running member.
+pub struct Node<R: Runtime, M: Machine> {
+    core: Arc<Core<R, M>>,
+    identity: Identity,
+    barrier: Barrier,
+    stop: CancellationToken,
+    retain: Arc<Notify>,
+    peer_addr: SocketAddr,
+}
+
+impl<R: Runtime, M: Machine> Node<R, M> {
+    /// Starts a node: listens for peers, forms or opens the store, recovers, joins its group.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(settings: Settings, parts: Parts<M>) -> Result<Arc<Self>, StartError> {
+        let Settings {
+            listen,
+            start,
+            flush,
+            timing,
+            constants,
+            ..
+        } = settings.clone();
+        let names = (settings.cluster.clone(), settings.group.clone());
+        let joining = start == Start::Join;
+        let client = (settings.client_addr.clone(), joining);
+        let desk = Arc::new(Desk::open(
+            parts.place.clone(),
+            names,
+            constants,
+            parts.process,
+            client,
+        )?);
+        let listener = R::bind(listen)
+            .await
+            .map_err(|source| StartError::Listen { addr: listen, source })?;
+        let peer_addr = crate::runtime::Listener::local_addr(&listener).unwrap_or(listen);
+        let stop = CancellationToken::new();
+        let (lost_tx, lost_rx) = mpsc::channel(64);
+        let service = Arc::new(Service::<R, M>::new(Arc::clone(&desk), lost_tx.clone()));
+        drop(R::spawn(serve::<R, Service<R, M>>(
+            listener,
+            Arc::clone(&service),
+            stop.clone(),
+        )));
+        let formed = match form::<R>(&desk, &start).await {
+            Ok(formed) => formed,
+            Err(e) => {
+                stop.cancel();
+                return Err(e.into());
+            }
+        };
+        let identity = desk.identity().ok_or(FormError::NotAsked {
+            dir: parts.place.dir.display().to_string(),
+        })?;
+        let core = Self::open(&desk, &identity, parts, (flush, timing), lost_tx).await?;
+        service.set_core(&core);
+        let node = Arc::new(Self {
+            core,
+            identity,
+            barrier: Barrier::default(),
+            stop,
+            retain: Arc::default(),
+            peer_addr,
+        });
+        node.initialize(formed).await?;
+        desk.set_pristine(false);
+        node.spawn_tasks(lost_rx, flush);
+        Ok(node)
+    }
+
+    async fn open(
+        desk: &Arc<Desk>,
+        identity: &Identity,
+        parts: Parts<M>,
+        (flush, timing): (FlushMode, Timing),
+        lost: mpsc::Sender<NodeId>,
+    ) -> Result<Arc<Core<R, M>>, StartError> {
+        let Parts {
+            place,
+            machine,
+            sink,
+            on_fatal,
+            ..
+        } = parts;
+        let store = open_store::<R>(&place, identity, flush).await?;
+        let positions = store.positions();
+        desk.set_pristine(store.vote().is_none() && positions.last.is_none());
+        let machine = machine(identity)?;
+        let (opening, fatal) = (Arc::clone(&store), Arc::clone(&on_fatal));
+        let shell = R::offload(move || Shell::<R, M>::open(machine, opening, place, sink, fatal))
+            .await
+            .map_err(|e| StartError::Raft(e.to_string()))??;
+        let shared = shell.shared();
+        let on_lost: crate::peer::peers::OnLost = Arc::new(move |id| {
+            // A full queue already holds news that this node has lost connections.
+            let _ = lost.try_send(id);
+        });
+        let peers = Peers::<R>::new(desk.local(), on_lost);
+        let config = Arc::new(raft_config(&identity.group, timing).map_err(|e| StartError::Raft(e.to_string()))?);
+        let log = LogStorage::new(Arc::clone(&store));
+        let raft = Raft::new(identity.node_id, config, Network::new(Arc::clone(&peers)), log, shell)
+            .await
+            .map_err(|e| StartError::Raft(e.to_string()))?;
+        let processes = Arc::new(Processes::default());
+        let handler = OnceLock::new();
+        Ok(Arc::new(Core {
+            raft,
+            shared,
+            store,
+            peers,
+            processes,
+            handler,
+            on_fatal,
+            id: identity.node_id,
+        }))
+    }
+
+    /// The coordinator of a new group writes its first entry.
+    async fn initialize(&self, formed: Option<Vec<(NodeId, Member)>>) -> Result<(), StartError> {
+        let Some(members) = formed.filter(|members| !members.is_empty()) else {
+            return Ok(());
+        };
+        let initialized = self
+            .core
+            .raft
+            .is_initialized()
+            .await
+            .map_err(|e| StartError::Raft(e.to_string()))?;
+        if initialized {
+            return Ok(());
+        }
+        let members: std::collections::BTreeMap<_, _> = members.into_iter().collect();
+        tracing::info!(group = %self.identity.group, members = members.len(), "forming the group");
+        self.core
+            .raft
+            .initialize(members)
+            .await
+            .map_err(|e| StartError::Raft(e.to_string()))
+    }
+
+    fn spawn_tasks(self: &Arc<Self>, lost: mpsc::Receiver<NodeId>, flush: FlushMode) {
+        let core = &self.core;
+        let watch = LeaderWatch {
+            raft: core.raft.clone(),
+            peers: Arc::clone(&core.peers),
+            processes: Arc::clone(&core.processes),
+            me: core.id,
+        };
+        let tasks = tasks::Tasks::<R>::new(self.stop.clone());
+        tasks.spawn(watch.run(lost));
+        tasks.spawn(tasks::keep_links(Arc::clone(core)));
+        tasks.spawn(tasks::watch_fatal(Arc::clone(core)));
+        tasks.spawn(tasks::persist_marks(Arc::clone(core), flush));
+        tasks.spawn(tasks::retain(Arc::clone(core), Arc::clone(&self.retain)));
+        tasks.spawn(tasks::log_elections(Arc::clone(core)));
+    }
+
+    /// Who this node is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+    /// This node's id.
+    pub fn id(&self) -> NodeId {
+        self.core.id
+    }
+    /// Where it listens for peers.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.peer_addr
+    }
+    /// The machine, for reads. Hold the guard briefly, never over an await.
+    pub fn machine(&self) -> std::sync::RwLockReadGuard<'_, M> {
+        self.core.shared.read()
+    }
+    /// The machine's shell.
+    pub fn shared(&self) -> Arc<Shared<M>> {
+        Arc::clone(&self.core.shared)
+    }
+    /// Reads record bytes at or below applied.
+    ///
+    /// # Errors
+    /// Out of the log's range, or the disk failed.
+    pub fn bytes(&self, at: quorumq_store::PhysicalOffset, len: u32) -> Result<Bytes, StoreError> {
+        self.core.store.bytes(at, len)
+    }
+    /// Whether a read of record bytes at `at` is answered from memory or page cache.
+    pub fn is_hot(&self, at: quorumq_store::PhysicalOffset) -> bool {
+        self.core.store.is_hot(at)
+    }
+    /// Why `bytes` more of entry bodies cannot be stored here; `None` if they can. Asked before a proposal.
+    pub fn no_room(&self, bytes: u64) -> Option<String> {
+        self.core.store.no_room(bytes)
+    }
+    /// Where the log stands.
+    pub fn positions(&self) -> Positions {
+        self.core.store.positions()
+    }
+    /// Answers calls of peers' applications.
+    pub fn set_handler(&self, handler: AppHandler) {
+        // A second handler would be a bug of the caller; the first stays.
+        let _ = self.core.handler.set(handler);
+    }
+
+    /// The term and the leader this node knows of.
+    pub fn leadership(&self) -> (u64, Option<NodeId>) {
+        let metrics = self.core.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        (metrics.vote.leader_id().term, metrics.current_leader)
+    }
+    /// Whether this node leads, by its own knowledge.
+    pub fn is_leader(&self) -> bool {
+        self.leadership().1 == Some(self.core.id)
+    }
+    /// What the membership knows of a node.
+    pub fn member(&self, id: NodeId) -> Option<Member> {
+        self.core.member(id)
+    }
+    /// Members of the group: id, member, whether it votes.
+    pub fn members(&self) -> Vec<(NodeId, Member, bool)> {
+        self.core.members()
+    }
+    /// Changes of term, leader, state or membership.
+    pub fn leadership_changes(
+        &self,
+    ) -> openraft::alias::WatchReceiverOf<Types<R, M>, openraft::metrics::RaftServerMetrics<Types<R, M>>> {
+        self.core.raft.server_metrics()
+    }
+
+    /// Proposes an entry; `done` is called exactly once, on the task that ends it: keep it short.
+    pub async fn propose(&self, proposal: Proposal, done: impl FnOnce(Outcome<M::Reply>) + Send + 'static) {
+        let once = Arc::new(Once::new(done));
+        let answer = Arc::clone(&once);
+        let responder = Callback::new(move |result: openraft::raft::ClientWriteResult<Types<R, M>>| {
+            answer.call(match result {
+                Ok(written) => Outcome::Applied {
+                    id: from_raft_log_id(&written.log_id),
+                    reply: written.data,
+                },
+                Err(ClientWriteError::ForwardToLeader(to)) => {
+                    Outcome::Refused(Refusal::NotLeader { leader: to.leader_id })
+                }
+                Err(e) => Outcome::Unknown(e.to_string()),
+            });
+        });
+        if let Err(e) = self.core.raft.client_write_ff(proposal, Some(responder)).await {
+            // The core takes messages in order or not at all: this one was never taken.
+            once.call(Outcome::Refused(Refusal::Stopped(e.to_string())));
+        }
+    }
+
+    /// Waits until this node has applied everything that was committed when the call began.
+    ///
+    /// # Errors
+    /// No leader confirmed in time.
+    pub async fn read_barrier(&self) -> Result<(), ReadError> {
+        let core = Arc::clone(&self.core);
+        self.barrier
+            .pass::<R, _, _>(move || Arc::clone(&core).read_round())
+            .await
+    }
+
+    /// Calls the application of another member.
+    ///
+    /// # Errors
+    /// `NotSent` if it never left, `Unknown` if it may have been handled.
+    pub async fn call(&self, to: NodeId, request: Bytes, limit: Duration) -> Result<Bytes, CallError> {
+        let member = self
+            .member(to)
+            .ok_or_else(|| CallError::NotSent(format!("node {to} is no member")))?;
+        match self
+            .core
+            .peers
+            .call((to, &member), Purpose::Forward, Request::Call, &[request], limit)
+            .await?
+        {
+            (Response::Called, raw) => Ok(raw),
+            (other, _) => Err(CallError::Unknown(format!("unexpected answer {other:?}"))),
+        }
+    }
+
+    /// How this node stands.
+    pub fn status(&self) -> NodeStatus {
+        self.core.status()
+    }
+
+    /// How a member stands, asked over the network if it is another one.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn status_of(&self, id: NodeId) -> Result<NodeStatus, CallError> {
+        if id == self.core.id {
+            return Ok(self.status());
+        }
+        let member = self
+            .member(id)
+            .ok_or_else(|| CallError::NotSent(format!("node {id} is no member")))?;
+        let limit = Duration::from_secs(1);
+        match self
+            .core
+            .peers
+            .call((id, &member), Purpose::Control, Request::Status, &[], limit)
+            .await?
+        {
+            (Response::Status(status), _) => Ok(status),
+            (other, _) => Err(CallError::Unknown(format!("unexpected answer {other:?}"))),
+        }
+    }
+
+    /// Cuts the log at the machine's retention boundary, in the background.
+    pub fn retain(&self) {
+        self.retain.notify_one();
+    }
+
+    /// Adds a formatted node as a learner and waits until it has caught up.
+    ///
+    /// # Errors
+    /// This node does not lead, or another change is under way.
+    pub async fn add_learner(&self, id: NodeId, member: Member) -> Result<(), String> {
+        self.core
+            .raft
+            .add_learner(id, member, true)
+            .await
+            .map(|_| ())
+            .map_err(|e| e.to_string())
+    }
+    /// Makes a learner a voter.
+    ///
+    /// # Errors
+    /// This node does not lead, or another change is under way.
+    pub async fn promote(&self, id: NodeId) -> Result<(), String> {
+        self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id]))).await
+    }
+    /// Removes a member.
+    ///
+    /// # Errors
+    /// This node does not lead, or another change is under way.
+    pub async fn remove(&self, id: NodeId) -> Result<(), String> {
+        let voter = self.members().iter().any(|(member, _, voter)| *member == id && *voter);
+        let ids = BTreeSet::from([id]);
+        self.change(if voter {
+            ChangeMembers::RemoveVoters(ids)
+        } else {
+            ChangeMembers::RemoveNodes(ids)
+        })
+        .await
+    }
+
+    async fn change(&self, change: ChangeMembers<NodeId, Member>) -> Result<(), String> {
+        match self.core.raft.change_membership(change, false).await {
+            Ok(_) => Ok(()),
+            Err(RaftError::APIError(e)) => Err(e.to_string()),
+            Err(e) => Err(e.to_string()),
+        }
+    }
+
+    /// Hands leadership to `to`, or to the voter that is furthest along. Returns once another node leads.
+    ///
+    /// # Errors
+    /// This node does not lead, or nobody took over in time.
+    pub async fn transfer_leadership(&self, to: Option<NodeId>, limit: Duration) -> Result<NodeId, String> {
+        self.core.transfer(to, limit).await
+    }
+
+    /// Stops: hands leadership over, flushes, closes the store.
+    pub async fn shutdown(&self) {
+        if self.is_leader()
+            && let Err(e) = self.transfer_leadership(None, Duration::from_millis(1500)).await
+        {
+            tracing::info!("leadership was not handed over: {e}");
+        }
+        self.stop.cancel();
+        if let Err(e) = self.core.raft.shutdown().await {
+            tracing::error!("raft did not stop cleanly: {e}");
+        }
+        self.core.peers.close().await;
+        let closed = finish(|done| {
+            self.core.store.close(done);
+            Ok(())
+        });
+        if let Err(e) = closed.await {
+            tracing::error!("the store did not close cleanly: {e}");
+        }
+    }
+
+    /// Last applied entry.
+    pub fn applied(&self) -> Option<LogId> {
+        let metrics = self.core.raft.data_metrics();
+        let metrics = metrics.borrow_watched();
+        store_id(metrics.last_applied.as_ref())
+    }
+}
+
+async fn open_store<R: Runtime>(
+    place: &Place,
+    identity: &Identity,
+    flush: FlushMode,
+) -> Result<Arc<LogStore>, StartError> {
+    let serial = R::serial("quorumq-disk");
+    let cell: Arc<OnceLock<Weak<LogStore>>> = Arc::default();
+    let woken = Arc::clone(&cell);
+    let wake = Box::new(move || {
+        if let Some(store) = woken.get().and_then(Weak::upgrade) {
+            serial.submit(Box::new(move || store.run_pending()));
+        }
+    });
+    let (place, constants) = (place.clone(), identity.constants);
+    let opened = R::offload(move || LogStore::open(place.disk, &place.dir, constants, flush, wake)).await;
+    let (store, recovered) = opened.map_err(|e| StartError::Raft(e.to_string()))??;
+    // Nothing was queued yet: the cell is set before anyone else holds the store.
+    let _ = cell.set(Arc::downgrade(&store));
+    if let Some((at, bytes)) = recovered.torn_tail {
+        tracing::info!(%at, bytes, "cut a torn tail off the log");
+    }
+    Ok(store)
+}
+
+fn raft_config(group: &str, timing: Timing) -> Result<Config, openraft::ConfigError> {
+    Config {
+        cluster_name: group.to_owned(),
+        heartbeat_interval: timing.heartbeat_ms,
+        election_timeout_min: timing.election_min_ms,
+        election_timeout_max: timing.election_max_ms,
+        // A restarted leader that resumes its term can write other entries under (term, index) pairs that
+        // followers already hold.
+        enable_leader_restore: Some(false),
+        enable_pre_vote: Some(true),
+        allow_log_reversion: None,
+        snapshot_policy: openraft::SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: 0,
+        purge_batch_size: 1,
+        install_snapshot_timeout: 60_000,
+        replication_lag_threshold: 1000,
+        max_payload_entries: 1024,
+        ..Config::default()
+    }
+    .validate()
+}
+
+/// openraft's server state in the field's words.
+pub(crate) fn role_of(state: ServerState) -> Role {
+    match state {
+        ServerState::Leader => Role::Leader,
+        ServerState::Candidate => Role::Candidate,
+        ServerState::Learner => Role::Learner,
+        ServerState::Follower => Role::Follower,
+        ServerState::Shutdown => Role::Stopped,
+    }
+}
+
+/// The policy of every linearizable read: never a lease, see [`crate::lost`].
+pub(crate) const READ_POLICY: ReadPolicy = ReadPolicy::ReadIndex;

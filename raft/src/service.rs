@@ -1,0 +1,318 @@
+//! What a node does for its peers.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::Raft;
+use openraft::alias::{SnapshotMetaOf, SnapshotOf};
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest};
+use quorumq_store::log_store::LogStore;
+use tokio::sync::mpsc;
+
+use crate::barrier::ReadError;
+use crate::form::Desk;
+use crate::machine::Machine;
+use crate::node::{READ_POLICY, role_of};
+use crate::peer::handshake::LocalPeer;
+use crate::peer::log_server;
+use crate::peer::message::{NodeStatus, Purpose, Request, Response};
+use crate::peer::peers::Peers;
+use crate::peer::server::{Answer, PeerService, Processes};
+use crate::runtime::Runtime;
+use crate::state_machine::{OnFatal, Shared, Shell};
+use crate::types::{Member, NodeId, StoredMembership, Types};
+use crate::wire::{WireAppend, WireAppended, WireLogId, WireStoredMembership, WireVote, WireVoteResponse};
+
+/// Answers a call of a peer's application.
+pub type AppHandler = Arc<dyn Fn(NodeId, Bytes) -> Pin<Box<dyn Future<Output = Bytes> + Send>> + Send + Sync>;
+
+/// Longest a follower waits for the leader's read index.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The running node behind its public face.
+pub struct Core<R: Runtime, M: Machine> {
+    pub raft: Raft<Types<R, M>, Shell<R, M>>,
+    pub shared: Arc<Shared<M>>,
+    pub store: Arc<LogStore>,
+    pub peers: Arc<Peers<R>>,
+    pub processes: Arc<Processes>,
+    pub handler: OnceLock<AppHandler>,
+    pub on_fatal: OnFatal,
+    pub id: NodeId,
+}
+
+impl<R: Runtime, M: Machine> Core<R, M> {
+    pub fn member(&self, id: NodeId) -> Option<Member> {
+        self.raft
+            .server_metrics()
+            .borrow_watched()
+            .membership_config
+            .membership()
+            .get_node(&id)
+            .cloned()
+    }
+
+    pub fn members(&self) -> Vec<(NodeId, Member, bool)> {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let voters: Vec<NodeId> = membership.voter_ids().collect();
+        membership
+            .nodes()
+            .map(|(id, member)| (*id, member.clone(), voters.contains(id)))
+            .collect()
+    }
+
+    pub fn status(&self) -> NodeStatus {
+        let positions = self.store.positions();
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let voter = metrics
+            .membership_config
+            .membership()
+            .voter_ids()
+            .any(|id| id == self.id);
+        NodeStatus {
+            id: self.id,
+            term: metrics.current_term,
+            leader: metrics.current_leader,
+            role: role_of(metrics.state),
+            voter,
+            purged: positions.purged.map(Into::into),
+            last: positions.last.map(Into::into),
+            synced: positions.synced.map(Into::into),
+            committed: metrics.local_committed.as_ref().map(Into::into),
+            applied: metrics.last_applied.as_ref().map(Into::into),
+            first_offset: positions.first.0,
+            end_offset: positions.end.0,
+            digest: self.shared.read().digest(),
+            snapshots_installed: self.shared.snapshots_installed(),
+        }
+    }
+
+    /// One ReadIndex round: the leader's confirmed read index, then wait until it is applied here.
+    pub async fn read_round(self: Arc<Self>) -> Result<(), ReadError> {
+        let unavailable = |e: String| ReadError::Unavailable(e);
+        let leader = self.raft.server_metrics().borrow_watched().current_leader;
+        let at = match leader {
+            Some(leader) if leader == self.id => self.read_index().await.map_err(unavailable)?,
+            Some(leader) => self.ask_read_index(leader).await.map_err(unavailable)?,
+            None => return Err(unavailable("no leader is known".to_owned())),
+        };
+        let Some(WireLogId(_, index)) = at else { return Ok(()) };
+        let waited = R::timeout(READ_TIMEOUT, self.shared.wait_applied(index)).await;
+        waited.map_err(|_| unavailable(format!("entry {index} is not applied here after {READ_TIMEOUT:?}")))
+    }
+
+    async fn read_index(&self) -> Result<Option<WireLogId>, String> {
+        let (read, _) = self
+            .raft
+            .get_read_log_id(READ_POLICY)
+            .await
+            .map_err(|e| e.to_string())?;
+        Ok(Some(WireLogId::from(read.log_id())))
+    }
+
+    async fn ask_read_index(&self, leader: NodeId) -> Result<Option<WireLogId>, String> {
+        let member = self
+            .member(leader)
+            .ok_or_else(|| format!("the leader, node {leader}, is no member"))?;
+        let asked = self.peers.call(
+            (leader, &member),
+            Purpose::Control,
+            Request::ReadIndex,
+            &[],
+            READ_TIMEOUT,
+        );
+        match asked.await {
+            Ok((Response::ReadIndex { at }, _)) => Ok(at),
+            Ok((other, _)) => Err(format!("unexpected answer {other:?}")),
+            Err(e) => Err(e.to_string()),
+        }
+    }
+
+    pub async fn transfer(&self, to: Option<NodeId>, limit: Duration) -> Result<NodeId, String> {
+        let target = match to {
+            Some(to) => to,
+            None => self.best_successor().ok_or("no other voter keeps up")?,
+        };
+        self.raft
+            .trigger()
+            .transfer_leader(target)
+            .await
+            .map_err(|e| e.to_string())?;
+        let mut changes = self.raft.server_metrics();
+        let deadline = <R::Instant as openraft_rt::Instant>::now() + limit;
+        loop {
+            let leader = changes.borrow_watched().current_leader;
+            if let Some(leader) = leader.filter(|leader| *leader != self.id) {
+                return Ok(leader);
+            }
+            match R::timeout_at(deadline, changes.changed()).await {
+                Ok(Ok(())) => {}
+                _ => return Err(format!("node {target} did not take over within {limit:?}")),
+            }
+        }
+    }
+
+    /// The other voter whose log is furthest along.
+    fn best_successor(&self) -> Option<NodeId> {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let voters: Vec<NodeId> = metrics.membership_config.membership().voter_ids().collect();
+        let replication = metrics.replication?;
+        let others = replication
+            .iter()
+            .filter(|(id, _)| **id != self.id && voters.contains(id));
+        others
+            .max_by_key(|(_, matched)| matched.as_ref().map(openraft::LogId::index))
+            .map(|(id, _)| *id)
+    }
+
+    async fn heartbeat(&self, append: WireAppend) -> Response {
+        let request = AppendEntriesRequest::<Types<R, M>> {
+            vote: append.vote.into(),
+            prev_log_id: append.prev.map(Into::into),
+            entries: Vec::new(),
+            leader_commit: append.commit.map(Into::into),
+        };
+        let prev = request.prev_log_id;
+        match self.raft.append_entries(request).await {
+            Ok(answer) => Response::Appended(WireAppended::from_unary::<R, M>(answer, prev, prev)),
+            Err(e) => Response::Error(e.to_string()),
+        }
+    }
+
+    async fn snapshot(
+        &self,
+        vote: WireVote,
+        last: Option<WireLogId>,
+        membership: WireStoredMembership,
+        blob: Bytes,
+    ) -> Result<Response, String> {
+        let last_membership = StoredMembership::try_from(membership).map_err(|e| e.to_string())?;
+        let meta = SnapshotMetaOf::<Types<R, M>> {
+            last_log_id: last.map(Into::into),
+            last_membership,
+        };
+        let snapshot = SnapshotOf::<Types<R, M>, Bytes> { meta, snapshot: blob };
+        let installed = self
+            .raft
+            .install_full_snapshot(vote.into(), snapshot)
+            .await
+            .map_err(|e| e.to_string())?;
+        Ok(Response::Installed {
+            vote: (&installed.vote).into(),
+        })
+    }
+
+    async fn answer(&self, from: Option<NodeId>, request: Request, raw: Bytes) -> (Response, Vec<Bytes>) {
+        let failed = |e: String| Response::Error(e);
+        let response = match request {
+            Request::Vote(req) => match self.raft.vote(req.into_raft()).await {
+                Ok(answer) => Response::Vote(WireVoteResponse::new(&answer)),
+                Err(e) => failed(e.to_string()),
+            },
+            Request::PreVote(req) => match self.raft.pre_vote(req.into_raft()).await {
+                Ok(answer) => Response::Vote(WireVoteResponse::new(&answer)),
+                Err(e) => failed(e.to_string()),
+            },
+            Request::Heartbeat(append) => self.heartbeat(append).await,
+            Request::TransferLeader { from, to, last } => {
+                let request = TransferLeaderRequest::new(from.into(), to, last.map(Into::into));
+                match self.raft.handle_transfer_leader(request).await {
+                    Ok(done) => Response::Transferred(done.map_err(|e| e.to_string())),
+                    Err(e) => failed(e.to_string()),
+                }
+            }
+            Request::ReadIndex => match self.read_index().await {
+                Ok(at) => Response::ReadIndex { at },
+                Err(e) => failed(e),
+            },
+            Request::Call => match self.handler.get() {
+                Some(handler) => return (Response::Called, vec![handler(from.unwrap_or_default(), raw).await]),
+                None => failed("the node is starting".to_owned()),
+            },
+            Request::Snapshot { vote, last, membership } => {
+                self.snapshot(vote, last, membership, raw).await.unwrap_or_else(failed)
+            }
+            Request::Status => Response::Status(self.status()),
+            Request::Probe | Request::Format { .. } => failed("only on a Form connection".to_owned()),
+        };
+        (response, Vec::new())
+    }
+}
+
+/// The acceptor's service: the desk until the node runs, then the node.
+pub struct Service<R: Runtime, M: Machine> {
+    desk: Arc<Desk>,
+    core: OnceLock<Arc<Core<R, M>>>,
+    lost: mpsc::Sender<NodeId>,
+}
+
+impl<R: Runtime, M: Machine> Service<R, M> {
+    pub fn new(desk: Arc<Desk>, lost: mpsc::Sender<NodeId>) -> Self {
+        Self {
+            desk,
+            core: OnceLock::new(),
+            lost,
+        }
+    }
+    pub fn set_core(&self, core: &Arc<Core<R, M>>) {
+        let _ = self.core.set(Arc::clone(core));
+    }
+}
+
+impl<R: Runtime, M: Machine> PeerService<R> for Service<R, M> {
+    fn local(&self) -> LocalPeer {
+        self.desk.local()
+    }
+
+    fn known(&self, id: NodeId) -> Option<Member> {
+        self.core.get()?.member(id)
+    }
+
+    fn answer(self: Arc<Self>, from: Option<NodeId>, request: Request, raw: Bytes) -> Answer {
+        Box::pin(async move {
+            match request {
+                Request::Probe => return (Response::Probed(self.desk.probed()), Vec::new()),
+                Request::Format {
+                    group_uuid,
+                    id,
+                    constants,
+                } => {
+                    let response = match self.desk.format::<R>(group_uuid, id, constants.into()).await {
+                        Ok(incarnation) => Response::Formatted {
+                            incarnation,
+                            client_addr: self.desk.client_addr.clone(),
+                        },
+                        Err(e) => Response::Error(e),
+                    };
+                    return (response, Vec::new());
+                }
+                _ => {}
+            }
+            match self.core.get() {
+                Some(core) => core.answer(from, request, raw).await,
+                None => (Response::Error("the node is starting".to_owned()), Vec::new()),
+            }
+        })
+    }
+
+    fn serve_log(self: Arc<Self>, stream: R::Stream) -> Pin<Box<dyn Future<Output = io::Result<()>> + Send>> {
+        Box::pin(async move {
+            let Some(core) = self.core.get() else {
+                return Err(io::Error::other("the node is starting"));
+            };
+            log_server::serve_log::<R, M>(stream, &core.raft, |bytes| core.store.no_room(bytes)).await
+        })
+    }
+
+    fn lost(&self, from: NodeId) {
+        // A full queue already holds news that this node has lost connections.
+        let _ = self.lost.try_send(from);
+    }
+}

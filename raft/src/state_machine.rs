@@ -1,0 +1,453 @@
+//! openraft's state machine over a [`Machine`]: apply, checkpoints at segment rolls, snapshots.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, Stream, StreamExt};
+use openraft::alias::{SnapshotMetaOf, SnapshotOf};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use quorumq_store::checkpoint::Checkpoint;
+use quorumq_store::disk::Disk;
+use quorumq_store::log_store::{Entry, LogStore};
+use quorumq_store::{LogId, PhysicalOffset, StoreError};
+
+use tokio::sync::oneshot;
+
+use crate::log_storage::finish;
+use crate::machine::{EffectSink, Machine};
+use crate::peer::append::payload_parts;
+use crate::runtime::Runtime;
+use crate::types::{RaftEntryOf, RaftLogId, StoredMembership, Types, from_raft_log_id, to_raft_log_id};
+use crate::wire::{decode_membership, encode_membership};
+
+/// Entries applied under one hold of the machine's lock.
+const APPLY_RUN: usize = 64;
+/// Derived units in memory at which a flush is queued.
+const FLUSH_UNITS: usize = 100_000;
+
+/// The machine and where it stands, shared with readers.
+#[derive(Debug)]
+pub struct Shared<M> {
+    machine: RwLock<M>,
+    /// Index of the last applied entry plus one.
+    applied_next: AtomicU64,
+    flush_queued: AtomicBool,
+    snapshots_installed: AtomicU64,
+    /// Readers that wait until an index is applied.
+    waiting: Mutex<BTreeMap<u64, Vec<oneshot::Sender<()>>>>,
+}
+
+impl<M: Machine> Shared<M> {
+    /// Waits until the entry at `index` is applied.
+    pub async fn wait_applied(&self, index: u64) {
+        let applied = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            // Checked under the lock: `advance` moves the position before it takes the lock.
+            if self.applied_next() > index {
+                return;
+            }
+            let (tx, rx) = oneshot::channel();
+            waiting.entry(index).or_default().push(tx);
+            rx
+        };
+        // An error means that the node stopped; its reads then fail by themselves.
+        let _ = applied.await;
+    }
+    fn advance(&self, next: u64) {
+        self.applied_next.store(next, Ordering::Release);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(first) = waiting.first_entry().filter(|first| *first.key() < next) {
+            for tx in first.remove() {
+                let _ = tx.send(());
+            }
+        }
+    }
+    /// Reads the machine. Hold it briefly, never over an await.
+    pub fn read(&self) -> RwLockReadGuard<'_, M> {
+        self.machine.read().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn write(&self) -> RwLockWriteGuard<'_, M> {
+        self.machine.write().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// Index of the last applied entry plus one.
+    pub fn applied_next(&self) -> u64 {
+        self.applied_next.load(Ordering::Acquire)
+    }
+    /// Snapshots installed since the process started.
+    pub fn snapshots_installed(&self) -> u64 {
+        self.snapshots_installed.load(Ordering::Relaxed)
+    }
+    /// Writes derived units out, on the disk thread; durably if `sync`.
+    fn flush(&self, sync: bool) -> Result<(), StoreError> {
+        let Some(plan) = self.write().plan_flush() else {
+            return Ok(());
+        };
+        plan.write(sync)?;
+        self.write().flushed(plan);
+        Ok(())
+    }
+}
+
+/// Where a node keeps its files.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub disk: Arc<dyn Disk>,
+    pub dir: PathBuf,
+}
+
+/// Told of an error after which the node must not go on.
+pub type OnFatal = Arc<dyn Fn(String) + Send + Sync>;
+
+/// The state machine as openraft sees it.
+pub struct Shell<R, M: Machine> {
+    shared: Arc<Shared<M>>,
+    store: Arc<LogStore>,
+    place: Place,
+    sink: EffectSink<M::Effect>,
+    on_fatal: OnFatal,
+    last_applied: Option<LogId>,
+    membership: StoredMembership,
+    /// Start of the segment that holds the last applied entry.
+    segment: PhysicalOffset,
+    /// Entries up to here were committed before this start: replayed without effects.
+    replay_until: Option<LogId>,
+    _runtime: std::marker::PhantomData<fn() -> R>,
+}
+
+impl<R: Runtime, M: Machine> Shell<R, M> {
+    /// Restores the machine from the newest checkpoint the log covers.
+    ///
+    /// # Errors
+    /// A checkpoint that cannot be read, or a state the machine does not know.
+    pub fn open(
+        mut machine: M,
+        store: Arc<LogStore>,
+        place: Place,
+        sink: EffectSink<M::Effect>,
+        on_fatal: OnFatal,
+    ) -> Result<Self, StoreError> {
+        let positions = store.positions();
+        let mut last_applied = None;
+        let mut membership = StoredMembership::default();
+        let mut segment = positions.first;
+        for start in Checkpoint::list(&*place.disk, &place.dir)?.into_iter().rev() {
+            let checkpoint = Checkpoint::read(&*place.disk, &place.dir, start)?;
+            if Some(checkpoint.position.last) > positions.last || start < positions.first {
+                // Ahead of what the log kept, or behind what was purged: of no use to anyone.
+                Checkpoint::remove(&*place.disk, &place.dir, start)?;
+                continue;
+            }
+            if last_applied.is_none() {
+                let installed = start == positions.first;
+                machine
+                    .restore(&checkpoint.state, installed)
+                    .map_err(|e| StoreError::Contract(e.to_string()))?;
+                membership = stored_membership(&checkpoint)?;
+                last_applied = Some(checkpoint.position.last);
+                segment = start;
+            }
+        }
+        if last_applied.is_none() && positions.purged.is_some() {
+            return Err(StoreError::Contract(
+                "the log was purged but no recovery checkpoint covers its start".to_owned(),
+            ));
+        }
+        let shared = Arc::new(Shared {
+            machine: RwLock::new(machine),
+            applied_next: AtomicU64::new(last_applied.map_or(0, |id| id.index.0 + 1)),
+            flush_queued: AtomicBool::new(false),
+            snapshots_installed: AtomicU64::new(0),
+            waiting: Mutex::default(),
+        });
+        let replay_until = positions.committed;
+        let _runtime = std::marker::PhantomData;
+        Ok(Self {
+            shared,
+            store,
+            place,
+            sink,
+            on_fatal,
+            last_applied,
+            membership,
+            segment,
+            replay_until,
+            _runtime,
+        })
+    }
+
+    /// The machine, for readers.
+    pub fn shared(&self) -> Arc<Shared<M>> {
+        Arc::clone(&self.shared)
+    }
+
+    fn segment_of(&self, position: PhysicalOffset) -> PhysicalOffset {
+        let size = self.store.constants().segment_size;
+        PhysicalOffset(position.0 / size * size)
+    }
+
+    /// Queues the checkpoint of the segment about to be entered: the state covers every entry before it.
+    fn checkpoint(&self, segment: PhysicalOffset, state: Bytes) -> io::Result<()> {
+        let position = self.store.snapshot_position(segment).ok_or_else(|| {
+            io::Error::other(format!(
+                "no chain value for the segment at {segment} although an entry lies in it"
+            ))
+        })?;
+        let checkpoint = Checkpoint {
+            position,
+            membership_id: self.membership.log_id().as_ref().map(from_raft_log_id),
+            membership: encode_membership(self.membership.membership())
+                .map_err(io::Error::other)?
+                .into(),
+            state,
+        };
+        let (shared, place, on_fatal) = (Arc::clone(&self.shared), self.place.clone(), Arc::clone(&self.on_fatal));
+        // The log it covers first, then the derived files, then the checkpoint itself.
+        self.store.sync(ignore_done());
+        self.store.enqueue(Box::new(move || {
+            let written = shared
+                .flush(true)
+                .and_then(|()| checkpoint.write(&*place.disk, &place.dir));
+            if let Err(e) = written {
+                on_fatal(format!("recovery checkpoint: {e}"));
+            }
+        }));
+        Ok(())
+    }
+
+    fn maybe_flush(&self) {
+        if self.shared.read().unflushed() < FLUSH_UNITS || self.shared.flush_queued.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (shared, on_fatal) = (Arc::clone(&self.shared), Arc::clone(&self.on_fatal));
+        self.store.enqueue(Box::new(move || {
+            let written = shared.flush(false);
+            shared.flush_queued.store(false, Ordering::Release);
+            if let Err(e) = written {
+                on_fatal(format!("ConsumeQueue flush: {e}"));
+            }
+        }));
+    }
+
+    /// Applies a run of entries under one lock; replies and effects go out after it.
+    fn apply_run(&mut self, run: &mut Vec<EntryResponder<Types<R, M>>>) -> io::Result<()> {
+        let mut effects = Vec::new();
+        let mut replies = Vec::with_capacity(run.len());
+        let shared = Arc::clone(&self.shared);
+        let mut machine = shared.write();
+        for (entry, responder) in run.drain(..) {
+            let entry_membership = openraft::entry::RaftEntry::get_membership(&entry);
+            let stored = to_stored(&entry)?;
+            let segment = self.segment_of(stored.position);
+            if segment != self.segment {
+                self.checkpoint(segment, machine.encode())?;
+                self.segment = segment;
+            }
+            let reply = machine.apply(&stored, &mut effects).map_err(io::Error::other)?;
+            if Some(stored.id) <= self.replay_until {
+                effects.clear();
+            }
+            if let Some(members) = entry_membership {
+                self.membership = StoredMembership::new(Some(to_raft_log_id(stored.id)), members);
+            }
+            self.last_applied = Some(stored.id);
+            if let Some(responder) = responder {
+                replies.push((responder, reply));
+            }
+        }
+        drop(machine);
+        if let Some(last) = self.last_applied {
+            self.shared.advance(last.index.0 + 1);
+        }
+        for (responder, reply) in replies {
+            responder.send(reply);
+        }
+        if !effects.is_empty() {
+            (self.sink)(effects);
+        }
+        Ok(())
+    }
+}
+
+fn ignore_done() -> quorumq_store::log_store::Done {
+    // A failed sync poisons the store: the job behind it never runs and the node ends by the next append.
+    Box::new(|_| {})
+}
+
+fn to_stored(entry: &RaftEntryOf) -> io::Result<Entry> {
+    let (kind, body) = payload_parts(&entry.payload);
+    let position = entry
+        .position
+        .ok_or_else(|| io::Error::other("an entry to apply was not read from the store"))?;
+    Ok(Entry {
+        id: entry.id,
+        kind,
+        position,
+        body,
+    })
+}
+
+fn stored_membership(checkpoint: &Checkpoint) -> Result<StoredMembership, StoreError> {
+    let members = decode_membership(&checkpoint.membership).map_err(|e| StoreError::Contract(e.to_string()))?;
+    Ok(StoredMembership::new(
+        checkpoint.membership_id.map(to_raft_log_id),
+        members,
+    ))
+}
+
+impl<R: Runtime, M: Machine> RaftStateMachine<Types<R, M>> for Shell<R, M> {
+    type SnapshotData = Bytes;
+    type SnapshotBuilder = Builder<R, M>;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<RaftLogId>, StoredMembership)> {
+        Ok((self.last_applied.map(to_raft_log_id), self.membership.clone()))
+    }
+
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>
+    where
+        Strm: Stream<Item = io::Result<EntryResponder<Types<R, M>>>> + Unpin + Send,
+    {
+        let mut run = Vec::with_capacity(APPLY_RUN);
+        while let Some(first) = entries.next().await {
+            run.push(first?);
+            while run.len() < APPLY_RUN {
+                match entries.next().now_or_never() {
+                    Some(Some(next)) => run.push(next?),
+                    _ => break,
+                }
+            }
+            self.apply_run(&mut run)?;
+        }
+        self.maybe_flush();
+        Ok(())
+    }
+
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder<R, M>> {
+        let builder = self.builder();
+        if force || matches!(builder.newest().await, Ok(Some(_))) {
+            Some(builder)
+        } else {
+            None
+        }
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder<R, M> {
+        self.builder()
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<Types<R, M>>, snapshot: Bytes) -> io::Result<()> {
+        let checkpoint = Checkpoint::decode(&snapshot)?;
+        let last = checkpoint.position.last;
+        if meta.last_log_id.as_ref().map(from_raft_log_id) != Some(last) {
+            return Err(io::Error::other(
+                "the snapshot's blob and its meta name different entries",
+            ));
+        }
+        tracing::info!(last = %last, next = %checkpoint.position.next, "installing a snapshot");
+        // Checkpoint first: should the process end before the log is cut over, opening drops it as too new.
+        let (place, copy) = (self.place.clone(), checkpoint.clone());
+        R::offload(move || copy.write(&*place.disk, &place.dir)).await??;
+        finish(|done| {
+            self.store.install(checkpoint.position, done);
+            Ok(())
+        })
+        .await?;
+        self.shared
+            .write()
+            .restore(&checkpoint.state, true)
+            .map_err(io::Error::other)?;
+        self.membership = stored_membership(&checkpoint)?;
+        self.last_applied = Some(last);
+        self.segment = checkpoint.position.next;
+        self.shared.advance(last.index.0 + 1);
+        self.shared.snapshots_installed.fetch_add(1, Ordering::Relaxed);
+        let (place, keep) = (self.place.clone(), checkpoint.position.next);
+        R::offload(move || remove_below(&place, keep)).await??;
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<Types<R, M>, Bytes>>> {
+        if self.store.positions().purged.is_none() {
+            return Ok(None);
+        }
+        let first = self.store.positions().first;
+        self.builder().load(first).await
+    }
+}
+
+fn remove_below(place: &Place, keep: PhysicalOffset) -> Result<(), StoreError> {
+    for start in Checkpoint::list(&*place.disk, &place.dir)? {
+        if start < keep {
+            Checkpoint::remove(&*place.disk, &place.dir, start)?;
+        }
+    }
+    Ok(())
+}
+
+impl<R: Runtime, M: Machine> Shell<R, M> {
+    fn builder(&self) -> Builder<R, M> {
+        let boundary = self.shared.read().retained_from();
+        let first = self.store.positions().first;
+        Builder {
+            place: self.place.clone(),
+            boundary,
+            first,
+            _types: std::marker::PhantomData,
+        }
+    }
+}
+
+/// Builds a snapshot: the newest checkpoint at or below the retention boundary.
+pub struct Builder<R, M> {
+    place: Place,
+    boundary: PhysicalOffset,
+    first: PhysicalOffset,
+    _types: std::marker::PhantomData<fn() -> (R, M)>,
+}
+
+impl<R: Runtime, M: Machine> Builder<R, M> {
+    /// Segment start of the newest checkpoint that may serve as a snapshot.
+    async fn newest(&self) -> io::Result<Option<PhysicalOffset>> {
+        let place = self.place.clone();
+        let starts = R::offload(move || Checkpoint::list(&*place.disk, &place.dir)).await??;
+        Ok(starts
+            .into_iter()
+            .filter(|s| *s <= self.boundary && *s >= self.first)
+            .next_back())
+    }
+
+    async fn load(&self, start: PhysicalOffset) -> io::Result<Option<SnapshotOf<Types<R, M>, Bytes>>> {
+        let place = self.place.clone();
+        let checkpoint = R::offload(move || -> Result<Option<Checkpoint>, StoreError> {
+            if !Checkpoint::list(&*place.disk, &place.dir)?.contains(&start) {
+                return Ok(None);
+            }
+            Checkpoint::read(&*place.disk, &place.dir, start).map(Some)
+        })
+        .await??;
+        let Some(checkpoint) = checkpoint else { return Ok(None) };
+        let meta = SnapshotMetaOf::<Types<R, M>> {
+            last_log_id: Some(to_raft_log_id(checkpoint.position.last)),
+            last_membership: stored_membership(&checkpoint)?,
+        };
+        Ok(Some(SnapshotOf::<Types<R, M>, Bytes> {
+            meta,
+            snapshot: checkpoint.encode(),
+        }))
+    }
+}
+
+impl<R: Runtime, M: Machine> RaftSnapshotBuilder<Types<R, M>> for Builder<R, M> {
+    type SnapshotData = Bytes;
+
+    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types<R, M>, Bytes>> {
+        let newest = self.newest().await?;
+        let start =
+            newest.ok_or_else(|| io::Error::other("no recovery checkpoint at or below the retention boundary"))?;
+        let snapshot = self.load(start).await?;
+        snapshot.ok_or_else(|| io::Error::other("the recovery checkpoint went away while it was read"))
+    }
+}

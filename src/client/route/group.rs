@@ -1,0 +1,299 @@
+//! One broker group as the client sees it: its members, who leads, and whether it can be used right now.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use openraft_rt::Select2;
+use quorumq_raft::runtime::Runtime;
+use tokio::sync::Notify;
+
+use crate::client::remoting::CallError;
+use crate::client::time::now;
+use crate::protocol::ext::ExtFields;
+
+/// How often a group without a leader is asked whether it has one again. Failover takes tens of milliseconds.
+pub const PROBE_INTERVAL: Duration = Duration::from_millis(15);
+
+/// How long one who waits for a leader sleeps before looking itself, in case the one who asks has given up.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long a member that could not be reached is asked only after the others.
+const UNREACHABLE: Duration = Duration::from_secs(1);
+
+/// The same for one whose connection broke: dialling it again soon tells more.
+const BROKEN: Duration = Duration::from_millis(100);
+
+/// The same for one that did not answer in time: it may hang for long, and asking it costs a whole timeout.
+const HANGING: Duration = Duration::from_secs(2);
+
+/// Ext field of a response: "ip:port" of the leader, as the answering member knows it. QuoruMQ's own.
+pub const EXT_LEADER: &str = "leader";
+
+/// Ext field of a response: the term of that leader. QuoruMQ's own.
+pub const EXT_TERM: &str = "term";
+
+/// A broker group (RocketMQ's `brokerName`). Any member takes any request; the leader spares a hop.
+#[derive(Debug)]
+pub struct Group<R: Runtime> {
+    name: Arc<str>,
+    state: Mutex<State<R>>,
+    /// The group can be used again.
+    up: Notify,
+}
+
+#[derive(Debug)]
+struct State<R: Runtime> {
+    cluster: String,
+    /// By brokerId: 0 is the leader as the NameServer knows it.
+    members: BTreeMap<u64, SocketAddr>,
+    hint: Option<SocketAddr>,
+    /// The highest term an answer named.
+    term: u64,
+    /// Members to be asked only after the others, and until when.
+    suspects: BTreeMap<SocketAddr, R::Instant>,
+    /// Set while no member takes requests: when to ask again.
+    down: Option<R::Instant>,
+}
+
+/// Whether a request may be tried in a group now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admit {
+    /// The group works, as far as is known.
+    Open,
+    /// The group has no leader; this request is the one that asks again.
+    Probe,
+    /// The group has no leader, and another request is asking.
+    Wait,
+}
+
+impl<R: Runtime> Group<R> {
+    /// A group of which nothing but its name is known.
+    pub fn new(name: Arc<str>) -> Self {
+        let state = State {
+            cluster: String::new(),
+            members: BTreeMap::new(),
+            hint: None,
+            term: 0,
+            suspects: BTreeMap::new(),
+            down: None,
+        };
+        Self { name, state: Mutex::new(state), up: Notify::new() }
+    }
+
+    /// RocketMQ's `brokerName`.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// RocketMQ's cluster name.
+    pub fn cluster(&self) -> String {
+        self.lock().cluster.clone()
+    }
+
+    /// Takes over what a NameServer knows.
+    pub fn update(&self, cluster: &str, members: BTreeMap<u64, SocketAddr>) {
+        let mut state = self.lock();
+        if state.cluster != cluster {
+            cluster.clone_into(&mut state.cluster);
+        }
+        if state.members == members {
+            return;
+        }
+        let gone = state.hint.is_some_and(|hint| !members.values().any(|addr| *addr == hint));
+        if gone {
+            state.hint = None;
+        }
+        state.members = members;
+    }
+
+    /// All members, the leader first.
+    pub fn members(&self) -> Vec<SocketAddr> {
+        self.lock().in_order().collect()
+    }
+
+    /// The leader, as far as is known.
+    pub fn leader(&self) -> Option<SocketAddr> {
+        let state = self.lock();
+        state.hint.or_else(|| state.members.get(&0).copied())
+    }
+
+    /// The member to ask next, the leader first, those that failed lately last; none of `tried`.
+    pub fn pick(&self, tried: &[SocketAddr]) -> Option<SocketAddr> {
+        let mut state = self.lock();
+        let now = now::<R>();
+        state.suspects.retain(|_, until| *until > now);
+        let untried = || state.in_order().filter(|addr| !tried.contains(addr));
+        untried().find(|addr| !state.suspects.contains_key(addr)).or_else(|| untried().next())
+    }
+
+    /// Learns from an answer's ext fields who leads. Returns the leader they name, unless a higher term is known.
+    pub fn learn(&self, ext: &ExtFields) -> Option<SocketAddr> {
+        let term = ext.get(EXT_TERM)?.parse().ok()?;
+        let leader: Option<SocketAddr> = ext.get(EXT_LEADER).and_then(|addr| addr.parse().ok());
+        let mut state = self.lock();
+        if term < state.term {
+            return None;
+        }
+        if term > state.term {
+            state.term = term;
+            // The leader of an earlier term leads no more.
+            state.hint = None;
+            if let Some(leader) = leader {
+                state.suspects.remove(&leader);
+            }
+        }
+        if leader.is_some() {
+            state.hint = leader;
+        }
+        leader
+    }
+
+    /// `addr` carried out a request.
+    pub fn succeeded(&self, addr: SocketAddr) {
+        let mut state = self.lock();
+        if state.down.is_none() && state.suspects.is_empty() {
+            return;
+        }
+        state.suspects.remove(&addr);
+        if state.down.take().is_some() {
+            drop(state);
+            self.up.notify_waiters();
+        }
+    }
+
+    /// `addr` gave no answer: it is asked after the others for a while.
+    pub fn failed(&self, addr: SocketAddr, error: &CallError) {
+        let time = match error {
+            CallError::NotSent { .. } => UNREACHABLE,
+            CallError::Lost { .. } => BROKEN,
+            CallError::TimedOut { .. } => HANGING,
+        };
+        self.lock().suspects.insert(addr, now::<R>() + time);
+    }
+
+    /// No member took a request: until one does, few are tried.
+    pub fn exhausted(&self) {
+        self.lock().down = Some(now::<R>() + PROBE_INTERVAL);
+    }
+
+    /// Whether a request may be tried now. Of many that wait for a leader one at a time is let through: otherwise they
+    /// would hold up the election they wait for.
+    pub fn admit(&self) -> Admit {
+        let mut state = self.lock();
+        match state.down {
+            None => Admit::Open,
+            Some(again) if again <= now::<R>() => {
+                state.down = Some(now::<R>() + PROBE_INTERVAL);
+                Admit::Probe
+            }
+            Some(_) => Admit::Wait,
+        }
+    }
+
+    /// Whether it is known to have no leader.
+    pub fn is_down(&self) -> bool {
+        self.lock().down.is_some()
+    }
+
+    /// [`Self::admit`], waiting until it lets us through or `deadline` has passed (false). One who `asked` before
+    /// asks again as soon as it may.
+    pub async fn admitted(&self, deadline: R::Instant, asked: bool) -> bool {
+        loop {
+            // Before looking, or a change in between would wake nobody.
+            let up = self.up.notified();
+            if self.admit() != Admit::Wait {
+                return true;
+            }
+            let now = now::<R>();
+            if now >= deadline {
+                return false;
+            }
+            let again = self.lock().down.filter(|_| asked).unwrap_or(now + LOOK_AGAIN);
+            match R::select2(up, R::sleep_until(again.min(deadline))).await {
+                Select2::First(()) | Select2::Second(()) => {}
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<R>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<R: Runtime> State<R> {
+    fn in_order(&self) -> impl Iterator<Item = SocketAddr> {
+        let others = self.members.values().copied().filter(|addr| Some(*addr) != self.hint);
+        self.hint.into_iter().chain(others)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorumq_raft::runtime::tokio::Tokio;
+
+    use super::*;
+    use crate::client::remoting::NotSent;
+
+    fn addr(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    fn group() -> Group<Tokio> {
+        let group = Group::new("g".into());
+        group.update("c", BTreeMap::from([(0, addr(1)), (1, addr(2)), (2, addr(3))]));
+        group
+    }
+
+    fn hint(leader: &str, term: &str) -> ExtFields {
+        [(EXT_LEADER, leader), (EXT_TERM, term)].into_iter().collect()
+    }
+
+    #[test]
+    fn the_hint_of_the_highest_term_leads() {
+        let group = group();
+        assert_eq!(group.leader(), Some(addr(1)));
+        assert_eq!(group.learn(&hint("127.0.0.1:2", "5")), Some(addr(2)));
+        assert_eq!(group.learn(&hint("127.0.0.1:3", "4")), None, "an earlier term");
+        assert_eq!(group.leader(), Some(addr(2)));
+        assert_eq!(group.learn(&hint("127.0.0.1:3", "6")), Some(addr(3)));
+        assert_eq!(group.members(), [addr(3), addr(1), addr(2)]);
+        assert_eq!(group.learn(&hint("", "7")), None, "a term without a leader yet");
+        assert_eq!(group.leader(), Some(addr(1)), "the leader of term 6 leads no more");
+        assert_eq!(group.learn(&ExtFields::default()), None);
+    }
+
+    #[test]
+    fn a_member_that_failed_is_asked_after_the_others() {
+        let group = group();
+        let refused = NotSent::Connect { kind: std::io::ErrorKind::ConnectionRefused, detail: String::new() };
+        group.failed(addr(1), &CallError::NotSent { addr: addr(1), reason: refused });
+        assert_eq!(group.pick(&[]), Some(addr(2)));
+        assert_eq!(group.pick(&[addr(2), addr(3)]), Some(addr(1)));
+        assert_eq!(group.pick(&[addr(1), addr(2), addr(3)]), None);
+        group.succeeded(addr(1));
+        assert_eq!(group.pick(&[]), Some(addr(1)));
+    }
+
+    #[test]
+    fn a_suspect_that_a_new_term_names_is_asked_first() {
+        let group = group();
+        group.failed(addr(2), &CallError::TimedOut { addr: addr(2), timeout_ms: 1 });
+        assert_eq!(group.learn(&hint("127.0.0.1:2", "1")), Some(addr(2)));
+        assert_eq!(group.pick(&[]), Some(addr(2)));
+    }
+
+    #[test]
+    fn one_request_at_a_time_asks_a_group_without_a_leader() {
+        let group = group();
+        assert_eq!(group.admit(), Admit::Open);
+        group.exhausted();
+        assert_eq!(group.admit(), Admit::Wait);
+        group.lock().down = Some(now::<Tokio>());
+        assert_eq!(group.admit(), Admit::Probe);
+        assert_eq!(group.admit(), Admit::Wait);
+        group.succeeded(addr(2));
+        assert_eq!(group.admit(), Admit::Open);
+    }
+}

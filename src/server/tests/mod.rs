@@ -1,0 +1,2 @@
+mod accept;
+mod pump;
