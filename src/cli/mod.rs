@@ -10,7 +10,6 @@ mod error;
 mod group;
 mod log;
 mod nameserver;
-mod node;
 mod output;
 mod process;
 mod send;

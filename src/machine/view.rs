@@ -66,14 +66,7 @@ impl Machine {
         self.topics.by_name.values().flat_map(move |topic| {
             topic.queues.iter().zip(0_u32..).filter_map(move |(queue, id)| {
                 let handle = Some(queue.as_ref()?.handle);
-                Some((
-                    &*topic.name,
-                    id,
-                    QueueView {
-                        queues: &self.queues,
-                        handle,
-                    },
-                ))
+                Some((&*topic.name, id, QueueView { queues: &self.queues, handle }))
             })
         })
     }
@@ -131,10 +124,7 @@ impl Machine {
     /// How many topics and messages there are.
     pub fn counts(&self) -> Counts {
         let topics = self.topics.by_name.keys().filter(|name| !is_system_topic(name)).count();
-        let messages = self
-            .queues()
-            .map(|(_, _, queue)| queue.max_offset().0 - queue.min_offset().0)
-            .sum();
+        let messages = self.queues().map(|(_, _, queue)| queue.max_offset().0 - queue.min_offset().0).sum();
         Counts { topics, messages }
     }
 }

@@ -34,18 +34,10 @@ pub enum StoreError {
     Closed,
     /// The asked position is not (or no longer) in the log.
     #[error("position {at} is outside the log, which holds [{first}, {end})")]
-    OutOfRange {
-        at: PhysicalOffset,
-        first: PhysicalOffset,
-        end: PhysicalOffset,
-    },
+    OutOfRange { at: PhysicalOffset, first: PhysicalOffset, end: PhysicalOffset },
     /// The asked entry is not (or no longer) in the log.
     #[error("entry {index} is outside the log, which holds [{first}, {next})")]
-    NoEntry {
-        index: LogIndex,
-        first: LogIndex,
-        next: LogIndex,
-    },
+    NoEntry { index: LogIndex, first: LogIndex, next: LogIndex },
     /// A caller broke the store's contract; a bug, not a state of the disk.
     #[error("broken contract: {0}")]
     Contract(String),

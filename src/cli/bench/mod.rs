@@ -42,7 +42,7 @@ pub(super) struct BenchArgs {
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1024))]
     queues: u32,
     /// Topic; created if it is not there.
-    #[arg(long, default_value = "BenchmarkTest")]
+    #[arg(long, default_value = "quorumq-bench")]
     topic: String,
     /// How long to run before measuring.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]

@@ -243,21 +243,11 @@ fn consume_queue_files_equal_those_made_again_from_the_log() {
     apply_all(&mut again, &world.layout.entries);
     let (disk, dir) = (world.medium.mount(), Path::new(DIR));
     let verified = again.verify_queues(&*disk, dir).unwrap();
-    assert_eq!(
-        verified,
-        VerifiedQueues {
-            queues: 3,
-            units: 1500,
-            unflushed: 30
-        }
-    );
+    assert_eq!(verified, VerifiedQueues { queues: 3, units: 1500, unflushed: 30 });
     let path = dir.join("consumequeue/b/3/00000000000000000000");
     world.medium.flip_bit(&path, 123, 4).unwrap();
     let e = again.verify_queues(&*disk, dir).unwrap_err().to_string();
-    assert_eq!(
-        e,
-        "corrupt ConsumeQueue unit in /store/consumequeue/b/3/00000000000000000000 at byte 120"
-    );
+    assert_eq!(e, "corrupt ConsumeQueue unit in /store/consumequeue/b/3/00000000000000000000 at byte 120");
 }
 
 #[test]
@@ -298,17 +288,11 @@ fn a_different_reply_to_the_same_entry_changes_the_digest() {
     let topic = |world: &mut World| drop(world.machine.topics.update(TopicConfig::new("b", 1, 1, 6), false, 0));
     let node = |world: &mut World| assert!(world.machine.members.reserve(9));
     let offset = |world: &mut World| {
-        let mut other = Layout {
-            end: 1 << 20,
-            ..Layout::default()
-        };
+        let mut other = Layout { end: 1 << 20, ..Layout::default() };
         let mut entry = other.push(Kind::Records, body_of(&[("a", 0, "x")], 9));
         let (digest, applied) = (world.machine.digest, world.machine.applied);
         entry.id.index = LogIndex(77);
-        world.machine.applied = Some(LogId {
-            term: Term(1),
-            index: LogIndex(76),
-        });
+        world.machine.applied = Some(LogId { term: Term(1), index: LogIndex(76) });
         world.machine.apply(&entry, &mut Vec::new()).unwrap();
         (world.machine.digest, world.machine.applied) = (digest, applied);
     };
@@ -316,16 +300,8 @@ fn a_different_reply_to_the_same_entry_changes_the_digest() {
     let cases: [(Disagree<'_>, Kind, Bytes); 4] = [
         (&topic, Kind::Records, body_of(&[("b", 0, "x")], 10)),
         (&offset, Kind::Records, body_of(&[("a", 0, "x")], 10)),
-        (
-            &node,
-            Kind::Command,
-            Command::AllocNodeId { request: 1 }.at(10).encode().unwrap(),
-        ),
-        (
-            &topic,
-            Kind::Command,
-            Command::DeleteTopic { topic: "b".to_owned() }.at(10).encode().unwrap(),
-        ),
+        (&node, Kind::Command, Command::AllocNodeId { request: 1 }.at(10).encode().unwrap()),
+        (&topic, Kind::Command, Command::DeleteTopic { topic: "b".to_owned() }.at(10).encode().unwrap()),
     ];
     for (i, (disagree, kind, body)) in cases.into_iter().enumerate() {
         let agreed = digest(&|_| {}, kind, body.clone());
@@ -355,11 +331,7 @@ fn one_different_bit_of_an_entry_changes_the_digest() {
     for at in [8, 15, 16, 20, 36, 47, 48, 63, 64, 75, 83] {
         assert_ne!(flip(at), reference, "byte {at} of the first record");
     }
-    let tag = body_of(&[("a", 0, "x"), ("a", 1, "y")], 5_000)
-        .windows(6)
-        .position(|w| w == b"TAGS\x01x")
-        .unwrap()
-        + 5;
+    let tag = body_of(&[("a", 0, "x"), ("a", 1, "y")], 5_000).windows(6).position(|w| w == b"TAGS\x01x").unwrap() + 5;
     assert_ne!(flip(tag), reference, "the tag");
     assert_ne!(digest(&|entry| entry.id.term = Term(9)), reference);
     assert_ne!(digest(&|entry| entry.position = entry.position.next()), reference);

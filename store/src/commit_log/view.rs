@@ -135,11 +135,7 @@ impl View {
         (self.last, self.end) = (purged, first);
         (self.synced, self.committed) = (purged, purged);
         self.written = self.next();
-        self.written_end = Some(End {
-            at: first,
-            last: purged,
-            chain,
-        });
+        self.written_end = Some(End { at: first, last: purged, chain });
         self.slots.clear();
         self.push_slot(first);
         self.tail.clear();
@@ -285,15 +281,8 @@ impl View {
         }
         // Every entry above committed is in the tail, so the last one kept is there or right before it.
         let keep = cut.0.saturating_sub(self.tail_index().0);
-        let kept = match usize::try_from(keep)
-            .ok()
-            .and_then(|n| n.checked_sub(1))
-            .map(|i| &self.tail[i])
-        {
-            Some(entry) => Mark {
-                last: Some(entry.id),
-                end: entry.position + entry.frame_len(),
-            },
+        let kept = match usize::try_from(keep).ok().and_then(|n| n.checked_sub(1)).map(|i| &self.tail[i]) {
+            Some(entry) => Mark { last: Some(entry.id), end: entry.position + entry.frame_len() },
             None => self.before_tail,
         };
         if kept.last != last {

@@ -101,11 +101,7 @@ impl Writer {
         self.headers.clear();
         for entry in entries {
             let starts_segment = entry.position == self.current.start;
-            assert!(
-                starts_segment || entry.position == self.end.at,
-                "entry {} is not at the end",
-                entry.id
-            );
+            assert!(starts_segment || entry.position == self.end.at, "entry {} is not at the end", entry.id);
             self.headers.push(self.end.push_entry(entry));
         }
         let mut parts: Vec<&[u8]> = Vec::with_capacity(2 * entries.len());

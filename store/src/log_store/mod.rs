@@ -25,7 +25,7 @@ mod store_checkpoint;
 mod worker;
 
 use fifo::{Fifo, Op};
-pub use open::Options;
+pub use open::{OnInstall, Options};
 pub use store_checkpoint::StoreTimes;
 use worker::Worker;
 
@@ -171,14 +171,8 @@ impl LogStore {
     ) -> Result<(Arc<Self>, Recovered), StoreError> {
         let (view, worker, recovered) = open::open(Arc::clone(&disk), dir, constants, options.into())?;
         let fifo = Fifo::new(view, recovered.vote, worker.held_until());
-        let store = Self {
-            disk,
-            constants,
-            dir: dir.to_owned(),
-            fifo: Mutex::new(fifo),
-            worker: Mutex::new(worker),
-            wake,
-        };
+        let store =
+            Self { disk, constants, dir: dir.to_owned(), fifo: Mutex::new(fifo), worker: Mutex::new(worker), wake };
         Ok((Arc::new(store), recovered))
     }
 

@@ -242,12 +242,7 @@ impl LogStore {
             let Some(boundary) = slot.first.0.checked_sub(1).map(LogIndex) else {
                 return Ok(None);
             };
-            (
-                slot.before,
-                boundary,
-                view.unwritten_before(slot.first),
-                view.first_frame(slot),
-            )
+            (slot.before, boundary, view.unwritten_before(slot.first), view.first_frame(slot))
         };
         let last = match before {
             Some(before) => before,
@@ -263,11 +258,7 @@ impl LogStore {
             }
             (Some((None, _)), _) | (None, None) => return Ok(None),
         };
-        Ok(Some(SnapshotPosition {
-            last,
-            next: segment,
-            chain,
-        }))
+        Ok(Some(SnapshotPosition { last, next: segment, chain }))
     }
 }
 

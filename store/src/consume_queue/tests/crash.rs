@@ -17,11 +17,7 @@ fn synced_units_survive_a_crash_at_every_operation() {
         for (topic, (min, next, life)) in &synced {
             let queue = queues.open(topic, 0, QueueOffset(*min), QueueOffset(*next)).unwrap();
             let expected: Vec<_> = (*min..*next).map(|n| unit(n + life * 1_000_000)).collect();
-            assert_eq!(
-                read(&queues, queue, *min, usize::MAX),
-                expected,
-                "{topic} after {operations} operations"
-            );
+            assert_eq!(read(&queues, queue, *min, usize::MAX), expected, "{topic} after {operations} operations");
         }
         crashes += 1;
         if finished {

@@ -460,17 +460,11 @@ fn files_are_verified_unit_by_unit() {
     let second = ConsumeQueues::path(Path::new(DIR), "t", 0).join("00000000000006000000");
     medium.flip_bit(&second, 20 * 30 + 19, 0).unwrap();
     let e = verify().unwrap_err();
-    assert!(
-        matches!(&e, StoreError::Corrupt { path, offset: 600, .. } if *path == second),
-        "{e}"
-    );
+    assert!(matches!(&e, StoreError::Corrupt { path, offset: 600, .. } if *path == second), "{e}");
     medium.flip_bit(&second, 20 * 30 + 19, 0).unwrap();
     medium.mount().open(&second).unwrap().write_at(0, &[&[0; 20]]).unwrap();
     let e = verify().unwrap_err();
-    assert!(
-        matches!(&e, StoreError::Corrupt { path, offset: 0, .. } if *path == second),
-        "a hole: {e}"
-    );
+    assert!(matches!(&e, StoreError::Corrupt { path, offset: 0, .. } if *path == second), "a hole: {e}");
     medium.mount().remove(&second).unwrap();
     assert_eq!(verify().unwrap(), UNITS_PER_FILE - 10);
     let none = verify_queue(&*medium.mount(), Path::new(DIR), "u", 3, QueueOffset(0), &units(0..5));

@@ -6,7 +6,6 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use openraft_rt::AsyncRuntime;
 use quorumq_raft::form::Start;
 use quorumq_raft::node::{Settings, Timing};
 use quorumq_raft::runtime::tokio::Tokio;
@@ -16,9 +15,8 @@ use quorumq_store::identity::GroupConstants;
 use quorumq_store::log_store::FlushMode;
 use tokio::sync::oneshot;
 
-use super::backend::{Found, Started};
-use super::error::CliError;
 use crate::broker::{BrokerOptions, Running};
+use crate::cli::error::CliError;
 use crate::config::{BrokerConfig, FlushDiskType, Peer};
 use crate::server::Limits;
 
@@ -28,31 +26,21 @@ const FRAME_VERSION: u8 = 1;
 const FEATURE_LEVEL: u16 = 1;
 /// Largest entry whatever the segment size, in bytes: replication and peers' frames are bounded by it.
 const MAX_ENTRY: u64 = 16 * 1024 * 1024;
-/// Pause between looks for a leader.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A running broker.
-pub(super) struct BrokerHandle {
-    pub started: Started,
-    pub found: Found,
+pub(crate) struct BrokerHandle {
     running: Running<Tokio>,
     fatal: Mutex<Option<oneshot::Receiver<String>>>,
 }
 
 impl BrokerHandle {
-    /// Waits until the group has a leader that this node knows and has registered; its node id and term.
-    pub(super) async fn leader(&self) -> Result<(u64, u64), CliError> {
-        loop {
-            let (term, leader) = self.running.broker.node().leadership();
-            if let Some(leader) = leader {
-                return Ok((leader, term));
-            }
-            Tokio::sleep(LOOK_EVERY).await;
-        }
+    /// The address that clients connect to.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.running.local_addr()
     }
 
     /// Ends when the node can no longer go on (a failed sync, a broken invariant), with the reason.
-    pub(super) async fn failed(&self) -> CliError {
+    pub(crate) async fn failed(&self) -> CliError {
         let fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner).take();
         let reason = match fatal {
             Some(fatal) => fatal.await.unwrap_or_else(|_| "the node has gone".to_owned()),
@@ -65,14 +53,14 @@ impl BrokerHandle {
     }
 
     /// Hands over leadership, answers what is under way, flushes, removes `abort`.
-    pub(super) async fn stop(self) -> Result<(), CliError> {
+    pub(crate) async fn stop(self) -> Result<(), CliError> {
         self.running.shutdown().await;
         Ok(())
     }
 }
 
 /// Starts a broker.
-pub(super) async fn start_broker(config: BrokerConfig) -> Result<BrokerHandle, CliError> {
+pub(crate) async fn start_broker(config: BrokerConfig) -> Result<BrokerHandle, CliError> {
     let options = options(&config)?;
     let settings = settings(&config)?;
     let place = Place {
@@ -88,15 +76,9 @@ pub(super) async fn start_broker(config: BrokerConfig) -> Result<BrokerHandle, C
             let _ = tx.send(reason);
         }
     });
-    let also = [("VIP port", config.vip_port().map(|port| SocketAddr::new(options.listen.ip(), port)))];
-    let raft = ("Raft port", settings.listen);
     let running =
         Running::<Tokio>::start(settings, options, place, on_fatal).await.map_err(|e| start_error(&e, &config))?;
-    let counts = running.broker.node().machine().counts();
-    let found = Found { topics: counts.topics as u64, messages: counts.messages };
-    let also = also.into_iter().filter_map(|(name, addr)| Some((name, addr?))).chain([raft]).collect();
-    let started = Started { address: running.local_addr(), also };
-    Ok(BrokerHandle { started, found, running, fatal: Mutex::new(Some(rx)) })
+    Ok(BrokerHandle { running, fatal: Mutex::new(Some(rx)) })
 }
 
 fn options(config: &BrokerConfig) -> Result<BrokerOptions, CliError> {
