@@ -76,13 +76,23 @@ impl GroupCommand {
     pub(super) async fn run(self) -> Result<(), CliError> {
         match self {
             GroupCommand::Status(args) => args.run().await,
-            GroupCommand::Add(AddArgs { group, raft, timeout, namesrv }) => {
+            GroupCommand::Add(AddArgs {
+                group,
+                raft,
+                timeout,
+                namesrv,
+            }) => {
                 let id = backend::group_add(&namesrv, &group, &raft, timeout).await?;
-                output::line(format!("{raft} is node {id} of {group} and holds every retained message"))
+                output::line(format!(
+                    "{raft} is node {id} of {group} and holds every retained message"
+                ))
             }
             GroupCommand::Remove(args) => {
                 backend::group_remove(&args.namesrv, &args.group, args.id).await?;
-                output::line(format!("node {} is no longer a member of {}; its id is not used again", args.id, args.group))
+                output::line(format!(
+                    "node {} is no longer a member of {}; its id is not used again",
+                    args.id, args.group
+                ))
             }
             GroupCommand::Purge(args) => {
                 let first = backend::group_purge(&args.namesrv, &args.group, args.before).await?;
@@ -108,7 +118,10 @@ impl StatusArgs {
 
 fn status_table(status: &GroupStatus) -> String {
     let leader = status.members.iter().find(|member| Some(member.id) == status.leader);
-    let leader = leader.map_or_else(|| "none".to_owned(), |member| format!("{} ({})", member.id, member.client_addr));
+    let leader = leader.map_or_else(
+        || "none".to_owned(),
+        |member| format!("{} ({})", member.id, member.client_addr),
+    );
     let table = output::table(
         ["NODE", "ADDRESS", "ROLE", "LAST", "COMMITTED", "APPLIED", "LAG"],
         status.members.iter().map(member_row),
@@ -136,20 +149,40 @@ mod tests {
     #[test]
     fn status_names_leader_term_and_a_member_that_does_not_answer() {
         let at = Some(119);
-        let leader = MemberStatus { last: Some(120), committed: at, applied: at, lag: Some(0), ..member(1, "leader") };
+        let leader = MemberStatus {
+            last: Some(120),
+            committed: at,
+            applied: at,
+            lag: Some(0),
+            ..member(1, "leader")
+        };
         let members = vec![leader, member(2, "unreachable")];
-        let status = GroupStatus { group: "broker-a".to_owned(), term: 7, leader: Some(1), members, ..GroupStatus::default() };
+        let status = GroupStatus {
+            group: "broker-a".to_owned(),
+            term: 7,
+            leader: Some(1),
+            members,
+            ..GroupStatus::default()
+        };
         let text = status_table(&status);
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines, [
-            "group broker-a  leader 1 (10.0.0.1:10911)  term 7",
-            "NODE  ADDRESS         ROLE         LAST  COMMITTED  APPLIED  LAG",
-            "1     10.0.0.1:10911  leader       120   119        119      0",
-            "2     10.0.0.2:10911  unreachable  -     -          -        -",
-        ]);
+        assert_eq!(
+            lines,
+            [
+                "group broker-a  leader 1 (10.0.0.1:10911)  term 7",
+                "NODE  ADDRESS         ROLE         LAST  COMMITTED  APPLIED  LAG",
+                "1     10.0.0.1:10911  leader       120   119        119      0",
+                "2     10.0.0.2:10911  unreachable  -     -          -        -",
+            ]
+        );
     }
 
     fn member(id: u64, role: &str) -> MemberStatus {
-        MemberStatus { id, client_addr: format!("10.0.0.{id}:10911"), role: role.to_owned(), ..MemberStatus::default() }
+        MemberStatus {
+            id,
+            client_addr: format!("10.0.0.{id}:10911"),
+            role: role.to_owned(),
+            ..MemberStatus::default()
+        }
     }
 }
