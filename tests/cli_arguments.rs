@@ -1,4 +1,5 @@
 //! The command line from outside: usage, exit codes, signals, taken ports.
+#![cfg(test)]
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
