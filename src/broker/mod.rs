@@ -33,6 +33,7 @@ mod reply;
 mod runtime_info;
 mod send;
 mod sessions;
+mod subscription;
 mod topic;
 mod view;
 
