@@ -31,16 +31,8 @@ impl Cluster {
         let timeout = options.api_timeout;
         let core = Core::start(options, Arc::new(|_, _| None))?;
         let request = core.request(request::GET_BROKER_CLUSTER_INFO, ExtFields::default());
-        let answer = core
-            .routes
-            .namesrv()
-            .call(&request, timeout)
-            .await
-            .map_err(ClientError::NoAnswer)?;
-        let bad = |why: String| ClientError::BadAnswer {
-            request: request::GET_BROKER_CLUSTER_INFO,
-            why,
-        };
+        let answer = core.routes.namesrv().call(&request, timeout).await.map_err(ClientError::NoAnswer)?;
+        let bad = |why: String| ClientError::BadAnswer { request: request::GET_BROKER_CLUSTER_INFO, why };
         if answer.code != response::SUCCESS {
             return Err(bad(format!("code {}: {}", answer.code, answer.remark.unwrap_or_default())).into());
         }
@@ -73,14 +65,8 @@ impl Cluster {
         }
         // A member that does not answer must not use up the time of those that would.
         let attempt = self.core.options.api_timeout.max(patience / 2);
-        let patience = Patience {
-            attempt,
-            ..Patience::new(patience)
-        };
-        Ok(self
-            .core
-            .ask_ok(&self.core.routes.group(group), request, patience)
-            .await?)
+        let patience = Patience { attempt, ..Patience::new(patience) };
+        Ok(self.core.ask_ok(&self.core.routes.group(group), request, patience).await?)
     }
 
     pub(crate) async fn close(&self) {
