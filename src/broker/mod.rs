@@ -15,6 +15,7 @@ use crate::server::{BindError, Server};
 
 mod answer;
 mod call;
+mod clock;
 mod commander;
 mod commit;
 mod dispatch;
@@ -197,6 +198,7 @@ impl<R: Runtime> Broker<R> {
         self.spawn(register::run(Arc::clone(self)));
         self.spawn(sessions::run(Arc::clone(self)));
         self.spawn(hold::run(Arc::clone(self)));
+        self.spawn(clock::run(Arc::clone(self)));
         if bootstrapping {
             self.spawn(topic::create_system_topics(Arc::clone(self)));
         }

@@ -189,6 +189,8 @@ pub struct NodeStatus {
     pub digest: u64,
     /// Snapshots installed since the process started.
     pub snapshots_installed: u64,
+    /// The node's wall clock when it answered.
+    pub wall_clock_ms: i64,
 }
 
 /// A member's role.

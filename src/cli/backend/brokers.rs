@@ -101,6 +101,7 @@ fn options(config: &BrokerConfig) -> Result<BrokerOptions, CliError> {
         max_message_size: config.max_message_size as usize,
         max_pending_bytes: config.max_pending_bytes,
         client_expiry: Duration::from_millis(config.channel_expired_timeout),
+        max_clock_skew: Duration::from_millis(config.max_clock_skew_ms),
         limits: Limits {
             max_connections: config.server_max_connections as usize,
             idle: Duration::from_secs(config.server_channel_max_idle_time_seconds.into()),
