@@ -53,7 +53,8 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
         return Err(CodecError::Version(version));
     }
     let config = bincode::config::standard().with_limit::<LIMIT>();
-    let (value, read) = bincode::serde::decode_from_slice(rest, config).map_err(|e| CodecError::Bytes(e.to_string()))?;
+    let (value, read) =
+        bincode::serde::decode_from_slice(rest, config).map_err(|e| CodecError::Bytes(e.to_string()))?;
     if read != rest.len() {
         return Err(CodecError::Bytes(format!("{} bytes too many", rest.len() - read)));
     }

@@ -142,13 +142,22 @@ impl Desk {
     ///
     /// # Errors
     /// Told otherwise than it is formatted, or than its configuration says; or the disk failed.
-    pub async fn format<R: Runtime>(&self, group_uuid: u128, id: NodeId, constants: GroupConstants) -> Result<u64, String> {
+    pub async fn format<R: Runtime>(
+        &self,
+        group_uuid: u128,
+        id: NodeId,
+        constants: GroupConstants,
+    ) -> Result<u64, String> {
         if constants != self.constants {
             return Err(format!("the group has {constants:?}, this node is configured with {:?}", self.constants));
         }
         if let Some(identity) = self.identity() {
             let same = identity.group_uuid == group_uuid && identity.node_id == id;
-            return if same { Ok(identity.incarnation) } else { Err(format!("already formatted as node {}", identity.node_id)) };
+            return if same {
+                Ok(identity.incarnation)
+            } else {
+                Err(format!("already formatted as node {}", identity.node_id))
+            };
         }
         // Zero means "not known yet" in a membership.
         let incarnation = R::thread_rng().random_range(1..u64::MAX);
@@ -233,7 +242,9 @@ async fn probe_others<R: Runtime>(
         }
         let probed = match ask::<R>(&desk.local(), peer, Request::Probe).await {
             Ok(Response::Probed(probed)) => Some(probed),
-            Ok(other) => return Err(FormError::Peer { peer, reason: format!("unexpected answer {other:?}") }),
+            Ok(other) => {
+                return Err(FormError::Peer { peer, reason: format!("unexpected answer {other:?}") });
+            }
             Err(_) => None,
         };
         if probed.as_ref().is_some_and(|p| !p.pristine) && desk.identity().is_none() {
@@ -274,8 +285,12 @@ async fn assign<R: Runtime>(
         let (incarnation, client_addr) = match ask::<R>(&desk.local(), peer, request).await {
             Ok(Response::Formatted { incarnation, client_addr }) => (incarnation, client_addr),
             Ok(Response::Error(reason)) => return Err(FormError::Peer { peer, reason }),
-            Ok(other) => return Err(FormError::Peer { peer, reason: format!("unexpected answer {other:?}") }),
-            Err(e) => return Err(FormError::Peer { peer, reason: e.to_string() }),
+            Ok(other) => {
+                return Err(FormError::Peer { peer, reason: format!("unexpected answer {other:?}") });
+            }
+            Err(e) => {
+                return Err(FormError::Peer { peer, reason: e.to_string() });
+            }
         };
         members.push((id, Member { peer_addr: peer.to_string(), client_addr, incarnation }));
     }

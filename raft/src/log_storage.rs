@@ -15,7 +15,9 @@ use tokio::sync::oneshot;
 use crate::machine::Machine;
 use crate::peer::append::{payload_from, payload_parts};
 use crate::runtime::Runtime;
-use crate::types::{RaftEntryOf, RaftLogId, RaftVote, Types, from_raft_log_id, from_raft_vote, to_raft_log_id, to_raft_vote};
+use crate::types::{
+    RaftEntryOf, RaftLogId, RaftVote, Types, from_raft_log_id, from_raft_vote, to_raft_log_id, to_raft_vote,
+};
 
 /// Bytes of entry bodies that one replication read takes: openraft counts entries, we cap bytes.
 const REPLICATION_READ: u64 = 1024 * 1024;

@@ -6,11 +6,13 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{ChangeMembers, Config, Raft, ReadPolicy, ServerState};
+use quorumq_store::consume_queue::ConsumeQueues;
 use quorumq_store::identity::{GroupConstants, Identity};
-use quorumq_store::log_store::{FlushMode, LogStore, Positions};
+use quorumq_store::log_store::{FlushMode, LogStore, OnInstall, Options, Positions};
 use quorumq_store::{LogId, StoreError};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +23,7 @@ use crate::log_storage::{LogStorage, finish};
 use crate::lost::LeaderWatch;
 use crate::machine::{EffectSink, Machine};
 use crate::outcome::{Once, Outcome, Refusal};
+use crate::peer::handshake::LocalPeer;
 use crate::peer::message::{NodeStatus, Purpose, Request, Response, Role};
 use crate::peer::mux::CallError;
 use crate::peer::network::Network;
@@ -87,7 +90,7 @@ pub enum StartError {
 pub struct Parts<M: Machine> {
     pub place: Place,
     /// Makes an empty machine; it is restored from a checkpoint if there is one.
-    pub machine: Box<dyn FnOnce(&Identity) -> Result<M, StoreError> + Send>,
+    pub machine: Box<dyn Fn(&Identity) -> Result<M, StoreError> + Send>,
     pub sink: EffectSink<M::Effect>,
     /// Called once when the node must end; the process exits, the simulator notes it.
     pub on_fatal: OnFatal,
@@ -110,7 +113,12 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start(settings: Settings, parts: Parts<M>) -> Result<Arc<Self>, StartError> {
+    pub fn start(settings: Settings, parts: Parts<M>) -> BoxFuture<'static, Result<Arc<Self>, StartError>> {
+        // Boxed, so that callers need not prove the whole start to be Send again.
+        Box::pin(Self::start_unboxed(settings, parts))
+    }
+
+    async fn start_unboxed(settings: Settings, parts: Parts<M>) -> Result<Arc<Self>, StartError> {
         let Settings { listen, start, flush, timing, constants, .. } = settings.clone();
         let names = (settings.cluster.clone(), settings.group.clone());
         let joining = start == Start::Join;
@@ -132,7 +140,8 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         let identity = desk.identity().ok_or(FormError::NotAsked { dir: parts.place.dir.display().to_string() })?;
         let core = Self::open(&desk, &identity, parts, (flush, timing), lost_tx).await?;
         service.set_core(&core);
-        let node = Arc::new(Self { core, identity, barrier: Barrier::default(), stop, retain: Arc::default(), peer_addr });
+        let node =
+            Arc::new(Self { core, identity, barrier: Barrier::default(), stop, retain: Arc::default(), peer_addr });
         node.initialize(formed).await?;
         desk.set_pristine(false);
         node.spawn_tasks(lost_rx, flush);
@@ -150,9 +159,9 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         let store = open_store::<R>(&place, identity, flush).await?;
         let positions = store.positions();
         desk.set_pristine(store.vote().is_none() && positions.last.is_none());
-        let machine = machine(identity)?;
-        let (opening, fatal) = (Arc::clone(&store), Arc::clone(&on_fatal));
-        let shell = R::offload(move || Shell::<R, M>::open(machine, opening, place, sink, fatal))
+        let (opening, fatal, shelf) = (Arc::clone(&store), Arc::clone(&on_fatal), place.clone());
+        let whose = identity.clone();
+        let shell = R::offload(move || Shell::<R, M>::open(|| machine(&whose), opening, shelf, sink, fatal))
             .await
             .map_err(|e| StartError::Raft(e.to_string()))??;
         let shared = shell.shared();
@@ -168,12 +177,14 @@ impl<R: Runtime, M: Machine> Node<R, M> {
             .map_err(|e| StartError::Raft(e.to_string()))?;
         let processes = Arc::new(Processes::default());
         let handler = OnceLock::new();
-        Ok(Arc::new(Core { raft, shared, store, peers, processes, handler, on_fatal, id: identity.node_id }))
+        Ok(Arc::new(Core { raft, shared, store, peers, processes, handler, on_fatal, place, id: identity.node_id }))
     }
 
     /// The coordinator of a new group writes its first entry.
     async fn initialize(&self, formed: Option<Vec<(NodeId, Member)>>) -> Result<(), StartError> {
-        let Some(members) = formed.filter(|members| !members.is_empty()) else { return Ok(()) };
+        let Some(members) = formed.filter(|members| !members.is_empty()) else {
+            return Ok(());
+        };
         let initialized = self.core.raft.is_initialized().await.map_err(|e| StartError::Raft(e.to_string()))?;
         if initialized {
             return Ok(());
@@ -231,9 +242,17 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     pub fn is_hot(&self, at: quorumq_store::PhysicalOffset) -> bool {
         self.core.store.is_hot(at)
     }
+    /// Why `bytes` more of entry bodies cannot be stored here; `None` if they can. Asked before a proposal.
+    pub fn no_room(&self, bytes: u64) -> Option<String> {
+        self.core.no_room(bytes)
+    }
     /// Where the log stands.
     pub fn positions(&self) -> Positions {
         self.core.store.positions()
+    }
+    /// Who this process is, for handshakes of its own.
+    pub fn local_peer(&self) -> LocalPeer {
+        self.core.peers.local().clone()
     }
     /// Answers calls of peers' applications.
     pub fn set_handler(&self, handler: AppHandler) {
@@ -260,7 +279,9 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         self.core.members()
     }
     /// Changes of term, leader, state or membership.
-    pub fn leadership_changes(&self) -> openraft::alias::WatchReceiverOf<Types<R, M>, openraft::metrics::RaftServerMetrics<Types<R, M>>> {
+    pub fn leadership_changes(
+        &self,
+    ) -> openraft::alias::WatchReceiverOf<Types<R, M>, openraft::metrics::RaftServerMetrics<Types<R, M>>> {
         self.core.raft.server_metrics()
     }
 
@@ -413,7 +434,10 @@ async fn open_store<R: Runtime>(
         }
     });
     let (place, constants) = (place.clone(), identity.constants);
-    let opened = R::offload(move || LogStore::open(place.disk, &place.dir, constants, flush, wake)).await;
+    let derived = place.clone();
+    let on_install: OnInstall = Arc::new(move || ConsumeQueues::wipe(&*derived.disk, &derived.dir));
+    let options = Options { mode: flush, on_install: Some(on_install), ..Options::default() };
+    let opened = R::offload(move || LogStore::open(place.disk, &place.dir, constants, options, wake)).await;
     let (store, recovered) = opened.map_err(|e| StartError::Raft(e.to_string()))??;
     // Nothing was queued yet: the cell is set before anyone else holds the store.
     let _ = cell.set(Arc::downgrade(&store));

@@ -24,7 +24,7 @@ use crate::peer::message::{NodeStatus, Purpose, Request, Response};
 use crate::peer::peers::Peers;
 use crate::peer::server::{Answer, PeerService, Processes};
 use crate::runtime::Runtime;
-use crate::state_machine::{OnFatal, Shared, Shell};
+use crate::state_machine::{OnFatal, Place, Shared, Shell};
 use crate::types::{Member, NodeId, StoredMembership, Types};
 use crate::wire::{WireAppend, WireAppended, WireLogId, WireStoredMembership, WireVote, WireVoteResponse};
 
@@ -43,6 +43,7 @@ pub struct Core<R: Runtime, M: Machine> {
     pub processes: Arc<Processes>,
     pub handler: OnceLock<AppHandler>,
     pub on_fatal: OnFatal,
+    pub place: Place,
     pub id: NodeId,
 }
 
@@ -57,6 +58,23 @@ impl<R: Runtime, M: Machine> Core<R, M> {
         let membership = metrics.membership_config.membership();
         let voters: Vec<NodeId> = membership.voter_ids().collect();
         membership.nodes().map(|(id, member)| (*id, member.clone(), voters.contains(id))).collect()
+    }
+
+    /// Why `bytes` more of entry bodies cannot be stored; `None` if they can. Besides what the store needs, the volume
+    /// keeps a reserve free, so that everything else on it goes on working.
+    pub fn no_room(&self, bytes: u64) -> Option<String> {
+        if let Some(why) = self.store.no_room(bytes) {
+            return Some(why);
+        }
+        let (place, reserve) = (self.place.dir.display(), self.place.reserve_bytes);
+        match self.place.disk.space(&self.place.dir) {
+            Ok(space) if space.available >= reserve => None,
+            Ok(space) => {
+                let free = space.available;
+                Some(format!("no space: {place} has {free} bytes free, diskSpaceReserveBytes keeps {reserve}"))
+            }
+            Err(e) => Some(format!("cannot tell the free space of {place}: {e}")),
+        }
     }
 
     pub fn status(&self) -> NodeStatus {
@@ -253,8 +271,10 @@ impl<R: Runtime, M: Machine> PeerService<R> for Service<R, M> {
 
     fn serve_log(self: Arc<Self>, stream: R::Stream) -> Pin<Box<dyn Future<Output = io::Result<()>> + Send>> {
         Box::pin(async move {
-            let Some(core) = self.core.get() else { return Err(io::Error::other("the node is starting")) };
-            log_server::serve_log::<R, M>(stream, &core.raft, |bytes| core.store.no_room(bytes)).await
+            let Some(core) = self.core.get() else {
+                return Err(io::Error::other("the node is starting"));
+            };
+            log_server::serve_log::<R, M>(stream, &core.raft, |bytes| core.no_room(bytes)).await
         })
     }
 

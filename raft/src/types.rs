@@ -238,11 +238,7 @@ pub fn from_raft_log_id(id: &RaftLogId) -> store::LogId {
 
 /// The store's vote as openraft's.
 pub fn to_raft_vote(vote: store::log_store::Vote) -> RaftVote {
-    if vote.committed {
-        RaftVote::new_committed(vote.term.0, vote.node)
-    } else {
-        RaftVote::new(vote.term.0, vote.node)
-    }
+    if vote.committed { RaftVote::new_committed(vote.term.0, vote.node) } else { RaftVote::new(vote.term.0, vote.node) }
 }
 
 /// openraft's vote as the store's.

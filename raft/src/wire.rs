@@ -91,11 +91,7 @@ pub struct WireVoteResponse {
 
 impl WireVoteResponse {
     pub fn new<R: Runtime, M: Machine>(resp: &VoteResponse<Types<R, M>>) -> Self {
-        Self {
-            vote: (&resp.vote).into(),
-            granted: resp.vote_granted,
-            last: resp.last_log_id.as_ref().map(Into::into),
-        }
+        Self { vote: (&resp.vote).into(), granted: resp.vote_granted, last: resp.last_log_id.as_ref().map(Into::into) }
     }
     pub fn into_raft<R: Runtime, M: Machine>(self) -> VoteResponse<Types<R, M>> {
         VoteResponse::new(RaftVote::from(self.vote), self.last.map(Into::into), self.granted)

@@ -1,9 +1,9 @@
 //! Errors of the store: what object, which verb, where.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::PhysicalOffset;
+use crate::{LogIndex, PhysicalOffset};
 
 /// Why the store could not do something.
 #[derive(Debug, thiserror::Error)]
@@ -23,13 +23,44 @@ pub enum StoreError {
     /// The directory holds no formatted store.
     #[error("{} holds no formatted store", path.display())]
     Unformatted { path: PathBuf },
+    /// A setting differs from what the group was formed with.
+    #[error("{} was formed with {what} {stored}, but the configuration says {asked}", path.display())]
+    Differs { what: &'static str, path: PathBuf, stored: u64, asked: u64 },
     /// An earlier write or sync failed; nothing more is acknowledged.
     #[error("the store is poisoned: {reason}")]
     Poisoned { reason: String },
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
     /// The asked position is not (or no longer) in the log.
     #[error("position {at} is outside the log, which holds [{first}, {end})")]
     OutOfRange { at: PhysicalOffset, first: PhysicalOffset, end: PhysicalOffset },
+    /// The asked entry is not (or no longer) in the log.
+    #[error("entry {index} is outside the log, which holds [{first}, {next})")]
+    NoEntry { index: LogIndex, first: LogIndex, next: LogIndex },
     /// A caller broke the store's contract; a bug, not a state of the disk.
     #[error("broken contract: {0}")]
     Contract(String),
+}
+
+/// Names verb and object of a failed disk call.
+pub(crate) trait At<T> {
+    /// Turns the disk's error into a [`StoreError::Io`].
+    fn at(self, verb: &'static str, path: &Path) -> Result<T, StoreError>;
+}
+
+impl<T> At<T> for io::Result<T> {
+    fn at(self, verb: &'static str, path: &Path) -> Result<T, StoreError> {
+        self.map_err(|source| StoreError::Io { verb, path: path.to_owned(), source })
+    }
+}
+
+impl From<StoreError> for io::Error {
+    fn from(e: StoreError) -> Self {
+        match e {
+            // Callers tell a full volume from other failures by its kind.
+            StoreError::Io { ref source, .. } => io::Error::new(source.kind(), e),
+            _ => io::Error::other(e),
+        }
+    }
 }

@@ -16,7 +16,9 @@ use crate::wire::{WireAppend, WireEntry, decode_membership};
 ///
 /// # Errors
 /// A body too long for the wire, which the proposer's limits rule out.
-pub fn to_wire<R: Runtime, M: Machine>(req: &AppendEntriesRequest<Types<R, M>>) -> io::Result<(WireAppend, Vec<Bytes>)> {
+pub fn to_wire<R: Runtime, M: Machine>(
+    req: &AppendEntriesRequest<Types<R, M>>,
+) -> io::Result<(WireAppend, Vec<Bytes>)> {
     let mut header = WireAppend::heartbeat(req);
     let mut raw = Vec::with_capacity(req.entries.len());
     for entry in &req.entries {

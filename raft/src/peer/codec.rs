@@ -88,10 +88,14 @@ impl<T, H: DeserializeOwned> Decoder for PeerCodec<T, H> {
     type Error = io::Error;
 
     fn decode(&mut self, src: &mut BytesMut) -> io::Result<Option<Frame<H>>> {
-        let Some(length) = src.first_chunk::<4>() else { return Ok(None) };
+        let Some(length) = src.first_chunk::<4>() else {
+            return Ok(None);
+        };
         let total = u32::from_be_bytes(*length) as usize;
         if !(FIXED - 4..=MAX_FRAME).contains(&total) {
-            return Err(bad(format!("peer frame length {total} is outside [8, {MAX_FRAME}]; is this a QuoruMQ peer port?")));
+            return Err(bad(format!(
+                "peer frame length {total} is outside [8, {MAX_FRAME}]; is this a QuoruMQ peer port?"
+            )));
         }
         if src.len() < total + 4 {
             src.reserve(total + 4 - src.len());

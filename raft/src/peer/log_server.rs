@@ -103,7 +103,9 @@ where
 
     /// Takes one append. Ready(false) when the leader closed the connection.
     fn poll_read(&mut self, cx: &mut Context<'_>, room: &impl Fn(u64) -> Option<String>) -> io::Result<Poll<bool>> {
-        let Some(sender) = self.sender.as_mut().filter(|_| !self.ended) else { return Ok(Poll::Pending) };
+        let Some(sender) = self.sender.as_mut().filter(|_| !self.ended) else {
+            return Ok(Poll::Pending);
+        };
         match sender.poll_reserve(cx) {
             Poll::Pending => return Ok(Poll::Pending),
             Poll::Ready(Err(_)) => {

@@ -60,7 +60,9 @@ where
 {
     /// Takes appends from openraft while there is room, encodes them. Whether any was taken.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        let Some(conn) = self.conn.as_mut() else { return Ok(false) };
+        let Some(conn) = self.conn.as_mut() else {
+            return Ok(false);
+        };
         let mut taken = false;
         while self.in_flight < MAX_IN_FLIGHT && conn.write_buffer().len() < WRITE_AHEAD {
             let Some(input) = self.input.as_mut() else { break };

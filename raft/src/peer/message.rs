@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::types::NodeId;
-use crate::wire::{WireAppend, WireAppended, WireLogId, WireStoredMembership, WireVote, WireVoteRequest, WireVoteResponse};
+use crate::wire::{
+    WireAppend, WireAppended, WireLogId, WireStoredMembership, WireVote, WireVoteRequest, WireVoteResponse,
+};
 
 /// Version of the peer protocol. Peers of another version are refused by name.
 pub const PROTOCOL_VERSION: u16 = 1;
@@ -97,17 +99,29 @@ pub enum Request {
     Vote(WireVoteRequest),
     PreVote(WireVoteRequest),
     Heartbeat(WireAppend),
-    TransferLeader { from: WireVote, to: NodeId, last: Option<WireLogId> },
+    TransferLeader {
+        from: WireVote,
+        to: NodeId,
+        last: Option<WireLogId>,
+    },
     /// Ask the leader for a read index.
     ReadIndex,
     /// A call of the application; its bytes are the raw part.
     Call,
     /// Install a snapshot; its blob is the raw part.
-    Snapshot { vote: WireVote, last: Option<WireLogId>, membership: WireStoredMembership },
+    Snapshot {
+        vote: WireVote,
+        last: Option<WireLogId>,
+        membership: WireStoredMembership,
+    },
     /// Who are you, and is your store pristine?
     Probe,
     /// Format your store as this member.
-    Format { group_uuid: u128, id: NodeId, constants: WireConstants },
+    Format {
+        group_uuid: u128,
+        id: NodeId,
+        constants: WireConstants,
+    },
     /// How do you stand?
     Status,
 }
@@ -119,15 +133,24 @@ pub enum Response {
     Appended(WireAppended),
     Transferred(Result<(), String>),
     /// Everything up to here must be applied before the read.
-    ReadIndex { at: Option<WireLogId> },
+    ReadIndex {
+        at: Option<WireLogId>,
+    },
     /// The application's answer; its bytes are the raw part.
     Called,
-    Installed { vote: WireVote },
+    Installed {
+        vote: WireVote,
+    },
     Probed(Probed),
-    Formatted { incarnation: u64, client_addr: String },
+    Formatted {
+        incarnation: u64,
+        client_addr: String,
+    },
     Status(NodeStatus),
     /// Not the leader; who is, if known.
-    NotLeader { leader: Option<NodeId> },
+    NotLeader {
+        leader: Option<NodeId>,
+    },
     /// The request failed.
     Error(String),
 }

@@ -125,7 +125,10 @@ impl<R: Runtime, M: Machine> RaftNetworkV2<Types<R, M>> for Client<R> {
         &'s mut self,
         input: S,
         option: RPCOption,
-    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<Types<R, M>>, RPCError<Types<R, M>>>>, RPCError<Types<R, M>>>>
+    ) -> BoxFuture<
+        's,
+        Result<BoxStream<'s, Result<StreamAppendResult<Types<R, M>>, RPCError<Types<R, M>>>>, RPCError<Types<R, M>>>,
+    >
     where
         S: Stream<Item = AppendEntriesRequest<Types<R, M>>> + Send + Unpin + 'static,
     {
@@ -179,7 +182,9 @@ impl<R: Runtime, M: Machine> RaftNetworkV2<Types<R, M>> for Client<R> {
         let sent = self.peers.call(peer, Purpose::Snapshot, request, &raw, SNAPSHOT_TIMEOUT);
         match R::select2(cancel, sent).await {
             openraft_rt::Select2::First(closed) => Err(StreamingError::Closed(closed)),
-            openraft_rt::Select2::Second(Ok((Response::Installed { vote }, _))) => Ok(SnapshotResponse::new(vote.into())),
+            openraft_rt::Select2::Second(Ok((Response::Installed { vote }, _))) => {
+                Ok(SnapshotResponse::new(vote.into()))
+            }
             openraft_rt::Select2::Second(Ok((other, _))) => {
                 Err(StreamingError::Unreachable(Unreachable::from_string(format!("unexpected answer {other:?}"))))
             }

@@ -94,7 +94,9 @@ impl<R: Runtime> Peers<R> {
         let (mux, _) = match R::timeout_at(deadline, self.link(id, member, purpose)).await {
             Ok(Ok(link)) => link,
             Ok(Err(e)) => return Err(CallError::NotSent(e.to_string())),
-            Err(_) => return Err(CallError::NotSent(format!("no connection to node {id} within {limit:?}"))),
+            Err(_) => {
+                return Err(CallError::NotSent(format!("no connection to node {id} within {limit:?}")));
+            }
         };
         match R::timeout_at(deadline, mux.call(request, raw)).await {
             Ok(answer) => answer,

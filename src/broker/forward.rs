@@ -1,0 +1,108 @@
+//! Any node takes any request: one forward hop, only to the leader, never repeated.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use quorumq_raft::peer::mux::CallError;
+use quorumq_raft::runtime::Runtime;
+use quorumq_raft::types::NodeId;
+
+use super::Broker;
+use super::answer;
+use super::call::{self, Call};
+use super::leadership::Leader;
+use super::reply::{Collector, Origin, ReplyTo};
+use crate::protocol::code::{request, response};
+use crate::protocol::command::Command;
+use crate::protocol::frame;
+
+/// Longest a request waits for a leader before it is refused: an election after a crash takes tens of milliseconds,
+/// after a freeze up to about two seconds, and a client's whole send has 3 s.
+const LEADER_WAIT: Duration = Duration::from_millis(1000);
+/// Longest a forwarded request may take. Above the client's 3 s, below what piles up.
+const FORWARD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Whether `code` is a send, whose outcome must not be misstated.
+pub fn is_send(code: i32) -> bool {
+    matches!(code, request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE)
+}
+
+impl<R: Runtime> Broker<R> {
+    /// Handles requests that only the leader can: here, or by forwarding them.
+    pub async fn by_leader(self: Arc<Self>, origin: Origin, commands: Vec<Command>) {
+        let leader = self.leadership.settled::<R>(self.node.id(), LEADER_WAIT).await;
+        match leader {
+            Leader::Here => self.lead(origin, commands),
+            Leader::There(id) if !origin.is_forwarded() => self.forward(id, origin, commands).await,
+            _ => self.refuse_all(
+                &origin,
+                &commands,
+                "no node of the group leads at the moment, or this one no longer does",
+            ),
+        }
+    }
+
+    async fn forward(&self, leader: NodeId, origin: Origin, commands: Vec<Command>) {
+        let mut raw = BytesMut::new();
+        commands.iter().for_each(|command| frame::encode(command, &mut raw));
+        let header = Call::Forward { client: origin.client, count: u32::try_from(commands.len()).unwrap_or(u32::MAX) };
+        let answered = match call::encode(&header, &raw) {
+            Ok(bytes) => self.node.call(leader, bytes, FORWARD_TIMEOUT).await,
+            Err(e) => Err(CallError::NotSent(e.to_string())),
+        };
+        match answered {
+            Ok(answers) => origin.reply_to.send_with(commands.len(), |out| out.extend_from_slice(&answers)),
+            // It never left this node: it is not and never will be stored.
+            Err(CallError::NotSent(why)) => {
+                self.refuse_all(&origin, &commands, &format!("the leader cannot be reached: {why}"));
+            }
+            Err(CallError::Unknown(why)) => {
+                for command in commands.iter().filter(|command| !command.is_oneway()) {
+                    origin.reply_to.send(&answer::unknown(command, format!("the leader was lost: {why}")));
+                }
+            }
+        }
+    }
+
+    /// Refuses requests for want of a leader, with a hint who leads.
+    pub fn refuse_all(&self, origin: &Origin, commands: &[Command], why: &str) {
+        for command in commands {
+            if command.is_oneway() {
+                origin.reply_to.skip(1);
+            } else {
+                origin.reply_to.send(&self.not_leading(command, why));
+            }
+        }
+    }
+
+    /// Code 14 with the leader's address, if one is known.
+    pub fn not_leading(&self, command: &Command, why: &str) -> Command {
+        let mut answer = command.reply(response::SERVICE_NOT_AVAILABLE, Some(why.to_owned()));
+        let leader = self.leadership.leader_id().filter(|id| *id != self.node.id());
+        if let Some(member) = leader.and_then(|id| self.node.member(id)) {
+            answer.ext.push("leader", member.client_addr);
+            answer.ext.push("term", self.leadership.term());
+        }
+        if is_send(command.code) { answer::with_region(answer) } else { answer }
+    }
+
+    /// Handles requests that another member forwarded; resolves with their answers.
+    pub async fn forwarded(self: Arc<Self>, client: std::net::SocketAddr, count: u32, raw: Bytes) -> Bytes {
+        let mut commands = Vec::with_capacity(count.min(1024) as usize);
+        let mut buf = BytesMut::from(raw);
+        while let Ok(Some(command)) = frame::decode(&mut buf) {
+            commands.push(command);
+        }
+        let (collector, answers) = Collector::new(commands.len());
+        if commands.is_empty() {
+            return Bytes::new();
+        }
+        let origin = Origin { client, reply_to: ReplyTo::Collector(collector) };
+        match self.leadership.now(self.node.id()) {
+            Leader::Here => self.lead(origin, commands),
+            _ => drop(R::spawn(self.by_leader(origin, commands))),
+        }
+        answers.await.unwrap_or_default()
+    }
+}

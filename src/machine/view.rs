@@ -1,0 +1,177 @@
+//! What handlers read, under the machine's read lock. Everything here is as of the last applied entry.
+
+use quorumq_raft::machine::MachineError;
+use quorumq_store::consume_queue::{ConsumeQueues, QueueHandle, Unit, UnitRead};
+use quorumq_store::{LogId, PhysicalOffset, QueueOffset, StoreError};
+
+use super::Machine;
+use super::groups::SubscriptionGroupConfig;
+use super::names::is_system_topic;
+use super::topics::{DataVersion, TopicConfig};
+
+/// How much there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Topics but for RocketMQ's own.
+    pub topics: usize,
+    /// Messages that can be read, over all topics.
+    pub messages: u64,
+}
+
+impl Machine {
+    /// A topic's settings.
+    pub fn topic(&self, name: &str) -> Option<&TopicConfig> {
+        self.topics.get(name).map(|topic| &topic.config)
+    }
+
+    /// Which life of its name a topic lives: rises when it is deleted and created again.
+    pub fn topic_incarnation(&self, name: &str) -> Option<u64> {
+        self.topics.get(name).map(|topic| topic.incarnation)
+    }
+
+    /// Every topic's settings, by name.
+    pub fn topics(&self) -> impl Iterator<Item = &TopicConfig> {
+        self.topics.by_name.values().map(|topic| &topic.config)
+    }
+
+    /// Tells that topics changed: what registrations with NameServers carry.
+    pub fn topic_version(&self) -> DataVersion {
+        self.topics.version
+    }
+
+    /// A subscription group's settings.
+    pub fn group(&self, name: &str) -> Option<&SubscriptionGroupConfig> {
+        self.groups.get(name)
+    }
+
+    /// Every subscription group's settings, by name.
+    pub fn groups(&self) -> impl Iterator<Item = &SubscriptionGroupConfig> {
+        self.groups.by_name.values()
+    }
+
+    /// Tells that subscription groups changed.
+    pub fn group_version(&self) -> DataVersion {
+        self.groups.version
+    }
+
+    /// A queue; `None` if there is no such topic, or the topic has no such queue.
+    pub fn queue(&self, topic: &str, queue_id: u32) -> Option<QueueView<'_>> {
+        let topic = self.topics.get(topic)?;
+        let handle = topic.queue(queue_id).map(|queue| queue.handle);
+        topic.has_queue(queue_id).then_some(QueueView { queues: &self.queues, handle })
+    }
+
+    /// Every queue that has or had messages: topic, queue id, queue; in that order.
+    pub fn queues(&self) -> impl Iterator<Item = (&str, u32, QueueView<'_>)> {
+        self.topics.by_name.values().flat_map(move |topic| {
+            topic.queues.iter().zip(0_u32..).filter_map(move |(queue, id)| {
+                let handle = Some(queue.as_ref()?.handle);
+                Some((&*topic.name, id, QueueView { queues: &self.queues, handle }))
+            })
+        })
+    }
+
+    /// The next offset a group will read of a queue; `None` if it never committed one.
+    pub fn consumer_offset(&self, group: &str, topic: &str, queue_id: u32) -> Option<QueueOffset> {
+        self.offsets.get(group, topic, queue_id).map(QueueOffset)
+    }
+
+    /// Every consumer offset: group, topic, queue id, offset; in that order.
+    pub fn consumer_offsets(&self) -> impl Iterator<Item = (&str, &str, u32, QueueOffset)> {
+        self.offsets.by_group.iter().flat_map(|(group, topics)| {
+            topics.iter().flat_map(move |(topic, queues)| {
+                queues.iter().map(move |(queue, offset)| (group.as_str(), topic.as_str(), *queue, QueueOffset(*offset)))
+            })
+        })
+    }
+
+    /// The latest time any entry carried, in milliseconds since the epoch: a leader stamps none before it.
+    pub fn time_ms(&self) -> i64 {
+        self.time_ms
+    }
+
+    /// The last applied entry.
+    pub fn applied(&self) -> Option<LogId> {
+        self.applied
+    }
+
+    /// The highest node id given out or reserved.
+    pub fn last_node_id(&self) -> u64 {
+        self.members.last()
+    }
+
+    /// Whether every queue holds its units for the log from `log_first` (a segment start) on. To be asked after a
+    /// restore and before anything is applied.
+    ///
+    /// # Errors
+    /// The first queue that misses some: its files were lost or damaged, or belong to a later life of its topic. The
+    /// checkpoint at `log_first` needs no unit at all, and applying the log from there makes all of them again.
+    pub fn check_queues(&self, log_first: PhysicalOffset) -> Result<(), MachineError> {
+        for topic in self.topics.by_name.values() {
+            for (queue, id) in topic.queues.iter().zip(0_u32..) {
+                let Some(queue) = queue else { continue };
+                let expected = queue.min.max(queue.first_from(log_first, &self.queues));
+                let held = self.queues.min(queue.handle);
+                if held > expected {
+                    let name = &topic.name;
+                    return Err(MachineError(format!("ConsumeQueue {name}/{id} misses units [{expected}, {held})")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many topics and messages there are.
+    pub fn counts(&self) -> Counts {
+        let topics = self.topics.by_name.keys().filter(|name| !is_system_topic(name)).count();
+        let messages = self.queues().map(|(_, _, queue)| queue.max_offset().0 - queue.min_offset().0).sum();
+        Counts { topics, messages }
+    }
+}
+
+/// One queue.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueView<'a> {
+    queues: &'a ConsumeQueues,
+    /// `None` before the queue's first message.
+    handle: Option<QueueHandle>,
+}
+
+impl QueueView<'_> {
+    /// The first offset that can be read: RocketMQ's minOffset.
+    pub fn min_offset(&self) -> QueueOffset {
+        self.handle.map_or(QueueOffset(0), |handle| self.queues.min(handle))
+    }
+
+    /// The offset the next message will get: RocketMQ's maxOffset.
+    pub fn max_offset(&self) -> QueueOffset {
+        self.handle.map_or(QueueOffset(0), |handle| self.queues.next(handle))
+    }
+
+    /// Up to `max` units from `from` on, appended to `out`; fewer only at the queue's end. May read a file: see
+    /// [`QueueView::plan_read`].
+    ///
+    /// # Errors
+    /// `Contract` if `from` lies below [`QueueView::min_offset`]; `Io` and `Corrupt` as [`UnitRead::run`].
+    pub fn read(&self, from: QueueOffset, max: usize, out: &mut Vec<Unit>) -> Result<(), StoreError> {
+        self.handle.map_or(Ok(()), |handle| self.queues.read(handle, from, max, out))
+    }
+
+    /// As [`QueueView::read`], but what must come from a file is read by [`UnitRead::run`], after the lock is released
+    /// and, if it is not in memory, off the runtime's threads. `None` before the queue's first message.
+    ///
+    /// # Errors
+    /// `Contract` if `from` lies below [`QueueView::min_offset`].
+    pub fn plan_read(&self, from: QueueOffset, max: usize) -> Result<Option<UnitRead>, StoreError> {
+        self.handle.map(|handle| self.queues.plan_read(handle, from, max)).transpose()
+    }
+
+    /// The first offset whose message lies at or above a position of the log, [`QueueView::max_offset`] if none does.
+    /// Reads files where the queue is not in memory.
+    ///
+    /// # Errors
+    /// `Io` and `Corrupt` as [`UnitRead::run`].
+    pub fn first_at_or_above(&self, position: PhysicalOffset) -> Result<QueueOffset, StoreError> {
+        self.handle.map_or(Ok(QueueOffset(0)), |handle| self.queues.first_at_or_above(handle, position))
+    }
+}
