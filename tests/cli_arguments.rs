@@ -31,32 +31,18 @@ impl Drop for Running {
 
 impl Running {
     fn start(args: &[&str]) -> Self {
-        Self(
-            quorumq(args)
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap(),
-        )
+        Self(quorumq(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
     fn first_line(&mut self) -> String {
         let mut line = String::new();
-        BufReader::new(self.0.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        BufReader::new(self.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         line
     }
 
     fn signal(&self, name: &str) {
         let pid = self.0.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-s", name, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
     fn ended(&mut self) -> (Option<i32>, String) {
@@ -70,49 +56,25 @@ impl Running {
 fn name_server() -> Running {
     let dir = std::env::temp_dir().join(format!("quorumq-cli-{}", std::process::id()));
     let kv = dir.join("kvConfig.json").display().to_string();
-    Running::start(&[
-        "nameserver",
-        "--listen-port",
-        "0",
-        "--bind-address",
-        "127.0.0.1",
-        "--kv-config-path",
-        &kv,
-    ])
+    Running::start(&["nameserver", "--listen-port", "0", "--bind-address", "127.0.0.1", "--kv-config-path", &kv])
 }
 
 #[test]
 fn wrong_arguments_end_with_code_2_and_a_hint() {
     for (args, said) in [
         (&["brocker"][..], "'broker'"),
-        (
-            &["bench", "--duration", "20"],
-            "must be a number and a unit, ms, s, m or h, e.g. 20s",
-        ),
+        (&["bench", "--duration", "20"], "must be a number and a unit, ms, s, m or h, e.g. 20s"),
         (&["bench", "--in-flight", "0"], "0 is not in 1..=1000000"),
-        (
-            &["bench", "--in-flight", "1000000", "--connections", "1"],
-            "is more than 65536 on one",
-        ),
-        (
-            &["group", "remove", "g", "--id", "n1"],
-            "invalid value 'n1' for '--id <ID>'",
-        ),
-        (
-            &["group", "add", "g", "--raft", "h"],
-            "must be host:port, e.g. 10.0.0.4:40911",
-        ),
+        (&["bench", "--in-flight", "1000000", "--connections", "1"], "is more than 65536 on one"),
+        (&["group", "remove", "g", "--id", "n1"], "invalid value 'n1' for '--id <ID>'"),
+        (&["group", "add", "g", "--raft", "h"], "must be host:port, e.g. 10.0.0.4:40911"),
         (&["send", "T", "body", "--property", "x"], "must be name=value"),
         (&["topic", "create", "T", "--queues", "0"], "0 is not in 1..=65536"),
         (&["--log", "quorumq=loud", "topic", "list"], "--log quorumq=loud"),
     ] {
         let output = run(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
-        assert!(
-            text(&output.stderr).contains(said),
-            "{args:?}: {}",
-            text(&output.stderr)
-        );
+        assert!(text(&output.stderr).contains(said), "{args:?}: {}", text(&output.stderr));
     }
 }
 
@@ -132,10 +94,7 @@ fn a_command_without_a_nameserver_says_which_one_did_not_answer() {
     let output = run(&["send", "T", "body", "-n", &free.to_string()]);
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
-    assert!(
-        said.starts_with("error: ") && said.contains(&free.to_string()),
-        "{said}"
-    );
+    assert!(said.starts_with("error: ") && said.contains(&free.to_string()), "{said}");
     assert!(said.contains("NAMESRV_ADDR names the NameServers"), "{said}");
 }
 
@@ -144,16 +103,9 @@ fn an_unknown_topic_is_told_with_the_command_that_creates_it() {
     let mut server = name_server();
     let line = server.first_line();
     let addr = line.trim().strip_prefix("NameServer listening on ").unwrap();
-    let output = quorumq(&["send", "orders", "body"])
-        .env("NAMESRV_ADDR", addr)
-        .output()
-        .unwrap();
+    let output = quorumq(&["send", "orders", "body"]).env("NAMESRV_ADDR", addr).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(
-        text(&output.stderr).contains("quorumq topic create orders"),
-        "{}",
-        text(&output.stderr)
-    );
+    assert!(text(&output.stderr).contains("quorumq topic create orders"), "{}", text(&output.stderr));
 }
 
 #[test]
@@ -176,12 +128,7 @@ fn a_taken_port_is_told_with_port_setting_and_what_to_do() {
     let output = run(&["nameserver", "--listen-port", &port, "--bind-address", "127.0.0.1"]);
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
-    assert!(
-        said.starts_with(&format!(
-            "error: port {port} is taken (127.0.0.1:{port}, setting listenPort)"
-        )),
-        "{said}"
-    );
+    assert!(said.starts_with(&format!("error: port {port} is taken (127.0.0.1:{port}, setting listenPort)")), "{said}");
     assert!(said.contains("set listenPort to a free port"), "{said}");
 }
 
@@ -190,10 +137,7 @@ fn output_that_nobody_reads_is_no_failure() {
     // The reader is gone before the first line is written, as with `| true`.
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let output = quorumq(&["broker", "-p", "-n", "127.0.0.1:9876"])
-        .stdout(writer)
-        .output()
-        .unwrap();
+    let output = quorumq(&["broker", "-p", "-n", "127.0.0.1:9876"]).stdout(writer).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
 }
 

@@ -6,11 +6,7 @@ use std::process::{Command, Output};
 
 fn quorumq(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quorumq"));
-    command
-        .args(args)
-        .env_remove("RUST_LOG")
-        .env("NAMESRV_ADDR", "127.0.0.1:9876")
-        .env("HOME", "/home/mq");
+    command.args(args).env_remove("RUST_LOG").env("NAMESRV_ADDR", "127.0.0.1:9876").env("HOME", "/home/mq");
     command.output().unwrap()
 }
 
@@ -59,20 +55,11 @@ fn a_resolved_configuration_is_printed_and_read_back_the_same() {
         assert!(printed.lines().any(|printed| printed == line), "{line}:\n{printed}");
     }
     let warning = "broker.conf:9: sendMessageThreadPoolNums is a RocketMQ setting that QuoruMQ does not implement";
-    assert_eq!(
-        text(&first.stderr).matches(warning).count(),
-        1,
-        "{}",
-        text(&first.stderr)
-    );
+    assert_eq!(text(&first.stderr).matches(warning).count(), 1, "{}", text(&first.stderr));
     assert_eq!(text(&first.stderr).lines().count(), 1);
 
     let values = |printed: &str| {
-        let mut lines: Vec<_> = printed
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-            .map(str::to_owned)
-            .collect();
+        let mut lines: Vec<_> = printed.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
         lines.sort();
         lines
     };
@@ -84,23 +71,13 @@ fn a_resolved_configuration_is_printed_and_read_back_the_same() {
 fn flags_beat_the_file_in_either_spelling() {
     let dir = tempfile::tempdir().unwrap();
     let path = file(&dir, MEMBER);
-    let more = [
-        "--listen-port",
-        "20911",
-        "--brokerClusterName=Other",
-        "--bootstrap",
-        "-n",
-        "ns:9876;ns2:9876",
-    ];
+    let more = ["--listen-port", "20911", "--brokerClusterName=Other", "--bootstrap", "-n", "ns:9876;ns2:9876"];
     let output = config(&path, &more);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let printed = text(&output.stdout);
     let (_, flags) = printed.split_once("# from flags\n").unwrap();
     let (flags, _) = flags.split_once('#').unwrap();
-    assert_eq!(
-        flags,
-        "brokerClusterName=Other\nlistenPort=20911\nnamesrvAddr=ns:9876;ns2:9876\nbootstrap=true\n"
-    );
+    assert_eq!(flags, "brokerClusterName=Other\nlistenPort=20911\nnamesrvAddr=ns:9876;ns2:9876\nbootstrap=true\n");
     let off = config(&path, &["--auto-create-topic-enable=false"]);
     assert!(text(&off.stdout).contains("\nautoCreateTopicEnable=false\n"));
 }
@@ -137,13 +114,7 @@ fn a_broker_conf_with_an_unknown_key_does_not_start() {
     let dir = tempfile::tempdir().unwrap();
     let path = file(&dir, "brokerNmae=a\n");
     let store = dir.path().join("store");
-    let output = quorumq(&[
-        "broker",
-        "-c",
-        path.to_str().unwrap(),
-        "--store-path-root-dir",
-        store.to_str().unwrap(),
-    ]);
+    let output = quorumq(&["broker", "-c", path.to_str().unwrap(), "--store-path-root-dir", store.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2));
     assert!(!store.exists(), "nothing is touched before the configuration is good");
 }
@@ -152,14 +123,7 @@ fn a_broker_conf_with_an_unknown_key_does_not_start() {
 fn nameserver_settings_come_from_file_and_flags() {
     let dir = tempfile::tempdir().unwrap();
     let path = file(&dir, "listenPort=19876\n");
-    let output = quorumq(&[
-        "nameserver",
-        "-c",
-        path.to_str().unwrap(),
-        "--bind-address",
-        "127.0.0.1",
-        "-p",
-    ]);
+    let output = quorumq(&["nameserver", "-c", path.to_str().unwrap(), "--bind-address", "127.0.0.1", "-p"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let expected = "# from the file\nlistenPort=19876\n# from flags\nbindAddress=127.0.0.1\n";
     assert!(text(&output.stdout).starts_with(expected), "{}", text(&output.stdout));

@@ -21,9 +21,7 @@ const V4_9_4: i16 = 401;
 const BEFORE_V4_9_4: i16 = 400;
 
 async fn name_server() -> NameServer {
-    NameServer::start::<Tokio>(NameServerOptions::new(SocketAddr::from(([127, 0, 0, 1], 0))))
-        .await
-        .unwrap()
+    NameServer::start::<Tokio>(NameServerOptions::new(SocketAddr::from(([127, 0, 0, 1], 0)))).await.unwrap()
 }
 
 /// One connection that sends a request and reads its answer.
@@ -38,25 +36,14 @@ struct Client {
 impl Client {
     async fn connect(server: &NameServer) -> Self {
         let stream = TcpStream::connect(server.local_addr()).await.unwrap();
-        Self {
-            stream,
-            buf: BytesMut::new(),
-            opaque: 0,
-            encoding: Encoding::Json,
-            version: V4_9_4,
-        }
+        Self { stream, buf: BytesMut::new(), opaque: 0, encoding: Encoding::Json, version: V4_9_4 }
     }
 
     async fn send(&mut self, code: i32, ext: &[(&str, &str)], body: impl Into<Bytes>, flag: i32) {
         self.opaque += 1;
         let ext: ExtFields = ext.iter().copied().collect();
         let request = Command::request(self.encoding, code, ext, body.into());
-        let request = Command {
-            opaque: self.opaque,
-            version: self.version,
-            flag,
-            ..request
-        };
+        let request = Command { opaque: self.opaque, version: self.version, flag, ..request };
         self.write(&request).await;
     }
 
@@ -71,20 +58,14 @@ impl Client {
             if let Some(answer) = frame::decode(&mut self.buf).unwrap() {
                 return answer;
             }
-            assert!(
-                self.stream.read_buf(&mut self.buf).await.unwrap() > 0,
-                "closed instead of an answer"
-            );
+            assert!(self.stream.read_buf(&mut self.buf).await.unwrap() > 0, "closed instead of an answer");
         }
     }
 
     async fn call(&mut self, code: i32, ext: &[(&str, &str)], body: impl Into<Bytes>) -> Command {
         self.send(code, ext, body, 0).await;
         let answer = self.answer().await;
-        assert_eq!(
-            (answer.opaque, answer.encoding, answer.flag & 1),
-            (self.opaque, self.encoding, 1)
-        );
+        assert_eq!((answer.opaque, answer.encoding, answer.flag & 1), (self.opaque, self.encoding, 1));
         answer
     }
 
@@ -139,24 +120,17 @@ async fn until_route(client: &mut Client, topic: &str, id: &str, there: bool) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     });
-    waited
-        .await
-        .unwrap_or_else(|_| panic!("{topic}: id {id} there = {there} never came"));
+    waited.await.unwrap_or_else(|_| panic!("{topic}: id {id} there = {there} never came"));
 }
 
 #[tokio::test]
 async fn a_registered_topic_is_routed_in_both_encodings() {
     let server = name_server().await;
     let mut broker = Client::connect(&server).await;
-    let answer = broker
-        .register("g0", "127.0.0.1:10911", 0, Some(1), &["TBW102", "T"])
-        .await;
+    let answer = broker.register("g0", "127.0.0.1:10911", 0, Some(1), &["TBW102", "T"]).await;
     assert_eq!((answer.code, answer.remark), (0, None));
     for encoding in [Encoding::Json, Encoding::Binary] {
-        let mut client = Client {
-            encoding,
-            ..Client::connect(&server).await
-        };
+        let mut client = Client { encoding, ..Client::connect(&server).await };
         let route = client.route("TBW102").await;
         assert_eq!(route.code, 0);
         let body: Value = serde_json::from_slice(&route.body).unwrap();
@@ -179,9 +153,7 @@ async fn route_keys_are_quoted_by_version_or_on_request_and_cluster_keys_never()
     assert!(text(&client.route("T").await).contains(quoted));
     client.version = BEFORE_V4_9_4;
     assert!(text(&client.route("T").await).contains(unquoted));
-    let asked = client
-        .call(105, &[("topic", "T"), ("acceptStandardJsonOnly", "true")], "")
-        .await;
+    let asked = client.call(105, &[("topic", "T"), ("acceptStandardJsonOnly", "true")], "").await;
     assert!(text(&asked).contains(quoted));
     for version in [BEFORE_V4_9_4, V4_9_4] {
         client.version = version;
@@ -211,10 +183,7 @@ async fn unknown_codes_and_missing_fields_are_answered_and_the_connection_lives_
     let server = name_server().await;
     let mut client = Client::connect(&server).await;
     let answer = client.call(9999, &[], "").await;
-    assert_eq!(
-        (answer.code, answer.remark.as_deref()),
-        (3, Some(" request type 9999 not supported"))
-    );
+    assert_eq!((answer.code, answer.remark.as_deref()), (3, Some(" request type 9999 not supported")));
     let answer = client.call(105, &[], "").await;
     assert_eq!(answer.code, 1);
     assert!(answer.remark.unwrap().contains("topic"));
@@ -252,10 +221,7 @@ async fn a_new_leader_takes_over_and_the_old_one_is_refused() {
     assert_eq!(route["brokerDatas"][0]["brokerAddrs"], json!({"0": "127.0.0.1:10921"}));
     old.register("g0", "127.0.0.1:10911", 1, Some(3), &["T"]).await;
     let route: Value = serde_json::from_slice(&new.route("T").await.body).unwrap();
-    assert_eq!(
-        route["brokerDatas"][0]["brokerAddrs"],
-        json!({"0": "127.0.0.1:10921", "1": "127.0.0.1:10911"})
-    );
+    assert_eq!(route["brokerDatas"][0]["brokerAddrs"], json!({"0": "127.0.0.1:10921", "1": "127.0.0.1:10911"}));
 }
 
 #[tokio::test]
@@ -319,12 +285,7 @@ async fn a_registration_may_be_compressed_and_a_damaged_one_is_refused() {
 async fn a_broker_learns_whether_it_must_register_again_and_unregisters() {
     let server = name_server().await;
     let mut broker = Client::connect(&server).await;
-    let ext = [
-        ("brokerName", "g0"),
-        ("brokerAddr", "127.0.0.1:10911"),
-        ("clusterName", "C"),
-        ("brokerId", "0"),
-    ];
+    let ext = [("brokerName", "g0"), ("brokerAddr", "127.0.0.1:10911"), ("clusterName", "C"), ("brokerId", "0")];
     let known = r#"{"counter":3,"timestamp":1795147439899,"stateVersion":0}"#;
     let answer = broker.call(322, &ext, known).await;
     assert_eq!((answer.code, answer.ext.get("changed")), (0, Some("true")));
@@ -348,19 +309,10 @@ async fn topics_are_listed_and_deleted() {
     let two: Value = serde_json::from_slice(&client.route("B").await.body).unwrap();
     assert_eq!(two["queueDatas"].as_array().unwrap().len(), 2);
     let of_cluster = client.call(224, &[("cluster", "DefaultCluster")], "").await;
-    assert_eq!(
-        serde_json::from_slice::<Value>(&of_cluster.body).unwrap()["topicList"],
-        json!(["A", "B", "C"])
-    );
+    assert_eq!(serde_json::from_slice::<Value>(&of_cluster.body).unwrap()["topicList"], json!(["A", "B", "C"]));
     let system: Value = serde_json::from_slice(&client.call(304, &[], "").await.body).unwrap();
     assert_eq!(system["topicList"], json!(["DefaultCluster", "g0", "g1"]));
-    assert_eq!(
-        client
-            .call(216, &[("topic", "B"), ("clusterName", "other")], "")
-            .await
-            .code,
-        0
-    );
+    assert_eq!(client.call(216, &[("topic", "B"), ("clusterName", "other")], "").await.code, 0);
     assert_eq!(client.route("B").await.code, 0);
     assert_eq!(client.call(216, &[("topic", "B")], "").await.code, 0);
     assert_eq!(client.route("B").await.code, 17);
@@ -380,10 +332,7 @@ async fn key_values_are_kept_and_order_configuration_joins_the_route() {
     let list: Value = serde_json::from_slice(&client.call(219, &key[..1], "").await.body).unwrap();
     assert_eq!(list, json!({"table": {"T": "g0:4"}}));
     let registered = client.register("g0", "127.0.0.1:10911", 0, Some(1), &["T"]).await;
-    assert_eq!(
-        serde_json::from_slice::<Value>(&registered.body).unwrap(),
-        json!({"table": {"T": "g0:4"}})
-    );
+    assert_eq!(serde_json::from_slice::<Value>(&registered.body).unwrap(), json!({"table": {"T": "g0:4"}}));
     let route: Value = serde_json::from_slice(&client.route("T").await.body).unwrap();
     assert_eq!(route["orderTopicConf"], json!("g0:4"));
     assert_eq!(client.call(102, &key, "").await.code, 0);
@@ -395,10 +344,7 @@ async fn key_values_are_kept_and_order_configuration_joins_the_route() {
 async fn a_stopped_name_server_frees_its_port_and_a_taken_port_is_explained() {
     let server = name_server().await;
     let addr = server.local_addr();
-    let error = NameServer::start::<Tokio>(NameServerOptions::new(addr))
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = NameServer::start::<Tokio>(NameServerOptions::new(addr)).await.unwrap_err().to_string();
     for part in [&addr.port().to_string(), "listenPort", "free port"] {
         assert!(error.contains(part), "{error}");
     }
@@ -414,9 +360,7 @@ async fn garbage_ends_only_its_own_connection() {
     let server = name_server().await;
     let mut bad = TcpStream::connect(server.local_addr()).await.unwrap();
     let mut good = Client::connect(&server).await;
-    bad.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        .await
-        .unwrap();
+    bad.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut rest = Vec::new();
     let _ = bad.read_to_end(&mut rest).await;
     assert!(rest.is_empty());
@@ -428,13 +372,9 @@ const GOLDEN: &str = include_str!("fixtures/golden-frames.jsonl");
 
 fn command(captured: &Value) -> Command {
     let hex = captured["hex"].as_str().unwrap();
-    let bytes: Vec<u8> = (0..hex.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
-        .collect();
-    frame::decode(&mut BytesMut::from(&bytes[..]))
-        .unwrap()
-        .expect("every frame of the NameServer is captured whole")
+    let bytes: Vec<u8> =
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+    frame::decode(&mut BytesMut::from(&bytes[..])).unwrap().expect("every frame of the NameServer is captured whole")
 }
 
 fn keys(command: &Command) -> BTreeSet<&str> {
@@ -476,23 +416,10 @@ async fn a_captured_cluster_gets_the_answers_apache_gave_it() {
             continue;
         }
         let ours = client.answer().await;
-        let answers = captured[at..]
-            .iter()
-            .filter(|line| line["src"] == "ns" && line["dst"].as_u64() == Some(port));
-        let golden = answers
-            .map(command)
-            .find(|answer| answer.opaque == request.opaque)
-            .unwrap();
-        assert_eq!(
-            (ours.code, &ours.remark),
-            (golden.code, &golden.remark),
-            "line {}",
-            at + 1
-        );
-        assert_eq!(
-            (ours.opaque, ours.encoding, ours.flag),
-            (golden.opaque, golden.encoding, golden.flag)
-        );
+        let answers = captured[at..].iter().filter(|line| line["src"] == "ns" && line["dst"].as_u64() == Some(port));
+        let golden = answers.map(command).find(|answer| answer.opaque == request.opaque).unwrap();
+        assert_eq!((ours.code, &ours.remark), (golden.code, &golden.remark), "line {}", at + 1);
+        assert_eq!((ours.opaque, ours.encoding, ours.flag), (golden.opaque, golden.encoding, golden.flag));
         assert_eq!(keys(&ours), keys(&golden), "line {}", at + 1);
         assert_same_body(request.code, &ours, &golden);
         *compared.entry(request.code).or_default() += 1;

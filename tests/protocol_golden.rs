@@ -42,14 +42,9 @@ fn golden() -> Vec<Golden> {
     for (index, text) in GOLDEN.lines().enumerate() {
         let captured: Value = serde_json::from_str(text).expect("the fixture is JSON lines");
         // The capture ends a frame it has cut with two dots.
-        let hex = captured["hex"]
-            .as_str()
-            .expect("every frame has its bytes")
-            .trim_end_matches('.');
-        let bytes: Vec<u8> = (0..hex.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex digits"))
-            .collect();
+        let hex = captured["hex"].as_str().expect("every frame has its bytes").trim_end_matches('.');
+        let bytes: Vec<u8> =
+            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex digits")).collect();
         let length = u32::from_be_bytes(*bytes.first_chunk().expect("a length field")) as usize;
         frames.push(Golden {
             line: index + 1,
@@ -79,9 +74,7 @@ fn header(frame: &[u8]) -> &[u8] {
 fn header_value(frame: &[u8]) -> Value {
     let mut value: Value = serde_json::from_slice(header(frame)).expect("a JSON header");
     let fields = value.as_object_mut().expect("a header object");
-    fields
-        .entry("extFields")
-        .or_insert_with(|| Value::Object(serde_json::Map::new()));
+    fields.entry("extFields").or_insert_with(|| Value::Object(serde_json::Map::new()));
     value
 }
 
@@ -106,12 +99,7 @@ fn every_complete_frame_decodes_and_every_binary_header_encodes_to_the_same_byte
                 binary += 1;
             }
             Encoding::Json => {
-                assert_eq!(
-                    header_value(&again),
-                    header_value(&golden.bytes),
-                    "line {}",
-                    golden.line
-                );
+                assert_eq!(header_value(&again), header_value(&golden.bytes), "line {}", golden.line);
                 assert!(golden.bytes.ends_with(&command.body), "line {}", golden.line);
                 json += 1;
             }
@@ -212,9 +200,9 @@ fn body_value(bytes: &[u8]) -> Value {
 /// Whether `ours` holds all that `theirs` does.
 fn covers(ours: &Value, theirs: &Value) -> bool {
     match (ours, theirs) {
-        (Value::Object(ours), Value::Object(theirs)) => theirs
-            .iter()
-            .all(|(key, value)| ours.get(key).is_some_and(|own| covers(own, value))),
+        (Value::Object(ours), Value::Object(theirs)) => {
+            theirs.iter().all(|(key, value)| ours.get(key).is_some_and(|own| covers(own, value)))
+        }
         (Value::Array(ours), Value::Array(theirs)) => {
             ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(own, value)| covers(own, value))
         }
@@ -260,32 +248,17 @@ fn typed_bodies_hold_everything_the_frames_say() {
         };
         let typed = typed.unwrap_or_else(|error| panic!("line {}: {error}", golden.line));
         let (ours, theirs) = (body_value(&typed), body_value(&command.body));
-        assert!(
-            covers(&ours, &theirs),
-            "line {}: {ours} lacks something of {theirs}",
-            golden.line
-        );
+        assert!(covers(&ours, &theirs), "line {}: {ours} lacks something of {theirs}", golden.line);
         *checked.entry(golden.responds_to.unwrap_or(command.code)).or_insert(0) += 1;
     }
-    let expected = [
-        (21, 14),
-        (28, 3),
-        (34, 25),
-        (38, 8),
-        (43, 14),
-        (103, 23),
-        (105, 21),
-        (106, 1),
-        (201, 14),
-    ];
+    let expected = [(21, 14), (28, 3), (34, 25), (38, 8), (43, 14), (103, 23), (105, 21), (106, 1), (201, 14)];
     assert_eq!(checked, BTreeMap::from(expected));
 }
 
 #[test]
 fn a_compressed_registration_says_the_same_about_queues() {
-    let golden = golden()
-        .into_iter()
-        .find(|golden| golden.bytes.windows(18).any(|text| text == b"topicConfigTable\":"));
+    let golden =
+        golden().into_iter().find(|golden| golden.bytes.windows(18).any(|text| text == b"topicConfigTable\":"));
     let command = decode(&golden.expect("a registration"));
     let plain = RegisterBrokerBody::decode(&command.body, false, None).expect("a registration");
     let deflated = plain.encode_compressed();

@@ -9,7 +9,6 @@ use std::time::Duration;
 use common::{Fatals, Seat, converge, form, free_addr, leader, propose, start, until, write};
 use quorumq_raft::form::Start;
 use quorumq_raft::outcome::Outcome;
-use quorumq_store::disk::Disk;
 use quorumq_store::disk::memory::MemoryDisk;
 use quorumq_store::disk::real::RealDisk;
 use quorumq_store::frame::Kind;
@@ -19,7 +18,7 @@ fn memory_seats(n: usize) -> Vec<Seat> {
     let fatals = Fatals::default();
     (0..n)
         .map(|_| Seat {
-            disk: Arc::new(MemoryDisk::new()) as Arc<dyn Disk>,
+            disk: MemoryDisk::new().mount(),
             dir: PathBuf::from("/store"),
             addr: free_addr(),
             fatals: Arc::clone(&fatals),
@@ -55,7 +54,7 @@ async fn three_nodes_over_the_real_disk_agree() {
     let fatals = Fatals::default();
     let seats: Vec<_> = (0..3)
         .map(|i| Seat {
-            disk: Arc::new(RealDisk::new()) as Arc<dyn Disk>,
+            disk: RealDisk::new(),
             dir: dir.path().join(i.to_string()),
             addr: free_addr(),
             fatals: Arc::clone(&fatals),
@@ -87,7 +86,9 @@ async fn until_started(seat: &Seat) -> common::TestNode {
     for _ in 0..100 {
         match start(seat, Start::Existing, FlushMode::Sync).await {
             Ok(node) => return node,
-            Err(e) if e.contains("listen") || e.contains("in use") => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(e) if e.contains("listen") || e.contains("in use") => {
+                tokio::time::sleep(Duration::from_millis(50)).await
+            }
             Err(e) => panic!("{e}"),
         }
     }
@@ -153,7 +154,7 @@ async fn a_wiped_member_is_refused_under_its_old_id() {
     write(&leader(&nodes).await, 5, 10).await;
     let at = nodes.iter().position(|n| !n.is_leader()).unwrap();
     nodes[at].shutdown().await;
-    seats[at].disk = Arc::new(MemoryDisk::new());
+    seats[at].disk = MemoryDisk::new().mount();
     seats[at].addr = free_addr();
     let mut peers: Vec<_> = seats.iter().map(|s| s.addr).collect();
     peers[at] = seats[at].addr;

@@ -107,12 +107,13 @@ impl<R: Runtime> Broker<R> {
         let id = match &probed.identity {
             // An earlier attempt gave it its id; a pristine store of this group may go on from there.
             Some(caller) if caller.group_uuid == identity.group_uuid && probed.joining => caller.id,
-            Some(caller) => return Err(format!("{peer} is already formatted as node {} of some group", caller.id)),
+            Some(caller) => {
+                return Err(format!("{peer} is already formatted as node {} of some group", caller.id));
+            }
             None if !probed.joining => return Err(format!("{peer} was not started with join")),
             None => self.allocate_id().await?,
         };
-        let request =
-            Request::Format { group_uuid: identity.group_uuid, id, constants: identity.constants.into() };
+        let request = Request::Format { group_uuid: identity.group_uuid, id, constants: identity.constants.into() };
         let (incarnation, client_addr) = match form::ask::<R>(&local, peer, request).await {
             Ok(Response::Formatted { incarnation, client_addr }) => (incarnation, client_addr),
             Ok(Response::Error(why)) => return Err(format!("{peer} refused: {why}")),

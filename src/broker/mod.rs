@@ -33,6 +33,7 @@ mod reply;
 mod runtime_info;
 mod send;
 mod sessions;
+mod subscription;
 mod topic;
 mod view;
 
@@ -56,9 +57,7 @@ pub struct Broker<R: Runtime> {
 
 impl<R: Runtime> std::fmt::Debug for Broker<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Broker")
-            .field("options", &self.options)
-            .finish_non_exhaustive()
+        f.debug_struct("Broker").field("options", &self.options).finish_non_exhaustive()
     }
 }
 
@@ -96,11 +95,7 @@ impl<R: Runtime> Running<R> {
     ) -> Result<Self, BrokerError> {
         let mut listeners = Vec::new();
         for addr in options.listen_addrs() {
-            let setting = if addr == options.listen {
-                "listenPort"
-            } else {
-                "listenPort - 2 (vipChannelEnabled)"
-            };
+            let setting = if addr == options.listen { "listenPort" } else { "listenPort - 2 (vipChannelEnabled)" };
             listeners.push(crate::server::bind::<R>(addr, setting).await?);
         }
         let cell: Cell<R> = Arc::default();
@@ -110,7 +105,7 @@ impl<R: Runtime> Running<R> {
         let parts = Parts::<Machine> {
             place,
             machine: Box::new(move |identity| {
-                Machine::new(machine_place.disk, &machine_place.dir, identity.constants.segment_size)
+                Machine::new(Arc::clone(&machine_place.disk), &machine_place.dir, identity.constants.segment_size)
             }),
             sink: Arc::new(move |applied| {
                 if let Some(broker) = effects.get().and_then(Weak::upgrade) {
@@ -141,9 +136,7 @@ impl<R: Runtime> Running<R> {
         let node = Arc::clone(&self.broker.node);
         self.broker.registrar.leave::<R>(&self.broker).await;
         if node.is_leader()
-            && let Err(e) = node
-                .transfer_leadership(None, std::time::Duration::from_millis(1500))
-                .await
+            && let Err(e) = node.transfer_leadership(None, std::time::Duration::from_millis(1500)).await
         {
             tracing::info!("leadership was not handed over: {e}");
         }
@@ -264,9 +257,6 @@ impl From<Refusal> for send::Refused {
             Refusal::TopicNotExist => crate::protocol::code::response::TOPIC_NOT_EXIST,
             _ => crate::protocol::code::response::SYSTEM_ERROR,
         };
-        Self {
-            code,
-            remark: refusal.to_string(),
-        }
+        Self { code, remark: refusal.to_string() }
     }
 }

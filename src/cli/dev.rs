@@ -71,9 +71,7 @@ impl DevArgs {
     /// Tells what runs once the group has a leader; ends only with a failure.
     async fn serve(&self, name_server: &NameServerHandle, brokers: &[BrokerHandle]) -> CliError {
         let told = async {
-            let namesrv = NameServers {
-                list: format!("127.0.0.1:{}", self.namesrv_port),
-            };
+            let namesrv = NameServers { list: format!("127.0.0.1:{}", self.namesrv_port) };
             let (leader, term) = backend::group_ready(&namesrv, GROUP).await;
             let topics = Topics::open(&namesrv)?;
             let found = topics.found().await?;
@@ -83,10 +81,7 @@ impl DevArgs {
         let mut failures: Vec<_> = brokers.iter().map(|broker| Box::pin(broker.failed())).collect();
         let mut name_server = Box::pin(name_server.failed());
         let failed = poll_fn(|context| {
-            let first = failures
-                .iter_mut()
-                .map(|failure| failure.as_mut().poll(context))
-                .find(Poll::is_ready);
+            let first = failures.iter_mut().map(|failure| failure.as_mut().poll(context)).find(Poll::is_ready);
             first.unwrap_or_else(|| name_server.as_mut().poll(context))
         });
         let mut failed = std::pin::pin!(failed);
@@ -103,11 +98,7 @@ impl DevArgs {
             ("bindAddress", "127.0.0.1".to_owned()),
             ("kvConfigPath", data.display().to_string()),
         ];
-        Ok(NameServerConfig::resolve(&Input {
-            flags,
-            ..Input::default()
-        })?
-        .config)
+        Ok(NameServerConfig::resolve(&Input { flags, ..Input::default() })?.config)
     }
 
     /// The configuration of the node with this number.
@@ -129,11 +120,7 @@ impl DevArgs {
             ("mappedFileSizeCommitLog", SEGMENT_BYTES.to_owned()),
             ("flushDiskType", self.flush_disk_type.clone()),
         ];
-        Ok(BrokerConfig::resolve(&Input {
-            flags,
-            ..Input::default()
-        })?
-        .config)
+        Ok(BrokerConfig::resolve(&Input { flags, ..Input::default() })?.config)
     }
 
     fn listen_port(&self, node: u16) -> u16 {
@@ -155,11 +142,7 @@ impl DevArgs {
         } else {
             "ASYNC_FLUSH: acknowledged means in the page cache of two of three nodes"
         };
-        let n = if self.namesrv_port == 9876 {
-            String::new()
-        } else {
-            format!(" -n {namesrv}")
-        };
+        let n = if self.namesrv_port == 9876 { String::new() } else { format!(" -n {namesrv}") };
         format!(
             "QuoruMQ is up.\n\
              \n\
@@ -186,9 +169,7 @@ async fn stop_all(name_server: NameServerHandle, brokers: Vec<BrokerHandle>) -> 
     let stops: Vec<_> = brokers.into_iter().map(|broker| Tokio::spawn(broker.stop())).collect();
     let mut outcome = Ok(());
     for stop in stops {
-        let stopped = stop
-            .await
-            .map_err(|e| CliError::failed(format!("a node's stop was cut off: {e}"), ""));
+        let stopped = stop.await.map_err(|e| CliError::failed(format!("a node's stop was cut off: {e}"), ""));
         outcome = outcome.and(stopped.and_then(|stopped| stopped));
     }
     outcome.and(name_server.stop().await)
@@ -210,37 +191,17 @@ mod tests {
     #[test]
     fn three_nodes_stay_on_loopback_with_ports_of_their_own() {
         let configs: Vec<_> = (0..NODES).map(|node| args().broker(node).unwrap()).collect();
-        let ports: Vec<_> = configs
-            .iter()
-            .map(|c| (c.listen_port, c.vip_port(), c.peer_address().unwrap().port))
-            .collect();
-        assert_eq!(
-            ports,
-            [
-                (10911, Some(10909), 10912),
-                (10921, Some(10919), 10922),
-                (10931, Some(10929), 10932)
-            ]
-        );
-        assert!(
-            configs
-                .iter()
-                .all(|c| c.bind_address.is_loopback() && c.bootstrap && c.d_leger_peers.len() == 3)
-        );
+        let ports: Vec<_> =
+            configs.iter().map(|c| (c.listen_port, c.vip_port(), c.peer_address().unwrap().port)).collect();
+        assert_eq!(ports, [(10911, Some(10909), 10912), (10921, Some(10919), 10922), (10931, Some(10929), 10932)]);
+        assert!(configs.iter().all(|c| c.bind_address.is_loopback() && c.bootstrap && c.d_leger_peers.len() == 3));
         assert_eq!(configs[2].store_path_root_dir, PathBuf::from("quorumq-data/dev/n2"));
         assert!(args().name_server().unwrap().bind_address.is_loopback());
     }
 
     #[test]
     fn the_banner_says_what_runs_what_was_found_and_what_to_type() {
-        let banner = args().banner(
-            1,
-            3,
-            Found {
-                topics: 2,
-                messages: 40,
-            },
-        );
+        let banner = args().banner(1, 3, Found { topics: 2, messages: 40 });
         for part in [
             "127.0.0.1:9876",
             "10911, 10921, 10931; node 1 leads in term 3",
@@ -249,15 +210,8 @@ mod tests {
         ] {
             assert!(banner.contains(part), "{part}: {banner}");
         }
-        let elsewhere = DevArgs {
-            namesrv_port: 19876,
-            ..args()
-        }
-        .banner(1, 3, Found::default());
-        assert!(
-            elsewhere.contains("quorumq topic create orders -n 127.0.0.1:19876\n"),
-            "{elsewhere}"
-        );
+        let elsewhere = DevArgs { namesrv_port: 19876, ..args() }.banner(1, 3, Found::default());
+        assert!(elsewhere.contains("quorumq topic create orders -n 127.0.0.1:19876\n"), "{elsewhere}");
         assert!(elsewhere.contains("new, in quorumq-data/dev"), "{elsewhere}");
     }
 }

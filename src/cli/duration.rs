@@ -17,8 +17,7 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
         _ => return Err("must be a number and a unit, ms, s, m or h, e.g. 20s".to_owned()),
     };
     let ms = number.parse::<u64>().ok().and_then(|n| n.checked_mul(ms_per_unit));
-    ms.map(Duration::from_millis)
-        .ok_or_else(|| "must be a number and a unit, ms, s, m or h, e.g. 20s".to_owned())
+    ms.map(Duration::from_millis).ok_or_else(|| "must be a number and a unit, ms, s, m or h, e.g. 20s".to_owned())
 }
 
 #[cfg(test)]
@@ -27,13 +26,7 @@ mod tests {
 
     #[test]
     fn durations_have_a_number_and_a_unit() {
-        for (text, ms) in [
-            ("500ms", 500),
-            ("5s", 5000),
-            ("2m", 120_000),
-            ("1h", 3_600_000),
-            ("0s", 0),
-        ] {
+        for (text, ms) in [("500ms", 500), ("5s", 5000), ("2m", 120_000), ("1h", 3_600_000), ("0s", 0)] {
             assert_eq!(parse(text), Ok(Duration::from_millis(ms)));
         }
         for text in ["", "5", "s", "-1s", "1.5s", "5 s", "5d", "99999999999999999999s"] {

@@ -26,18 +26,12 @@ pub(crate) enum CliError {
 impl CliError {
     /// What failed and what to do about it.
     pub(crate) fn failed(what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::Failed {
-            what: what.into(),
-            hint: hint.into(),
-        }
+        Self::Failed { what: what.into(), hint: hint.into() }
     }
 
     /// Which argument is wrong and what it should be.
     pub(crate) fn usage(what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::Usage {
-            what: what.into(),
-            hint: hint.into(),
-        }
+        Self::Usage { what: what.into(), hint: hint.into() }
     }
 
     /// Tells it on stderr and answers the exit code.

@@ -19,10 +19,7 @@ pub(super) fn init(filter: Option<&str>, default: &str) -> Result<(), CliError> 
     let text = filter.filter(|text| !text.trim().is_empty()).unwrap_or(default);
     let filter = EnvFilter::try_new(text).map_err(|e| {
         let what = format!("--log {text}: {e}");
-        CliError::usage(
-            what,
-            "Give a level (error, warn, info, debug, trace) or target=level, joined by commas.",
-        )
+        CliError::usage(what, "Give a level (error, warn, info, debug, trace) or target=level, joined by commas.")
     })?;
     let stderr = std::io::stderr;
     tracing_subscriber::fmt()

@@ -11,16 +11,11 @@ pub(super) fn line(text: impl AsRef<str>) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     let text = text.as_ref();
     let end = if text.ends_with('\n') { "" } else { "\n" };
-    let written = out
-        .write_all(text.as_bytes())
-        .and_then(|()| out.write_all(end.as_bytes()))
-        .and_then(|()| out.flush());
+    let written =
+        out.write_all(text.as_bytes()).and_then(|()| out.write_all(end.as_bytes())).and_then(|()| out.flush());
     written.map_err(|e| match e.kind() {
         ErrorKind::BrokenPipe => CliError::OutputClosed,
-        _ => CliError::failed(
-            format!("cannot write to standard output: {e}"),
-            "Check where it is sent to.",
-        ),
+        _ => CliError::failed(format!("cannot write to standard output: {e}"), "Check where it is sent to."),
     })
 }
 
@@ -45,9 +40,6 @@ mod tests {
     #[test]
     fn a_table_has_one_row_a_line_and_no_trailing_blanks() {
         let rows = [["orders".to_owned(), "8".to_owned()], ["a".to_owned(), "16".to_owned()]];
-        assert_eq!(
-            table(["TOPIC", "QUEUES"], rows),
-            "TOPIC   QUEUES\norders  8\na       16"
-        );
+        assert_eq!(table(["TOPIC", "QUEUES"], rows), "TOPIC   QUEUES\norders  8\na       16");
     }
 }

@@ -53,13 +53,7 @@ pub(super) fn prepare() {
 fn raise_file_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum
-        && let Err(e) = setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: maximum,
-                maximum,
-            },
-        )
+        && let Err(e) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
     {
         debug!("the limit of open files stays at {current:?}: {e}");
     }
@@ -88,10 +82,7 @@ where
             "Check the limits on threads and open files (ulimit -a).",
         )
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(failed)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
     let outcome = runtime.block_on(async {
         let signals = Signals::listen().map_err(failed)?;
         let stop = CancellationToken::new();
@@ -119,20 +110,14 @@ async fn supervise(
     if patience == Patience::None {
         return Ok(first.exit_code());
     }
-    info!(
-        "{} received, stopping; a second one ends the process at once",
-        first.name()
-    );
+    info!("{} received, stopping; a second one ends the process at once", first.name());
     stop.cancel();
     match Tokio::timeout(limit, Tokio::select2(&mut task, signals.next())).await {
         Ok(Select2::First(done)) => ended(done),
         Ok(Select2::Second(second)) => Ok(second.exit_code()),
         Err(_) => {
             let what = format!("the stop took longer than {limit:?} and was cut short");
-            Err(CliError::failed(
-                what,
-                "Nothing acknowledged is lost; the next start recovers as after a crash.",
-            ))
+            Err(CliError::failed(what, "Nothing acknowledged is lost; the next start recovers as after a crash."))
         }
     }
 }
@@ -142,10 +127,7 @@ fn ended(done: Result<Result<(), CliError>, <Tokio as AsyncRuntime>::JoinError>)
         Ok(Ok(())) => Ok(ExitCode::SUCCESS),
         Ok(Err(error)) => Err(error),
         // A panic ends the process in its hook, so this is the runtime going down under us.
-        Err(e) => Err(CliError::failed(
-            format!("the command was cut off: {e}"),
-            "Run it again.",
-        )),
+        Err(e) => Err(CliError::failed(format!("the command was cut off: {e}"), "Run it again.")),
     }
 }
 
@@ -163,10 +145,7 @@ enum Asked {
 
 impl Signals {
     fn listen() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
     async fn next(&mut self) -> Asked {
@@ -236,9 +215,6 @@ mod tests {
             raise(Signal::INT);
             std::future::pending().await
         });
-        assert_eq!(
-            hanging.unwrap_err().to_string(),
-            "the stop took longer than 1ms and was cut short"
-        );
+        assert_eq!(hanging.unwrap_err().to_string(), "the stop took longer than 1ms and was cut short");
     }
 }

@@ -101,8 +101,5 @@ fn next_line() -> Option<io::Result<Bytes>> {
 }
 
 fn told(sent: &Sent) -> String {
-    format!(
-        "SEND_OK {} queue {} offset {} id {}",
-        sent.group, sent.queue, sent.offset, sent.msg_id
-    )
+    format!("SEND_OK {} queue {} offset {} id {}", sent.group, sent.queue, sent.offset, sent.msg_id)
 }

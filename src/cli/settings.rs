@@ -83,11 +83,7 @@ impl<C: Configuration> Args for SettingFlags<C> {
 }
 
 fn argument(key: &'static Key) -> Arg {
-    let default = if key.default.is_empty() {
-        String::new()
-    } else {
-        format!(" [default: {}]", key.default)
-    };
+    let default = if key.default.is_empty() { String::new() } else { format!(" [default: {}]", key.default) };
     let arg = Arg::new(key.name)
         .long(key.flag)
         .alias(key.name)
@@ -106,10 +102,7 @@ fn argument(key: &'static Key) -> Arg {
 impl<C: Configuration> FromArgMatches for SettingFlags<C> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let given = |key: &Key| Some((key.name, matches.get_one::<String>(key.name)?.clone()));
-        Ok(Self {
-            values: C::KEYS.iter().filter_map(given).collect(),
-            of: PhantomData,
-        })
+        Ok(Self { values: C::KEYS.iter().filter_map(given).collect(), of: PhantomData })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {

@@ -47,16 +47,8 @@ mod tests {
     fn a_good_store_is_told_with_its_range_and_digest() {
         let group = "g".to_owned();
         let range = (0, 4096);
-        let found = Verified {
-            group,
-            node: 1,
-            range,
-            segments: 1,
-            entries: 3,
-            records: 2,
-            queues: 1,
-            digest: (255, 2),
-        };
+        let found =
+            Verified { group, node: 1, range, segments: 1, entries: 3, records: 2, queues: 1, digest: (255, 2) };
         assert!(told(&found).starts_with("group g node 1: OK\nCommitLog 0..4096: 1 segments, 3 entries, 2 records"));
         assert!(told(&found).ends_with("digest 00000000000000ff at index 2"));
     }

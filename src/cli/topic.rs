@@ -95,10 +95,7 @@ fn route_table(groups: &[RouteGroup]) -> String {
             brokers.join(" "),
         ]
     });
-    output::table(
-        ["BROKER", "CLUSTER", "READ", "WRITE", "PERM", "ADDRESSES (0 LEADS)"],
-        rows,
-    )
+    output::table(["BROKER", "CLUSTER", "READ", "WRITE", "PERM", "ADDRESSES (0 LEADS)"], rows)
 }
 
 /// RocketMQ's spelling of permission bits.
@@ -117,18 +114,8 @@ mod tests {
     fn a_route_is_one_row_a_group() {
         let brokers = BTreeMap::from([(1, "10.0.0.2:10911".to_owned()), (0, "10.0.0.1:10911".to_owned())]);
         let (group, cluster) = ("broker-a".to_owned(), "DefaultCluster".to_owned());
-        let table = route_table(&[RouteGroup {
-            group,
-            cluster,
-            read_queues: 8,
-            write_queues: 8,
-            perm: 6,
-            brokers,
-        }]);
+        let table = route_table(&[RouteGroup { group, cluster, read_queues: 8, write_queues: 8, perm: 6, brokers }]);
         let row = table.lines().nth(1).unwrap();
-        assert_eq!(
-            row,
-            "broker-a  DefaultCluster  8     8      RW-   0=10.0.0.1:10911 1=10.0.0.2:10911"
-        );
+        assert_eq!(row, "broker-a  DefaultCluster  8     8      RW-   0=10.0.0.1:10911 1=10.0.0.2:10911");
     }
 }

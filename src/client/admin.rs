@@ -271,7 +271,8 @@ impl<R: Runtime> Drop for Admin<R> {
 }
 
 fn is_led(route: &TopicRouteData, group: &str) -> bool {
-    let led = route.broker_datas.iter().any(|broker| broker.broker_name == group && broker.broker_addrs.contains_key(&0));
+    let led =
+        route.broker_datas.iter().any(|broker| broker.broker_name == group && broker.broker_addrs.contains_key(&0));
     led && route.queue_datas.iter().any(|queues| queues.broker_name == group)
 }
 

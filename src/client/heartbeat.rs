@@ -11,11 +11,11 @@ use quorumq_raft::runtime::Runtime;
 use super::core::Core;
 use super::route::Group;
 use crate::protocol::Command;
+use crate::protocol::ExtFields;
 use crate::protocol::body;
 use crate::protocol::body::heartbeat::HeartbeatData;
 use crate::protocol::code::{request, response};
 use crate::protocol::header::consumer::UnregisterClientRequest;
-use crate::protocol::ExtFields;
 
 /// When the first heartbeat is sent: by then a producer has sent something and knows its groups (RocketMQ: 1 s).
 const FIRST: Duration = Duration::from_secs(1);
@@ -59,7 +59,8 @@ pub(super) async fn leave<R: Runtime>(core: &Core<R>, producer_group: Option<&st
     let leaving = core.request(request::UNREGISTER_CLIENT, header.encode());
     let groups = core.routes.groups();
     // A producer is known to leaders, but who leads may have changed since.
-    join_all(targets(&groups, Whom::Members).map(|(group, addr)| tell(core, group, addr, &leaving, LEAVE_TIMEOUT))).await;
+    join_all(targets(&groups, Whom::Members).map(|(group, addr)| tell(core, group, addr, &leaving, LEAVE_TIMEOUT)))
+        .await;
 }
 
 fn targets<R: Runtime>(groups: &[Arc<Group<R>>], whom: Whom) -> impl Iterator<Item = (&Arc<Group<R>>, SocketAddr)> {

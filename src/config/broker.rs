@@ -109,41 +109,17 @@ settings! {
 
 /// What RocketMQ has and a Raft group makes meaningless.
 const REASONS: &[(&str, &str)] = &[
-    (
-        "brokerId",
-        "the leader is broker 0 and Raft decides who leads; dLegerSelfId tells the members apart",
-    ),
-    (
-        "brokerRole",
-        "Raft decides who leads; every group acknowledges by majority",
-    ),
+    ("brokerId", "the leader is broker 0 and Raft decides who leads; dLegerSelfId tells the members apart"),
+    ("brokerRole", "Raft decides who leads; every group acknowledges by majority"),
     ("haListenPort", "members replicate over the addresses of dLegerPeers"),
-    (
-        "storePathCommitLog",
-        "the CommitLog is always in commitlog/ below storePathRootDir",
-    ),
-    (
-        "storePathDLedgerCommitLog",
-        "the CommitLog is always in commitlog/ below storePathRootDir",
-    ),
-    (
-        "preferredLeaderId",
-        "a leader stays until it stops or loses its majority",
-    ),
-    (
-        "enableControllerMode",
-        "no controller is needed: each group elects its own leader",
-    ),
-    (
-        "controllerAddr",
-        "no controller is needed: each group elects its own leader",
-    ),
+    ("storePathCommitLog", "the CommitLog is always in commitlog/ below storePathRootDir"),
+    ("storePathDLedgerCommitLog", "the CommitLog is always in commitlog/ below storePathRootDir"),
+    ("preferredLeaderId", "a leader stays until it stops or loses its majority"),
+    ("enableControllerMode", "no controller is needed: each group elects its own leader"),
+    ("controllerAddr", "no controller is needed: each group elects its own leader"),
 ];
 
-const FOREIGN: Foreign = Foreign {
-    known: || Box::new(known_keys::broker()),
-    reasons: REASONS,
-};
+const FOREIGN: Foreign = Foreign { known: || Box::new(known_keys::broker()), reasons: REASONS };
 
 impl BrokerConfig {
     /// Resolves file, flags and environment.
@@ -165,10 +141,7 @@ impl BrokerConfig {
 
     /// Address of this node's Raft port, as its peers dial it.
     pub fn peer_address(&self) -> Option<&HostPort> {
-        self.d_leger_peers
-            .iter()
-            .find(|peer| peer.id == self.d_leger_self_id)
-            .map(|peer| &peer.address)
+        self.d_leger_peers.iter().find(|peer| peer.id == self.d_leger_self_id).map(|peer| &peer.address)
     }
 
     /// The VIP port, if it is on.
@@ -219,10 +192,7 @@ impl BrokerConfig {
         let peers = &self.d_leger_peers;
         for (at, peer) in peers.iter().enumerate() {
             if let Some(twin) = peers.iter().take(at).find(|twin| twin.id.number == peer.id.number) {
-                let reason = format!(
-                    "{} and {} have the same number; give each member its own",
-                    twin.id, peer.id
-                );
+                let reason = format!("{} and {} have the same number; give each member its own", twin.id, peer.id);
                 source.conflict("dLegerPeers", reason);
             }
             if let Some(twin) = peers.iter().take(at).find(|twin| twin.address == peer.address) {
@@ -232,19 +202,14 @@ impl BrokerConfig {
         }
         if self.peer_address().is_none() {
             let ids: Vec<_> = peers.iter().map(|peer| peer.id.to_string()).collect();
-            let reason = format!(
-                "not among dLegerPeers, which has {}; add it there, or name one of them",
-                ids.join(", ")
-            );
+            let reason =
+                format!("not among dLegerPeers, which has {}; add it there, or name one of them", ids.join(", "));
             source.conflict("dLegerSelfId", reason);
         }
         if let [_] = peers.as_slice() {
             source.warn("dLegerPeers names one member: a group of one has no second copy of its messages");
         } else if peers.len().is_multiple_of(2) {
-            let text = format!(
-                "dLegerPeers names {} members: an odd number survives as many failures",
-                peers.len()
-            );
+            let text = format!("dLegerPeers names {} members: an odd number survives as many failures", peers.len());
             source.warn(text);
         }
     }
@@ -254,10 +219,7 @@ impl BrokerConfig {
             return;
         };
         if raft == self.listen_port {
-            source.conflict(
-                "dLegerPeers",
-                format!("its Raft port {raft} is listenPort; it needs a port of its own"),
-            );
+            source.conflict("dLegerPeers", format!("its Raft port {raft} is listenPort; it needs a port of its own"));
         } else if Some(raft) == self.vip_port() {
             let reason =
                 format!("its Raft port {raft} is the VIP port, listenPort - 2; choose another, e.g. listenPort + 1");
@@ -279,10 +241,7 @@ fn derive_names(source: &mut Source) {
         (None, Some(name)) => source.derive("brokerName", name, Place::Derived),
         (None, None) if source.text("dLegerPeers").is_some_and(|peers| peers.contains(';')) => {
             let reason = "every member of a group needs the same name; set it in each broker.conf, e.g. broker-a";
-            source.problem(ConfigError::Missing {
-                key: "brokerName",
-                reason: reason.to_owned(),
-            });
+            source.problem(ConfigError::Missing { key: "brokerName", reason: reason.to_owned() });
         }
         (None, None) => {
             source.derive("brokerName", "broker-a".to_owned(), Place::Derived);
@@ -315,23 +274,13 @@ fn derive_members(source: &mut Source) {
         let id = source.text("dLegerSelfId").unwrap_or_default().to_owned();
         let ip = source.text("brokerIP1").unwrap_or_default().to_owned();
         // A listenPort that is no number is told when it is read itself.
-        let port = source
-            .text("listenPort")
-            .and_then(|port| port.parse::<u16>().ok())
-            .unwrap_or(10911);
+        let port = source.text("listenPort").and_then(|port| port.parse::<u16>().ok()).unwrap_or(10911);
         if PeerId::parse(&id).is_some() && ip.parse::<Ipv4Addr>().is_ok() {
-            source.derive(
-                "dLegerPeers",
-                format!("{id}-{ip}:{}", port.saturating_add(1)),
-                Place::Derived,
-            );
+            source.derive("dLegerPeers", format!("{id}-{ip}:{}", port.saturating_add(1)), Place::Derived);
         }
     } else if !source.is_set("dLegerSelfId") {
         let reason = "it tells which of dLegerPeers this node is, e.g. n0".to_owned();
-        source.problem(ConfigError::Missing {
-            key: "dLegerSelfId",
-            reason,
-        });
+        source.problem(ConfigError::Missing { key: "dLegerSelfId", reason });
     }
 }
 
@@ -340,9 +289,7 @@ fn derive_numbers(source: &mut Source) {
     let number = |key: &str| source.text(key).and_then(|text| text.parse::<u64>().ok());
     let segment = number("mappedFileSizeCommitLog");
     let heartbeat = number("electionTimeoutMs").unwrap_or(ELECTION_TIMEOUT_MS) / DEFAULT_HEARTBEATS_PER_ELECTION;
-    let largest = segment.map_or(MAX_MESSAGE_SIZE, |segment| {
-        MAX_MESSAGE_SIZE.min(segment / SEGMENT_PER_ENTRY)
-    });
+    let largest = segment.map_or(MAX_MESSAGE_SIZE, |segment| MAX_MESSAGE_SIZE.min(segment / SEGMENT_PER_ENTRY));
     source.derive("maxMessageSize", largest.max(1).to_string(), Place::Derived);
     source.derive("heartBeatTimeIntervalMs", heartbeat.to_string(), Place::Derived);
 }

@@ -100,9 +100,7 @@ pub enum ConfigError {
 }
 
 fn hint(nearest: Option<&str>) -> String {
-    nearest
-        .map(|name| format!("; did you mean \"{name}\"?"))
-        .unwrap_or_default()
+    nearest.map(|name| format!("; did you mean \"{name}\"?")).unwrap_or_default()
 }
 
 /// Everything that is wrong with a configuration; never empty. Displays one problem a line.

@@ -33,15 +33,10 @@ settings! {
     }
 }
 
-const REASONS: &[(&str, &str)] = &[(
-    "enableControllerInNamesrv",
-    "no controller is needed: each broker group elects its own leader",
-)];
+const REASONS: &[(&str, &str)] =
+    &[("enableControllerInNamesrv", "no controller is needed: each broker group elects its own leader")];
 
-const FOREIGN: Foreign = Foreign {
-    known: || Box::new(known_keys::name_server()),
-    reasons: REASONS,
-};
+const FOREIGN: Foreign = Foreign { known: || Box::new(known_keys::name_server()), reasons: REASONS };
 
 impl NameServerConfig {
     /// Resolves file, flags and environment.

@@ -44,10 +44,7 @@ impl Peer {
     /// Reads `n0-127.0.0.1:40911`.
     pub fn parse(text: &str) -> Option<Self> {
         let (id, address) = text.split_once('-')?;
-        Some(Self {
-            id: PeerId::parse(id)?,
-            address: HostPort::parse(address)?,
-        })
+        Some(Self { id: PeerId::parse(id)?, address: HostPort::parse(address)? })
     }
 }
 

@@ -57,16 +57,12 @@ impl Group {
 
     /// Whether the registration may be taken.
     pub fn check(&self, new: &Registration) -> Result<(), Refusal> {
-        let kept = self.kept_topics(new).map_or(0, |kept| {
-            kept.keys().filter(|topic| !new.topics.contains_key(*topic)).count()
-        });
+        let kept = self
+            .kept_topics(new)
+            .map_or(0, |kept| kept.keys().filter(|topic| !new.topics.contains_key(*topic)).count());
         let count = new.topics.len() + kept;
         if count > MAX_TOPICS {
-            return Err(Refusal::TooManyTopics {
-                addr: new.addr.clone(),
-                count,
-                limit: MAX_TOPICS,
-            });
+            return Err(Refusal::TooManyTopics { addr: new.addr.clone(), count, limit: MAX_TOPICS });
         }
         if self.is_other_group(new)
             && let Some(known) = &self.uuid
@@ -83,12 +79,9 @@ impl Group {
             return Ok(());
         }
         match self.leader_term {
-            Some(known) if new.broker_id == MASTER_ID && new.term < Some(known) => Err(Refusal::StaleTerm {
-                group: new.group.clone(),
-                addr: new.addr.clone(),
-                term: new.term,
-                known,
-            }),
+            Some(known) if new.broker_id == MASTER_ID && new.term < Some(known) => {
+                Err(Refusal::StaleTerm { group: new.group.clone(), addr: new.addr.clone(), term: new.term, known })
+            }
             _ => Ok(()),
         }
     }
@@ -137,25 +130,15 @@ impl Group {
         };
         self.members.insert(new.addr, member);
         self.choose_source();
-        let master = if new.broker_id == MASTER_ID {
-            None
-        } else {
-            self.master()
-        };
-        Registered {
-            master,
-            changed,
-            displaced,
-        }
+        let master = if new.broker_id == MASTER_ID { None } else { self.master() };
+        Registered { master, changed, displaced }
     }
 
     /// Takes out other addresses under the id of the newcomer. A former leader that lives on registers again as
     /// a follower; until then nobody should send to it.
     fn displace(&mut self, new: &Registration) -> Vec<String> {
-        let same_id = self
-            .members
-            .values()
-            .filter(|member| member.broker_id == new.broker_id && member.addr != new.addr);
+        let same_id =
+            self.members.values().filter(|member| member.broker_id == new.broker_id && member.addr != new.addr);
         let displaced: Vec<String> = same_id.map(|member| member.addr.clone()).collect();
         for addr in &displaced {
             self.members.remove(addr);
@@ -167,11 +150,7 @@ impl Group {
     pub fn remove_where(&mut self, name: &str, now_ms: u64, gone: impl Fn(&Member, u64) -> bool) -> Vec<Removed> {
         let chosen = self.members.values().filter(|member| gone(member, now_ms));
         let removed: Vec<Removed> = chosen
-            .map(|member| Removed {
-                group: name.to_owned(),
-                addr: member.addr.clone(),
-                broker_id: member.broker_id,
-            })
+            .map(|member| Removed { group: name.to_owned(), addr: member.addr.clone(), broker_id: member.broker_id })
             .collect();
         for broker in &removed {
             self.members.remove(&broker.addr);
@@ -189,12 +168,7 @@ impl Group {
     /// that is furthest.
     fn choose_source(&mut self) {
         let best = self.members.values().max_by_key(|member| {
-            (
-                member.term,
-                member.broker_id == MASTER_ID,
-                member.version,
-                std::cmp::Reverse(member.broker_id),
-            )
+            (member.term, member.broker_id == MASTER_ID, member.version, std::cmp::Reverse(member.broker_id))
         });
         self.source = best.map(|member| member.addr.clone());
     }
@@ -214,23 +188,12 @@ impl Group {
 
     fn master(&self) -> Option<Master> {
         let master = self.members.values().find(|member| member.broker_id == MASTER_ID)?;
-        Some(Master {
-            addr: master.addr.clone(),
-            ha_addr: master.ha_addr.clone(),
-        })
+        Some(Master { addr: master.addr.clone(), ha_addr: master.ha_addr.clone() })
     }
 
     pub fn addrs(&self, name: &str) -> GroupAddrs {
-        let addrs = self
-            .members
-            .values()
-            .map(|member| (member.broker_id, member.addr.clone()))
-            .collect();
-        GroupAddrs {
-            cluster: self.cluster().to_owned(),
-            group: name.to_owned(),
-            addrs,
-        }
+        let addrs = self.members.values().map(|member| (member.broker_id, member.addr.clone())).collect();
+        GroupAddrs { cluster: self.cluster().to_owned(), group: name.to_owned(), addrs }
     }
 
     /// Forgets a topic; whether clients saw it.

@@ -94,29 +94,19 @@ impl KvConfig {
         if entries >= MAX_ENTRIES && self.get(namespace, key).is_none() {
             return Err(KvError::TooMany { limit: MAX_ENTRIES });
         }
-        self.table
-            .entry(namespace.to_owned())
-            .or_default()
-            .insert(key.to_owned(), value.to_owned());
+        self.table.entry(namespace.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
         Ok(())
     }
 
     /// Removes `key`; whether it was there.
     pub fn delete(&mut self, namespace: &str, key: &str) -> bool {
-        self.table
-            .get_mut(namespace)
-            .is_some_and(|keys| keys.remove(key).is_some())
+        self.table.get_mut(namespace).is_some_and(|keys| keys.remove(key).is_some())
     }
 }
 
 fn check_len(what: &'static str, text: &str, least: usize, most: usize) -> Result<(), KvError> {
     if text.len() < least || text.len() > most {
-        return Err(KvError::BadLength {
-            what,
-            len: text.len(),
-            least,
-            most,
-        });
+        return Err(KvError::BadLength { what, len: text.len(), least, most });
     }
     Ok(())
 }
@@ -140,18 +130,12 @@ impl KvFile {
     /// The disk fails or the file makes no sense.
     pub fn load(&self) -> Result<KvConfig, KvError> {
         let path = &self.path;
-        if !self
-            .disk
-            .exists(path)
-            .map_err(|source| io_error("look for", path, source))?
-        {
+        if !self.disk.exists(path).map_err(|source| io_error("look for", path, source))? {
             return Ok(KvConfig::default());
         }
         let bytes = self.read().map_err(|source| io_error("read", path, source))?;
-        serde_json::from_slice(&bytes).map_err(|error| KvError::Unreadable {
-            path: path.clone(),
-            detail: error.to_string(),
-        })
+        serde_json::from_slice(&bytes)
+            .map_err(|error| KvError::Unreadable { path: path.clone(), detail: error.to_string() })
     }
 
     fn read(&self) -> io::Result<Vec<u8>> {
@@ -175,17 +159,12 @@ impl KvFile {
         // A bare file name lies in the working directory.
         let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let dir = parent.unwrap_or(Path::new("."));
-        self.disk
-            .create_dir_all(dir)
-            .map_err(|source| io_error("create", dir, source))?;
+        self.disk.create_dir_all(dir).map_err(|source| io_error("create", dir, source))?;
         let mut tmp = self.path.clone().into_os_string();
         tmp.push(".tmp");
         let tmp = PathBuf::from(tmp);
-        self.write(&tmp, &bytes)
-            .map_err(|source| io_error("write", &tmp, source))?;
-        self.disk
-            .rename(&tmp, &self.path)
-            .map_err(|source| io_error("replace", &self.path, source))?;
+        self.write(&tmp, &bytes).map_err(|source| io_error("write", &tmp, source))?;
+        self.disk.rename(&tmp, &self.path).map_err(|source| io_error("replace", &self.path, source))?;
         self.disk.sync_dir(dir).map_err(|source| io_error("sync", dir, source))
     }
 
@@ -201,9 +180,5 @@ impl KvFile {
 }
 
 fn io_error(verb: &'static str, path: &Path, source: io::Error) -> KvError {
-    KvError::Io {
-        verb,
-        path: path.to_owned(),
-        source,
-    }
+    KvError::Io { verb, path: path.to_owned(), source }
 }

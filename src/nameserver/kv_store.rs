@@ -37,15 +37,8 @@ impl KvStore {
     /// `config` is what `file` holds; `writer` runs its writes.
     pub(super) fn new(config: KvConfig, file: Option<(KvFile, Box<dyn Serial>)>) -> Self {
         let (file, writer) = file.unzip();
-        let shared = Shared {
-            config: RwLock::new(config),
-            file,
-            pending: AtomicUsize::new(0),
-        };
-        Self {
-            shared: Arc::new(shared),
-            writer,
-        }
+        let shared = Shared { config: RwLock::new(config), file, pending: AtomicUsize::new(0) };
+        Self { shared: Arc::new(shared), writer }
     }
 
     pub(super) fn config(&self) -> RwLockReadGuard<'_, KvConfig> {

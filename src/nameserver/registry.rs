@@ -18,11 +18,7 @@ pub(super) struct Registry {
 
 impl Registry {
     pub(super) fn new(routes: RouteTable, kv: KvStore, clock: Clock) -> Self {
-        Self {
-            routes: RwLock::new(routes),
-            kv,
-            clock,
-        }
+        Self { routes: RwLock::new(routes), kv, clock }
     }
 
     pub(super) fn routes(&self) -> RwLockReadGuard<'_, RouteTable> {

@@ -48,13 +48,7 @@ pub struct NameServerOptions {
 impl NameServerOptions {
     /// The defaults, listening on `listen`.
     pub fn new(listen: SocketAddr) -> Self {
-        Self {
-            listen,
-            expiry: EXPIRY,
-            scan: SCAN,
-            kv: None,
-            limits: Limits::SERVER,
-        }
+        Self { listen, expiry: EXPIRY, scan: SCAN, kv: None, limits: Limits::SERVER }
     }
 }
 
@@ -86,22 +80,14 @@ impl NameServer {
     /// # Errors
     /// [`NameServerError`], whose words tell the operator what to do.
     pub async fn start<R: Runtime>(options: NameServerOptions) -> Result<Self, NameServerError> {
-        let NameServerOptions {
-            listen,
-            expiry,
-            scan,
-            kv,
-            limits,
-        } = options;
+        let NameServerOptions { listen, expiry, scan, kv, limits } = options;
         let kv = open_kv::<R>(kv).await?;
         let listener = bind::<R>(listen, "listenPort").await?;
         let started = R::Instant::now();
         let routes = RouteTable::new(u64::try_from(expiry.as_millis()).unwrap_or(u64::MAX));
         let registry = Arc::new(Registry::new(routes, kv, Box::new(move || started.elapsed())));
         let stop = CancellationToken::new();
-        let service = Arc::new(NameService {
-            registry: Arc::clone(&registry),
-        });
+        let service = Arc::new(NameService { registry: Arc::clone(&registry) });
         let server = serve::<R, _, _>(vec![listener], service, limits, stop.clone())?;
         drop(R::spawn(scan_loop::<R>(registry, scan, stop.clone())));
         let addr = server.local_addrs().first().copied().unwrap_or(listen);
@@ -176,10 +162,7 @@ impl Service for NameService {
         if !session.registered {
             return;
         }
-        let removed = self
-            .registry
-            .routes_mut()
-            .connection_closed(conn.id(), self.registry.now_ms());
+        let removed = self.registry.routes_mut().connection_closed(conn.id(), self.registry.now_ms());
         for Removed { group, addr, broker_id } in removed {
             info!(%group, %addr, broker_id, "broker taken out: its connection closed");
         }

@@ -15,10 +15,7 @@ use crate::hand::{bytes, json_frame, round_trip};
 
 /// A request with opaque 7.
 fn request(encoding: Encoding) -> Command {
-    Command {
-        opaque: 7,
-        ..Command::request(encoding, 310, ExtFields::default(), Bytes::new())
-    }
+    Command { opaque: 7, ..Command::request(encoding, 310, ExtFields::default(), Bytes::new()) }
 }
 
 #[test]
@@ -45,17 +42,9 @@ fn the_answer_to_a_send() {
     for (encoding, expected) in [(Encoding::Binary, binary), (Encoding::Json, json)] {
         let received = round_trip(&expected);
         assert_eq!(SendMessageResponse::decode(&received), Ok(want));
-        assert_eq!(
-            received,
-            request(encoding).reply(response::SUCCESS, None).with_ext(want.encode())
-        );
+        assert_eq!(received, request(encoding).reply(response::SUCCESS, None).with_ext(want.encode()));
         let mut out = BytesMut::new();
-        frame::encode_parts(
-            &Head::reply(encoding, 7, response::SUCCESS),
-            want.fields(),
-            b"",
-            &mut out,
-        );
+        frame::encode_parts(&Head::reply(encoding, 7, response::SUCCESS), want.fields(), b"", &mut out);
         assert_eq!(out, expected);
     }
 }
@@ -91,9 +80,7 @@ fn the_answer_to_a_pull_takes_its_body_in_parts() {
         out.extend_from_slice(b"rec");
         out.extend_from_slice(b"ord");
         assert_eq!(&out[16..], &expected[..]);
-        let command = request(encoding)
-            .reply(response::SUCCESS, Some("FOUND".to_owned()))
-            .with_ext(want.encode());
+        let command = request(encoding).reply(response::SUCCESS, Some("FOUND".to_owned())).with_ext(want.encode());
         let mut out = BytesMut::new();
         frame::encode_head(&command, 6, &mut out);
         assert_eq!(&out[..], &expected[..expected.len() - 6]);
@@ -128,37 +115,23 @@ fn the_small_answers() {
         "00000035 01000031 0000 00 0199 00000007 00000001 00000000 0000001c
          0009 'timestamp' 0000000d '1795147487720'",
     ));
-    assert_eq!(
-        StoreTimeResponse::decode(&time),
-        Ok(StoreTimeResponse {
-            timestamp: 1_795_147_487_720
-        })
-    );
+    assert_eq!(StoreTimeResponse::decode(&time), Ok(StoreTimeResponse { timestamp: 1_795_147_487_720 }));
 
     let changed = round_trip(&bytes(
         "0000002a 01000026 0000 00 0199 00000007 00000001 00000000 00000011 0007 'changed' 00000004 'true'",
     ));
-    assert_eq!(
-        QueryDataVersionResponse::decode(&changed),
-        Ok(QueryDataVersionResponse { changed: true })
-    );
+    assert_eq!(QueryDataVersionResponse::decode(&changed), Ok(QueryDataVersionResponse { changed: true }));
 
     let value = round_trip(&bytes(
         "00000025 01000021 0000 00 0199 00000007 00000001 00000000 0000000c 0005 'value' 00000001 'v'",
     ));
-    assert_eq!(
-        KvConfigResponse::decode(&value),
-        Ok(KvConfigResponse { value: Some("v") })
-    );
+    assert_eq!(KvConfigResponse::decode(&value), Ok(KvConfigResponse { value: Some("v") }));
 
     let registered = round_trip(&bytes(
         "00000051 0100004d 0000 00 0199 00000007 00000001 00000000 00000038
          000c 'haServerAddr' 00000000 000a 'masterAddr' 0000000f '127.0.0.1:10911'
          0001 'x' 00000000",
     ));
-    let want = RegisterBrokerResponse {
-        ha_server_addr: Some(""),
-        master_addr: Some("127.0.0.1:10911"),
-    };
+    let want = RegisterBrokerResponse { ha_server_addr: Some(""), master_addr: Some("127.0.0.1:10911") };
     assert_eq!(RegisterBrokerResponse::decode(&registered), Ok(want));
 }

@@ -52,10 +52,7 @@ fn a_length_over_the_limit_is_refused_before_the_frame_arrives() {
     assert_eq!(decode(&bytes("80000000")), too_large(2_147_483_648));
     assert_eq!(decode(b"GET / HTTP/1.1\r\n"), too_large(0x4745_5420));
     let mut buf = BytesMut::from(&bytes("00000401")[..]);
-    assert_eq!(
-        frame::decode_limited(&mut buf, 1024),
-        Err(FrameError::TooLarge { len: 1025, limit: 1024 })
-    );
+    assert_eq!(frame::decode_limited(&mut buf, 1024), Err(FrameError::TooLarge { len: 1025, limit: 1024 }));
 }
 
 #[test]
@@ -64,23 +61,14 @@ fn lengths_that_contradict_each_other_are_refused() {
     assert_eq!(decode(&bytes("00000003")), Err(FrameError::TooShort(3)));
     let overflow = Err(FrameError::HeaderOverflow { header: 6, frame: 9 });
     assert_eq!(decode(&bytes("00000009 01000006")), overflow);
-    let overflow = Err(FrameError::HeaderOverflow {
-        header: 16_777_215,
-        frame: 4,
-    });
+    let overflow = Err(FrameError::HeaderOverflow { header: 16_777_215, frame: 4 });
     assert_eq!(decode(&bytes("00000004 00ffffff")), overflow);
 }
 
 #[test]
 fn an_unknown_serialize_type_is_refused() {
-    assert_eq!(
-        decode(&bytes("00000004 02000000")),
-        Err(FrameError::UnknownSerializeType(2))
-    );
-    assert_eq!(
-        decode(&bytes("00000004 ff000000")),
-        Err(FrameError::UnknownSerializeType(255))
-    );
+    assert_eq!(decode(&bytes("00000004 02000000")), Err(FrameError::UnknownSerializeType(2)));
+    assert_eq!(decode(&bytes("00000004 ff000000")), Err(FrameError::UnknownSerializeType(255)));
 }
 
 #[test]
@@ -90,62 +78,20 @@ fn a_broken_binary_header_says_what_is_wrong() {
         ("00000004 01000000".to_owned(), "header ends within code"),
         ("00000005 01000001 00".to_owned(), "header ends within code"),
         (format!("00000011 0100000d {head}"), "header ends within remark length"),
-        (
-            format!("00000015 01000011 {head} 00000001"),
-            "header ends within remark",
-        ),
-        (
-            format!("00000015 01000011 {head} ffffffff"),
-            "negative remark length -1",
-        ),
-        (
-            format!("00000015 01000011 {head} 00000000"),
-            "header ends within ext length",
-        ),
-        (
-            format!("00000019 01000015 {head} 00000000 80000000"),
-            "negative ext length -2147483648",
-        ),
-        (
-            format!("00000019 01000015 {head} 00000000 7fffffff"),
-            "header ends within ext fields",
-        ),
-        (
-            format!("0000001a 01000016 {head} 00000000 00000001 00"),
-            "header ends within key length",
-        ),
-        (
-            format!("0000001b 01000017 {head} 00000000 00000002 ffff"),
-            "negative key length -1",
-        ),
-        (
-            format!("0000001b 01000017 {head} 00000000 00000002 0001"),
-            "header ends within ext key",
-        ),
-        (
-            format!("0000001d 01000019 {head} 00000000 00000004 0001 'a' 00"),
-            "header ends within value length",
-        ),
-        (
-            format!("00000020 0100001c {head} 00000000 00000007 0001 'a' ffffffff"),
-            "negative value length -1",
-        ),
-        (
-            format!("00000020 0100001c {head} 00000000 00000007 0001 'a' 00000001"),
-            "header ends within ext value",
-        ),
-        (
-            format!("0000001a 01000016 {head} 00000001 ff 00000000"),
-            "remark is not UTF-8",
-        ),
-        (
-            format!("00000020 0100001c {head} 00000000 00000007 0001 ff 00000000"),
-            "ext key is not UTF-8",
-        ),
-        (
-            format!("00000021 0100001d {head} 00000000 00000008 0001 'a' 00000001 c3"),
-            "ext value is not UTF-8",
-        ),
+        (format!("00000015 01000011 {head} 00000001"), "header ends within remark"),
+        (format!("00000015 01000011 {head} ffffffff"), "negative remark length -1"),
+        (format!("00000015 01000011 {head} 00000000"), "header ends within ext length"),
+        (format!("00000019 01000015 {head} 00000000 80000000"), "negative ext length -2147483648"),
+        (format!("00000019 01000015 {head} 00000000 7fffffff"), "header ends within ext fields"),
+        (format!("0000001a 01000016 {head} 00000000 00000001 00"), "header ends within key length"),
+        (format!("0000001b 01000017 {head} 00000000 00000002 ffff"), "negative key length -1"),
+        (format!("0000001b 01000017 {head} 00000000 00000002 0001"), "header ends within ext key"),
+        (format!("0000001d 01000019 {head} 00000000 00000004 0001 'a' 00"), "header ends within value length"),
+        (format!("00000020 0100001c {head} 00000000 00000007 0001 'a' ffffffff"), "negative value length -1"),
+        (format!("00000020 0100001c {head} 00000000 00000007 0001 'a' 00000001"), "header ends within ext value"),
+        (format!("0000001a 01000016 {head} 00000001 ff 00000000"), "remark is not UTF-8"),
+        (format!("00000020 0100001c {head} 00000000 00000007 0001 ff 00000000"), "ext key is not UTF-8"),
+        (format!("00000021 0100001d {head} 00000000 00000008 0001 'a' 00000001 c3"), "ext value is not UTF-8"),
     ] {
         assert_eq!(bad_header(&bytes(&text)), reason, "{text}");
     }
@@ -161,35 +107,47 @@ fn a_value_may_not_reach_beyond_the_ext_fields() {
 #[test]
 fn a_broken_json_header_says_what_is_wrong() {
     for (header, reason) in [
-        ("", "EOF while parsing a value at line 1 column 0"),
-        ("{", "EOF while parsing an object at line 1 column 1"),
-        (
-            "[]",
-            "invalid type: sequence, expected a header object at line 1 column 0",
-        ),
-        ("{}", "no code at line 1 column 2"),
-        (r#"{"code":"x"}"#, "a number of the header does not fit 32 bits"),
-        (r#"{"code":2147483648}"#, "a number of the header does not fit 32 bits"),
-        (r#"{"code":1}x"#, "trailing characters at line 1 column 11"),
-        (
-            r#"{"code":1,"extFields":{"a":{"b":1}}}"#,
-            "invalid type: map, expected a string, a number, a boolean or null",
-        ),
-        (
-            r#"{"code":1,"extFields":[]}"#,
-            "invalid type: sequence, expected an object of ext fields or null",
-        ),
+        ("", "no object at byte 0"),
+        ("[]", "no object at byte 0"),
+        ("{", "no string at byte 1"),
+        ("{}", "a header without a code at byte 2"),
+        (r#"{"code"}"#, "no colon after a key at byte 7"),
+        (r#"{"code":1"#, "neither a comma nor the end of the object at byte 9"),
+        (r#"{"code":1,}"#, "no string at byte 10"),
+        (r#"{,"code":1}"#, "no string at byte 1"),
+        (r#"{"code":1 "flag":0}"#, "neither a comma nor the end of the object at byte 10"),
+        (r#"{"code":"x"}"#, "no 32-bit number at byte 11"),
+        (r#"{"code":2147483648}"#, "no 32-bit number at byte 18"),
+        (r#"{"code":1.5}"#, "no 32-bit number at byte 11"),
+        (r#"{"code":+1}"#, "no string, number, boolean or null at byte 8"),
+        (r#"{"code":nul}"#, "no string, number, boolean or null at byte 8"),
+        (r#"{"code":1}x"#, "characters after the object at byte 10"),
+        (r#"{"code":1,"remark":"x}"#, "a string without an end at byte 22"),
+        (r#"{"code":1,"remark":"x\"#, "a string without an end at byte 22"),
+        ("{\"code\":1,\"remark\":\"x\ny\"}", "a control character in a string at byte 21"),
+        (r#"{"code":1,"remark":"\x"}"#, "a bad escape in a string at byte 23"),
+        (r#"{"code":1,"remark":"\u12"}"#, "a bad escape in a string at byte 25"),
+        (r#"{"code":1,"remark":"\u+123"}"#, "a bad escape in a string at byte 27"),
+        (r#"{"code":1,"extFields":{"a":{"b":1}}}"#, "no string, number, boolean or null at byte 27"),
+        (r#"{"code":1,"extFields":[]}"#, "no object at byte 22"),
+        (r#"{"code":1,"x":}"#, "no string, number, boolean or null at byte 14"),
     ] {
-        let error = bad_header(&json_frame(header, b""));
-        assert!(error.starts_with(reason), "{header}: {error}");
+        assert_eq!(bad_header(&json_frame(header, b"")), reason, "{header}");
     }
     let mut not_utf8 = json_frame(r#"{"code":1,"remark":"x"}"#, b"");
     let at = not_utf8.len() - 3;
     not_utf8[at] = 0xFF;
-    assert!(bad_header(&not_utf8).starts_with("invalid unicode code point"));
-    assert!(bad_header(&json_frame(&"[".repeat(100_000), b"")).starts_with("invalid type: sequence"));
+    assert_eq!(bad_header(&not_utf8), "not UTF-8");
     let nested = format!(r#"{{"code":1,"x":{}"#, "[".repeat(100_000));
-    assert!(bad_header(&json_frame(&nested, b"")).starts_with("EOF while parsing"));
+    assert!(bad_header(&json_frame(&nested, b"")).starts_with("no string, number"));
+}
+
+#[test]
+fn values_of_unknown_keys_are_passed_over_however_deep() {
+    let deep =
+        format!(r#"{{"x":{}{},"y":{{"a":[1,"]",{{}}],"b":null}},"code":7}}"#, "[".repeat(50_000), "]".repeat(50_000));
+    let command = decode(&json_frame(&deep, b"")).expect("a frame").expect("a whole frame");
+    assert_eq!(command.code, 7);
 }
 
 #[test]
@@ -213,38 +171,24 @@ fn broken_bodies_say_what_is_wrong() {
         other => panic!("{other:?}"),
     };
     let error = malformed(body::decode::<HeartbeatData>(b"").map(drop));
-    assert_eq!(
-        error,
-        "body is no HeartbeatData: EOF while parsing a value at line 1 column 0"
-    );
+    assert_eq!(error, "body is no HeartbeatData: EOF while parsing a value at line 1 column 0");
     malformed(body::decode::<TopicRouteData>(br#"{"brokerDatas":[{"brokerAddrs":{zero:"x"}}]}"#).map(drop));
     malformed(body::decode::<TopicRouteData>(b"{0:").map(drop));
     malformed(RegisterBrokerBody::decode(b"no zlib", true, None).map(drop));
     let body = b"{}";
     let wrong = RegisterBrokerBody::decode(body, false, Some(1));
-    assert_eq!(
-        wrong,
-        Err(BodyError::WrongCrc {
-            actual: body_crc32(body),
-            expected: 1
-        })
-    );
+    assert_eq!(wrong, Err(BodyError::WrongCrc { actual: body_crc32(body), expected: 1 }));
 }
 
 /// Everything that reads bytes of a stranger.
 fn read_all(bytes: &[u8]) {
     let mut buf = BytesMut::from(bytes);
     while let Ok(Some(command)) = frame::decode(&mut buf) {
-        let _ = (
-            SendMessageRequest::decode(&command),
-            PullMessageRequest::decode(&command),
-        );
+        let _ = (SendMessageRequest::decode(&command), PullMessageRequest::decode(&command));
         let _ = body::decode::<HeartbeatData>(&command.body);
         let mut out = BytesMut::new();
         frame::encode(&command, &mut out);
-        let again = frame::decode(&mut out)
-            .expect("what we encode decodes")
-            .expect("as a whole");
+        let again = frame::decode(&mut out).expect("what we encode decodes").expect("as a whole");
         assert_eq!(again, command);
     }
     let _ = body::decode::<HeartbeatData>(bytes);

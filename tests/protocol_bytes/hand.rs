@@ -28,13 +28,7 @@ pub fn bytes(text: &str) -> Vec<u8> {
 /// A JSON frame from its header and body.
 pub fn json_frame(header: &str, body: &[u8]) -> Vec<u8> {
     let length = 4 + header.len() + body.len();
-    [
-        &(length as u32).to_be_bytes()[..],
-        &(header.len() as u32).to_be_bytes(),
-        header.as_bytes(),
-        body,
-    ]
-    .concat()
+    [&(length as u32).to_be_bytes()[..], &(header.len() as u32).to_be_bytes(), header.as_bytes(), body].concat()
 }
 
 /// Decodes the only frame of `bytes` and checks that encoding gives `bytes` again.
@@ -58,13 +52,7 @@ pub fn both(code: i32, binary: &str, json_ext: &str) -> [Command; 2] {
     );
     let json = round_trip(&json_frame(&header, &binary.body));
     assert_eq!(binary.encoding, Encoding::Binary);
-    assert_eq!(
-        Command {
-            encoding: Encoding::Binary,
-            ..json.clone()
-        },
-        binary
-    );
+    assert_eq!(Command { encoding: Encoding::Binary, ..json.clone() }, binary);
     let ours = Command {
         opaque: 7,
         flag: binary.flag,

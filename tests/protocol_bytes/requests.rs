@@ -100,10 +100,7 @@ fn a_send_in_its_three_forms() {
              0001 'm' 00000004 'true' 0001 'n' 00000002 'bn'
              'hello'",
         r#"{"a":"pg","b":"t","c":"TBW102","d":"4","e":"1","f":"0","g":"1795147487720","h":"0","i":"WAIT^true","j":"0","k":"false","l":"16","m":"true","n":"bn"}"#,
-        &SendMessageRequest {
-            batch: Some(true),
-            ..SEND
-        },
+        &SendMessageRequest { batch: Some(true), ..SEND },
     );
 }
 
@@ -264,45 +261,28 @@ fn queue_offsets_and_single_messages() {
         "00000046 01000042 001e 0c 0199 00000007 00000000 00000000 0000002d
              0005 'topic' 00000001 't' 0007 'queueId' 00000001 '3' 0009 'committed' 00000004 'true'",
         r#"{"topic":"t","queueId":"3","committed":"true"}"#,
-        GetMaxOffsetRequest {
-            topic: "t",
-            queue_id: 3,
-            committed: Some(true),
-            broker_name: None
-        }
+        GetMaxOffsetRequest { topic: "t", queue_id: 3, committed: Some(true), broker_name: None }
     );
     check!(
         request::GET_MIN_OFFSET,
         "00000033 0100002f 001f 0c 0199 00000007 00000000 00000000 0000001a
              0005 'topic' 00000001 't' 0007 'queueId' 00000001 '3'",
         r#"{"topic":"t","queueId":"3"}"#,
-        QueueRequest {
-            topic: "t",
-            queue_id: 3,
-            broker_name: None
-        }
+        QueueRequest { topic: "t", queue_id: 3, broker_name: None }
     );
     check!(
         request::GET_EARLIEST_MSG_STORETIME,
         "00000040 0100003c 0020 0c 0199 00000007 00000000 00000000 00000027
              0005 'topic' 00000001 't' 0007 'queueId' 00000001 '3' 0005 'bname' 00000002 'bn'",
         r#"{"topic":"t","queueId":"3","bname":"bn"}"#,
-        QueueRequest {
-            topic: "t",
-            queue_id: 3,
-            broker_name: Some("bn")
-        }
+        QueueRequest { topic: "t", queue_id: 3, broker_name: Some("bn") }
     );
     check!(
         request::VIEW_MESSAGE_BY_ID,
         "00000033 0100002f 0021 0c 0199 00000007 00000000 00000000 0000001a
              0006 'offset' 00000002 '48' 0005 'topic' 00000001 't'",
         r#"{"offset":"48","topic":"t"}"#,
-        ViewMessageRequest {
-            offset: 48,
-            topic: Some("t"),
-            broker_name: None
-        }
+        ViewMessageRequest { offset: 48, topic: Some("t"), broker_name: None }
     );
 }
 
@@ -314,11 +294,7 @@ fn clients_and_groups() {
              0008 'clientID' 00000003 'c@1' 000d 'producerGroup' 00000000
              000d 'consumerGroup' 00000002 'cg'",
         r#"{"clientID":"c@1","producerGroup":"","consumerGroup":"cg"}"#,
-        UnregisterClientRequest {
-            client_id: "c@1",
-            producer_group: Some(""),
-            consumer_group: Some("cg")
-        }
+        UnregisterClientRequest { client_id: "c@1", producer_group: Some(""), consumer_group: Some("cg") }
     );
     check!(
         request::GET_CONSUMER_LIST_BY_GROUP,
@@ -340,21 +316,13 @@ fn clients_and_groups() {
              0008 'groupSeq' 00000001 '0' 000b 'dataVersion' 00000001 'v'
              000b 'maxGroupNum' 00000003 '100'",
         r#"{"groupSeq":"0","dataVersion":"v","maxGroupNum":"100"}"#,
-        GetAllSubscriptionGroupRequest {
-            group_seq: Some(0),
-            data_version: Some("v"),
-            max_group_num: Some(100)
-        }
+        GetAllSubscriptionGroupRequest { group_seq: Some(0), data_version: Some("v"), max_group_num: Some(100) }
     );
     check!(
         request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG,
         "00000019 01000015 00c9 0c 0199 00000007 00000000 00000000 00000000",
         r#"{}"#,
-        GetAllSubscriptionGroupRequest {
-            group_seq: None,
-            data_version: None,
-            max_group_num: None
-        }
+        GetAllSubscriptionGroupRequest { group_seq: None, data_version: None, max_group_num: None }
     );
 }
 
@@ -387,31 +355,20 @@ fn topics() {
              0008 'topicSeq' 00000001 '0' 000b 'dataVersion' 00000001 'v'
              000b 'maxTopicNum' 00000003 '100'",
         r#"{"topicSeq":"0","dataVersion":"v","maxTopicNum":"100"}"#,
-        GetAllTopicConfigRequest {
-            topic_seq: Some(0),
-            data_version: Some("v"),
-            max_topic_num: Some(100)
-        }
+        GetAllTopicConfigRequest { topic_seq: Some(0), data_version: Some("v"), max_topic_num: Some(100) }
     );
     check!(
         request::GET_ALL_TOPIC_CONFIG,
         "00000019 01000015 0015 0c 0199 00000007 00000000 00000000 00000000",
         r#"{}"#,
-        GetAllTopicConfigRequest {
-            topic_seq: None,
-            data_version: None,
-            max_topic_num: None
-        }
+        GetAllTopicConfigRequest { topic_seq: None, data_version: None, max_topic_num: None }
     );
     check!(
         request::GET_ROUTEINFO_BY_TOPIC,
         "00000045 01000041 0069 0c 0199 00000007 00000000 00000000 0000002c
              0005 'topic' 00000001 't' 0016 'acceptStandardJsonOnly' 00000004 'true'",
         r#"{"topic":"t","acceptStandardJsonOnly":"true"}"#,
-        GetRouteInfoRequest {
-            topic: "t",
-            accept_standard_json_only: Some(true)
-        }
+        GetRouteInfoRequest { topic: "t", accept_standard_json_only: Some(true) }
     );
     check!(
         request::DELETE_TOPIC_IN_BROKER,
@@ -425,10 +382,7 @@ fn topics() {
         "00000037 01000033 00d8 0c 0199 00000007 00000000 00000000 0000001e
              0005 'topic' 00000001 't' 000b 'clusterName' 00000001 'c'",
         r#"{"topic":"t","clusterName":"c"}"#,
-        DeleteTopicInNamesrvRequest {
-            topic: "t",
-            cluster_name: Some("c")
-        }
+        DeleteTopicInNamesrvRequest { topic: "t", cluster_name: Some("c") }
     );
 }
 
@@ -439,31 +393,21 @@ fn the_key_value_store() {
         "00000040 0100003c 0064 0c 0199 00000007 00000000 00000000 00000027
              0009 'namespace' 00000002 'ns' 0003 'key' 00000001 'k' 0005 'value' 00000001 'v'",
         r#"{"namespace":"ns","key":"k","value":"v"}"#,
-        PutKvConfigRequest {
-            namespace: "ns",
-            key: "k",
-            value: "v"
-        }
+        PutKvConfigRequest { namespace: "ns", key: "k", value: "v" }
     );
     check!(
         request::GET_KV_CONFIG,
         "00000034 01000030 0065 0c 0199 00000007 00000000 00000000 0000001b
              0009 'namespace' 00000002 'ns' 0003 'key' 00000001 'k'",
         r#"{"namespace":"ns","key":"k"}"#,
-        KvConfigRequest {
-            namespace: "ns",
-            key: "k"
-        }
+        KvConfigRequest { namespace: "ns", key: "k" }
     );
     check!(
         request::DELETE_KV_CONFIG,
         "00000034 01000030 0066 0c 0199 00000007 00000000 00000000 0000001b
              0009 'namespace' 00000002 'ns' 0003 'key' 00000001 'k'",
         r#"{"namespace":"ns","key":"k"}"#,
-        KvConfigRequest {
-            namespace: "ns",
-            key: "k"
-        }
+        KvConfigRequest { namespace: "ns", key: "k" }
     );
 }
 
@@ -540,10 +484,7 @@ fn requests_without_ext_fields() {
     );
     assert!(binary.ext.is_empty() && json.ext.is_empty());
     let heartbeat: HeartbeatData = body::decode(&binary.body).expect("a heartbeat");
-    assert_eq!(
-        (&*heartbeat.client_id, &*heartbeat.producer_data_set[0].group_name),
-        ("c@1", "pg")
-    );
+    assert_eq!((&*heartbeat.client_id, &*heartbeat.producer_data_set[0].group_name), ("c@1", "pg"));
     assert_eq!(body::encode(&heartbeat), binary.body);
     let [binary, json] = both(
         request::GET_BROKER_CLUSTER_INFO,
@@ -559,13 +500,7 @@ fn requests_without_ext_fields() {
     );
     assert!(binary.ext.is_empty() && json.ext.is_empty());
     let group: SubscriptionGroupConfig = body::decode(&binary.body).expect("a group");
-    assert_eq!(
-        group,
-        SubscriptionGroupConfig {
-            group_name: "cg".to_owned(),
-            ..SubscriptionGroupConfig::default()
-        }
-    );
+    assert_eq!(group, SubscriptionGroupConfig { group_name: "cg".to_owned(), ..SubscriptionGroupConfig::default() });
     assert_eq!(body::encode(&group), binary.body);
     let [binary, json] = both(
         request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER,

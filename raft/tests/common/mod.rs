@@ -47,9 +47,12 @@ impl Machine for Counter {
         let words = [self.entries, self.digest, self.retained];
         words.iter().flat_map(|w| w.to_be_bytes()).collect::<Vec<_>>().into()
     }
-    fn restore(&mut self, state: &[u8], _installed: bool) -> Result<(), MachineError> {
+    fn restore(&mut self, state: &[u8]) -> Result<(), MachineError> {
         let word = |i: usize| u64::from_be_bytes(state[i * 8..i * 8 + 8].try_into().unwrap());
         (self.entries, self.digest, self.retained) = (word(0), word(1), word(2));
+        Ok(())
+    }
+    fn check_derived(&self, _log_first: PhysicalOffset) -> Result<(), MachineError> {
         Ok(())
     }
     fn digest(&self) -> u64 {
@@ -100,7 +103,7 @@ pub async fn start(seat: &Seat, start: Start, flush: FlushMode) -> Result<TestNo
     };
     let fatals = Arc::clone(&seat.fatals);
     let parts = Parts::<Counter> {
-        place: Place { disk: Arc::clone(&seat.disk), dir: seat.dir.clone() },
+        place: Place { disk: Arc::clone(&seat.disk), dir: seat.dir.clone(), reserve_bytes: 0 },
         machine: Box::new(|_| Ok(Counter::default())),
         sink: Arc::new(|_| {}),
         on_fatal: Arc::new(move |why| fatals.lock().unwrap().push(why)),

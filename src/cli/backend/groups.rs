@@ -33,12 +33,8 @@ pub(crate) async fn group_status(namesrv: &NameServers, group: Option<&str>) -> 
 
 async fn status(cluster: &Cluster, group: &str) -> Result<GroupStatus, CliError> {
     let answer = cluster.ask(group, request::GROUP_STATUS, ExtFields::default(), PATIENCE).await?;
-    let bad = |e| {
-        CliError::failed(
-            format!("{group} answered no group status: {e}"),
-            "Check that it is a QuoruMQ broker.",
-        )
-    };
+    let bad =
+        |e| CliError::failed(format!("{group} answered no group status: {e}"), "Check that it is a QuoruMQ broker.");
     body::decode(&answer.body).map_err(bad)
 }
 
@@ -64,21 +60,9 @@ pub(crate) async fn group_add(
     raft: &HostPort,
     timeout: Duration,
 ) -> Result<String, CliError> {
-    let unknown = |e| {
-        CliError::failed(
-            format!("{raft}: {e}"),
-            "Give the host:port of the new node's Raft port.",
-        )
-    };
+    let unknown = |e| CliError::failed(format!("{raft}: {e}"), "Give the host:port of the new node's Raft port.");
     let peer = raft.resolve().map_err(unknown)?;
-    let answer = ask(
-        namesrv,
-        group,
-        request::GROUP_ADD_MEMBER,
-        &[("peer", &peer.to_string())],
-        timeout,
-    )
-    .await?;
+    let answer = ask(namesrv, group, request::GROUP_ADD_MEMBER, &[("peer", &peer.to_string())], timeout).await?;
     Ok(answer.ext.get("nodeId").unwrap_or("?").to_owned())
 }
 
@@ -88,15 +72,7 @@ pub(crate) async fn group_add(
 /// The group refuses, or nobody answered.
 pub(crate) async fn group_remove(namesrv: &NameServers, group: &str, id: u64) -> Result<(), CliError> {
     let id = id.to_string();
-    ask(
-        namesrv,
-        group,
-        request::GROUP_REMOVE_MEMBER,
-        &[("nodeId", &id)],
-        PATIENCE,
-    )
-    .await
-    .map(drop)
+    ask(namesrv, group, request::GROUP_REMOVE_MEMBER, &[("nodeId", &id)], PATIENCE).await.map(drop)
 }
 
 /// Drops whole CommitLog files below `before`, or the older half without it; answers where the log now starts.

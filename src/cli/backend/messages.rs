@@ -66,20 +66,11 @@ pub(crate) struct Sender {
 
 impl Sender {
     pub(crate) async fn start(namesrv: &NameServers, group: &str) -> Result<Self, CliError> {
-        Ok(Self {
-            producer: ProducerBuilder::new(group, &namesrv.list)?.start()?,
-        })
+        Ok(Self { producer: ProducerBuilder::new(group, &namesrv.list)?.start()? })
     }
 
     pub(crate) async fn send(&self, message: Outgoing) -> Result<Sent, CliError> {
-        let Outgoing {
-            topic,
-            body,
-            tag,
-            keys,
-            properties,
-            sharding_key,
-        } = message;
+        let Outgoing { topic, body, tag, keys, properties, sharding_key } = message;
         let mut message = Message::new(topic, body);
         if let Some(tag) = tag {
             message = message.with_tag(tag);
@@ -90,15 +81,9 @@ impl Sender {
         for (name, value) in properties {
             message = message.with_property(name, value);
         }
-        let sent = self
-            .producer
-            .send_to(message, sharding_key.map_or(Place::Any, Place::Key))
-            .await?;
+        let sent = self.producer.send_to(message, sharding_key.map_or(Place::Any, Place::Key)).await?;
         if sent.maybe_duplicate {
-            tracing::warn!(
-                "{} may be stored twice: an earlier attempt had an unknown outcome",
-                sent.msg_id
-            );
+            tracing::warn!("{} may be stored twice: an earlier attempt had an unknown outcome", sent.msg_id);
         }
         Ok(Sent {
             group: sent.queue.broker_name.to_string(),

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use quorumq_raft::runtime::tokio::Tokio;
 
-use super::missing;
 use crate::cli::error::CliError;
-use crate::config::{BrokerConfig, NameServerConfig};
+use crate::config::NameServerConfig;
 use crate::nameserver::{NameServer, NameServerOptions};
 use crate::server::Limits;
 
@@ -46,33 +45,6 @@ pub(crate) async fn start_name_server(config: NameServerConfig) -> Result<NameSe
             ..Limits::SERVER
         },
     };
-    let server = NameServer::start::<Tokio>(options)
-        .await
-        .map_err(|e| CliError::failed(e.to_string(), ""))?;
+    let server = NameServer::start::<Tokio>(options).await.map_err(|e| CliError::failed(e.to_string(), ""))?;
     Ok(NameServerHandle { server })
-}
-
-/// A running broker.
-pub(crate) struct BrokerHandle {}
-
-impl BrokerHandle {
-    /// The address that clients connect to.
-    pub(crate) fn address(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], 0))
-    }
-
-    /// Ends when the node can no longer go on (a failed sync, a broken invariant), with the reason.
-    pub(crate) async fn failed(&self) -> CliError {
-        std::future::pending().await
-    }
-
-    /// Hands over leadership, answers what is under way, flushes, removes `abort`.
-    pub(crate) async fn stop(self) -> Result<(), CliError> {
-        missing("broker")
-    }
-}
-
-pub(crate) async fn start_broker(config: BrokerConfig) -> Result<BrokerHandle, CliError> {
-    let _ = config;
-    missing("broker")
 }

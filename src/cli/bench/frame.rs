@@ -65,24 +65,14 @@ impl Template {
         let code = request::SEND_MESSAGE_V2;
         let head = Head::request(Encoding::Binary, 0, code);
         let mut bytes = BytesMut::new();
-        let fields = header
-            .fields(code)
-            .map(|(name, value)| -> (&str, Value<'_>) { (name, value) });
+        let fields = header.fields(code).map(|(name, value)| -> (&str, Value<'_>) { (name, value) });
         frame::encode_parts(&head, fields, message.body, &mut bytes);
         let header_len = bytes.len() - message.body.len();
-        let find = |part: &[u8]| {
-            bytes[..header_len]
-                .windows(part.len())
-                .position(|window| window == part)
-        };
+        let find = |part: &[u8]| bytes[..header_len].windows(part.len()).position(|window| window == part);
         let (Some(born_at), Some(key_at)) = (find(&BORN), find(&KEY)) else {
             unreachable!("both stand in the header just encoded")
         };
-        Self {
-            bytes: bytes.to_vec(),
-            born_at,
-            key_at,
-        }
+        Self { bytes: bytes.to_vec(), born_at, key_at }
     }
 
     /// Appends the send with this opaque, born time and number.
@@ -145,17 +135,8 @@ pub(super) fn reply(buf: &[u8]) -> Result<Option<Reply>, String> {
         return Err("an answer without a binary header".to_owned());
     }
     let code = i16::from_be_bytes([buf[CODE_AT], buf[CODE_AT + 1]]);
-    let opaque = u32::from_be_bytes([
-        buf[OPAQUE_AT],
-        buf[OPAQUE_AT + 1],
-        buf[OPAQUE_AT + 2],
-        buf[OPAQUE_AT + 3],
-    ]);
-    Ok(Some(Reply {
-        code: i32::from(code),
-        opaque,
-        len,
-    }))
+    let opaque = u32::from_be_bytes([buf[OPAQUE_AT], buf[OPAQUE_AT + 1], buf[OPAQUE_AT + 2], buf[OPAQUE_AT + 3]]);
+    Ok(Some(Reply { code: i32::from(code), opaque, len }))
 }
 
 #[cfg(test)]
@@ -163,12 +144,7 @@ mod tests {
     use super::*;
 
     fn message(body: &[u8]) -> Message<'_> {
-        Message {
-            topic: "bench",
-            producer_group: "g",
-            body,
-            run: 0xAB,
-        }
+        Message { topic: "bench", producer_group: "g", body, run: 0xAB }
     }
 
     #[test]
@@ -179,16 +155,10 @@ mod tests {
         template.append(&mut out, 9, &Born::at(0), 0);
         let mut out = BytesMut::from(out.as_slice());
         let command = frame::decode(&mut out).unwrap().unwrap();
-        assert_eq!(
-            (command.code, command.opaque, command.flag),
-            (request::SEND_MESSAGE_V2, 0x0102_0304, 0)
-        );
+        assert_eq!((command.code, command.opaque, command.flag), (request::SEND_MESSAGE_V2, 0x0102_0304, 0));
         assert_eq!(command.body.as_ref(), b"body");
         let header = SendMessageRequest::decode(&command).unwrap();
-        assert_eq!(
-            (header.topic, header.producer_group, header.queue_id),
-            ("bench", "g", 5)
-        );
+        assert_eq!((header.topic, header.producer_group, header.queue_id), ("bench", "g", 5));
         assert_eq!(header.born_timestamp, 1_763_600_000_123);
         assert_eq!(header.properties, Some("UNIQ_KEY\u{1}00000000000000AB000000000000F00D"));
         let second = frame::decode(&mut out).unwrap().unwrap();
@@ -198,23 +168,11 @@ mod tests {
     #[test]
     fn an_answer_is_read_once_it_is_whole() {
         let mut out = BytesMut::new();
-        frame::encode_parts(
-            &Head::reply(Encoding::Binary, 77, 14),
-            [("msgId", "x".into())],
-            b"",
-            &mut out,
-        );
+        frame::encode_parts(&Head::reply(Encoding::Binary, 77, 14), [("msgId", "x".into())], b"", &mut out);
         for short in 0..out.len() {
             assert_eq!(reply(&out[..short]), Ok(None), "{short}");
         }
-        assert_eq!(
-            reply(&out),
-            Ok(Some(Reply {
-                code: 14,
-                opaque: 77,
-                len: out.len()
-            }))
-        );
+        assert_eq!(reply(&out), Ok(Some(Reply { code: 14, opaque: 77, len: out.len() })));
         assert!(reply(b"\x7f\xff\xff\xffHTTP").is_err());
     }
 

@@ -8,10 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 /// CPU time of this process, all threads, user and system.
 pub(super) fn own_cpu() -> Duration {
     let at = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(
-        u64::try_from(at.tv_sec).unwrap_or(0),
-        u32::try_from(at.tv_nsec).unwrap_or(0),
-    )
+    Duration::new(u64::try_from(at.tv_sec).unwrap_or(0), u32::try_from(at.tv_nsec).unwrap_or(0))
 }
 
 /// Load average of the last minute.

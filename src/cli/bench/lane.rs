@@ -76,11 +76,7 @@ impl Shared {
     }
 
     fn leader(&self, group: &str) -> Option<SocketAddr> {
-        self.leaders
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(group)
-            .copied()
+        self.leaders.lock().unwrap_or_else(PoisonError::into_inner).get(group).copied()
     }
 }
 
@@ -178,15 +174,9 @@ impl<R: Runtime> Lane<R> {
     pub(super) fn new(part: Part, shared: Arc<Shared>, first_queue: usize) -> Self {
         let window = u16::try_from(part.window - 1).map(|last| 0..=last);
         assert!(!part.templates.is_empty(), "a lane needs a queue to send to");
-        let Ok(slots) = window else {
-            panic!("a window of {} is over {MAX_WINDOW}", part.window)
-        };
+        let Ok(slots) = window else { panic!("a window of {} is over {MAX_WINDOW}", part.window) };
         let free: Vec<u16> = slots.rev().collect();
-        let slot = Slot {
-            sent: None,
-            generation: 0,
-            number: 0,
-        };
+        let slot = Slot { sent: None, generation: 0, number: 0 };
         Self {
             slots: vec![slot; part.window],
             free,
@@ -250,10 +240,7 @@ impl<R: Runtime> Lane<R> {
                     return Left::Cut;
                 }
                 // Answers still under way come from the old leader: it is left when all are in.
-                moved = self
-                    .shared
-                    .leader(&self.part.group)
-                    .is_some_and(|leader| leader != addr);
+                moved = self.shared.leader(&self.part.group).is_some_and(|leader| leader != addr);
             }
         }
     }
@@ -296,9 +283,7 @@ impl<R: Runtime> Lane<R> {
                 acked += 1;
                 if measuring {
                     let us = now.saturating_duration_since(sent).as_micros();
-                    self.stats
-                        .latency
-                        .saturating_record(u64::try_from(us).unwrap_or(u64::MAX).max(1));
+                    self.stats.latency.saturating_record(u64::try_from(us).unwrap_or(u64::MAX).max(1));
                 }
                 if self.part.print_acks {
                     printed.push_str(&ack_line(&self.part.group, slot.number, bytes));
@@ -324,9 +309,7 @@ impl<R: Runtime> Lane<R> {
         self.shared.acked.fetch_add(acked, Ordering::Relaxed);
         if measuring {
             self.stats.measured += acked;
-            let gap = self
-                .last_ack
-                .map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+            let gap = self.last_ack.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
             self.stats.longest_gap = self.stats.longest_gap.max(gap);
         }
         self.last_ack = Some(now);
@@ -345,10 +328,7 @@ impl<R: Runtime> Lane<R> {
     /// Asks for the leaders and waits a moment; whether time is up.
     async fn pause(&self) -> bool {
         self.shared.lost_leader.notify_one();
-        matches!(
-            R::select2(self.shared.cut.cancelled(), R::sleep(PAUSE)).await,
-            Select2::First(())
-        )
+        matches!(R::select2(self.shared.cut.cancelled(), R::sleep(PAUSE)).await, Select2::First(()))
     }
 }
 
@@ -361,21 +341,13 @@ fn refuse(stats: &mut Stats, code: i32, bytes: &[u8]) {
     // Elections are part of the run; anything else is worth a word.
     if code != NO_LEADER && stats.remark.is_none() {
         let command = frame::decode(&mut BytesMut::from(bytes)).ok().flatten();
-        stats.remark = command
-            .and_then(|command| command.remark)
-            .map(|remark| format!("code {code}: {remark}"));
+        stats.remark = command.and_then(|command| command.remark).map(|remark| format!("code {code}: {remark}"));
     }
 }
 
 /// `ack GROUP QUEUE OFFSET NUMBER`.
 fn ack_line(group: &str, number: u64, bytes: &[u8]) -> String {
     let command = frame::decode(&mut BytesMut::from(bytes)).ok().flatten();
-    let field = |name: &str| {
-        command
-            .as_ref()
-            .and_then(|command| command.ext.get(name))
-            .unwrap_or("?")
-            .to_owned()
-    };
+    let field = |name: &str| command.as_ref().and_then(|command| command.ext.get(name)).unwrap_or("?").to_owned();
     format!("ack {group} {} {} {number}\n", field("queueId"), field("queueOffset"))
 }

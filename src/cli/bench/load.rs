@@ -97,9 +97,7 @@ where
     shared.cut.cancel();
     // Ended by `cut`; its result says nothing.
     let _ = lookups.await;
-    let server_cpu = servers_after
-        .zip(servers_before)
-        .map(|(after, before)| after.saturating_sub(before));
+    let server_cpu = servers_after.zip(servers_before).map(|(after, before)| after.saturating_sub(before));
     Ok(Outcome {
         stats,
         elapsed,
@@ -117,12 +115,7 @@ fn start<R: Runtime>(plan: &Plan, targets: &[Target], shared: &Arc<Shared>) -> R
     let mut body = vec![0u8; plan.size];
     rand::Rng::fill_bytes(&mut R::thread_rng(), &mut body);
     let run = rand::Rng::next_u64(&mut R::thread_rng());
-    let message = Message {
-        topic: &plan.topic,
-        producer_group: &plan.producer_group,
-        body: &body,
-        run,
-    };
+    let message = Message { topic: &plan.topic, producer_group: &plan.producer_group, body: &body, run };
     let sends = |target: &Target| Arc::new((0..target.queues).map(|queue| Template::new(&message, queue)).collect());
     let templates: Vec<Arc<Vec<Template>>> = targets.iter().map(sends).collect();
     let connections = plan.connections.min(plan.in_flight);

@@ -89,7 +89,9 @@ impl BenchArgs {
         output::line(if self.json { report.json().to_string() } else { report.text() })?;
         match report.verdict() {
             Verdict::Match => Ok(()),
-            Verdict::Lost => Err(CliError::failed(report.check(), "Keep the stores and run quorumq store verify on each.")),
+            Verdict::Lost => {
+                Err(CliError::failed(report.check(), "Keep the stores and run quorumq store verify on each."))
+            }
             Verdict::Foreign => Err(CliError::failed(report.check(), "Use a topic of its own with --topic.")),
         }
     }
@@ -98,10 +100,7 @@ impl BenchArgs {
         let (in_flight, connections) = (self.in_flight as usize, self.connections as usize);
         if in_flight.div_ceil(connections) > lane::MAX_WINDOW {
             let what = format!("--in-flight {in_flight} over {connections} connections is more than 65536 on one");
-            return Err(CliError::usage(
-                what,
-                "Take fewer messages in flight or more connections.",
-            ));
+            return Err(CliError::usage(what, "Take fewer messages in flight or more connections."));
         }
         Ok(Plan {
             topic: self.topic.clone(),
@@ -148,11 +147,7 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}") {
             bar.set_style(style);
         }
-        Self {
-            bar,
-            warm_up: plan.warm_up,
-            duration: plan.duration,
-        }
+        Self { bar, warm_up: plan.warm_up, duration: plan.duration }
     }
 
     fn tell(&self, phase: Phase, acked: u64) {
@@ -162,8 +157,7 @@ impl Progress {
             Phase::WarmUp => format!("warming up for {} s", self.warm_up.as_secs()),
             Phase::Measure | Phase::Drain => format!("measuring for {} s", self.duration.as_secs()),
         };
-        self.bar
-            .set_message(format!("{of}: {acked} acknowledged, {rate:.0}/s so far"));
+        self.bar.set_message(format!("{of}: {acked} acknowledged, {rate:.0}/s so far"));
         self.bar.tick();
     }
 

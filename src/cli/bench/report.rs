@@ -61,14 +61,7 @@ impl Report<'_> {
 
     /// One object on one line.
     pub(super) fn json(&self) -> Value {
-        let Outcome {
-            stats,
-            elapsed,
-            own_cpu,
-            server_cpu,
-            load,
-            by_group,
-        } = self.outcome;
+        let Outcome { stats, elapsed, own_cpu, server_cpu, load, by_group } = self.outcome;
         json!({
             "msgs_per_s": self.rate().round(),
             "p50_us": self.quantile(0.5),
@@ -100,14 +93,7 @@ impl Report<'_> {
 
     /// Some lines to read.
     pub(super) fn text(&self) -> String {
-        let Outcome {
-            stats,
-            elapsed,
-            own_cpu,
-            server_cpu,
-            load,
-            by_group,
-        } = self.outcome;
+        let Outcome { stats, elapsed, own_cpu, server_cpu, load, by_group } = self.outcome;
         let ms = |us: u64| us as f64 / 1000.0;
         let mut lines = vec![
             format!(
@@ -129,18 +115,13 @@ impl Report<'_> {
             format!(
                 "CPU µs a message  generator {:.1}{}  load average {:.1} before, {:.1} after",
                 self.us_per_message(*own_cpu),
-                server_cpu
-                    .map(|cpu| format!("  servers {:.1}", self.us_per_message(cpu)))
-                    .unwrap_or_default(),
+                server_cpu.map(|cpu| format!("  servers {:.1}", self.us_per_message(cpu))).unwrap_or_default(),
                 load.0,
                 load.1
             ),
         ];
         if by_group.len() > 1 {
-            let shares: Vec<_> = by_group
-                .iter()
-                .map(|(group, count)| format!("{group} {count}"))
-                .collect();
+            let shares: Vec<_> = by_group.iter().map(|(group, count)| format!("{group} {count}")).collect();
             lines.push(format!("by group  {}", shares.join("  ")));
         }
         if stats.unknown > 0 || !stats.refused.is_empty() || stats.reconnects > 0 {
@@ -152,21 +133,9 @@ impl Report<'_> {
 
     fn trouble(&self) -> String {
         let stats = &self.outcome.stats;
-        let refused: Vec<_> = stats
-            .refused
-            .iter()
-            .map(|(code, count)| format!("{count} with code {code}"))
-            .collect();
-        let refused = if refused.is_empty() {
-            "none".to_owned()
-        } else {
-            refused.join(", ")
-        };
-        let remark = stats
-            .remark
-            .as_ref()
-            .map(|remark| format!("; first {remark}"))
-            .unwrap_or_default();
+        let refused: Vec<_> = stats.refused.iter().map(|(code, count)| format!("{count} with code {code}")).collect();
+        let refused = if refused.is_empty() { "none".to_owned() } else { refused.join(", ") };
+        let remark = stats.remark.as_ref().map(|remark| format!("; first {remark}")).unwrap_or_default();
         let (unknown, reconnects, gap) = (stats.unknown, stats.reconnects, stats.longest_gap.as_millis());
         format!("refused {refused}, outcome unknown {unknown}, reconnects {reconnects}, longest gap {gap} ms{remark}")
     }
@@ -177,14 +146,8 @@ impl Report<'_> {
         let counts = format!("{acked} acknowledged, {unknown} of unknown outcome, max offsets rose by {rise}");
         match self.verdict() {
             Verdict::Match => format!("check ok: {counts}"),
-            Verdict::Lost => format!(
-                "check FAILED: {counts}: {} acknowledged messages are missing",
-                acked - rise
-            ),
-            Verdict::Foreign => format!(
-                "check inconclusive: {counts}: someone else sends to {}",
-                self.plan.topic
-            ),
+            Verdict::Lost => format!("check FAILED: {counts}: {} acknowledged messages are missing", acked - rise),
+            Verdict::Foreign => format!("check inconclusive: {counts}: someone else sends to {}", self.plan.topic),
         }
     }
 }
@@ -231,20 +194,11 @@ mod tests {
     #[test]
     fn json_has_the_numbers_a_program_wants_on_one_line() {
         let (outcome, plan) = (outcome(120, 0), plan());
-        let json = Report {
-            plan: &plan,
-            queues: 8,
-            outcome: &outcome,
-            rise: 120,
-        }
-        .json();
+        let json = Report { plan: &plan, queues: 8, outcome: &outcome, rise: 120 }.json();
         assert_eq!(json["msgs_per_s"], 50.0);
         assert_eq!(json["p50_us"], 500);
         assert!((9000..9010).contains(&json["p999_us"].as_u64().unwrap()), "{json}");
-        assert_eq!(
-            (json["generator_cpu_us_per_msg"].as_f64(), json["acks_match"].as_bool()),
-            (Some(10.0), Some(true))
-        );
+        assert_eq!((json["generator_cpu_us_per_msg"].as_f64(), json["acks_match"].as_bool()), (Some(10.0), Some(true)));
         assert!(!json.to_string().contains('\n'));
     }
 
@@ -258,12 +212,7 @@ mod tests {
             (100, 5, 106, Verdict::Foreign),
         ] {
             let outcome = outcome(acked, unknown);
-            let report = Report {
-                plan: &plan,
-                queues: 8,
-                outcome: &outcome,
-                rise,
-            };
+            let report = Report { plan: &plan, queues: 8, outcome: &outcome, rise };
             assert_eq!(report.verdict(), verdict, "{}", report.check());
         }
     }

@@ -69,10 +69,7 @@ fn plan(in_flight: usize, connections: usize) -> Plan {
 
 /// Runs until `enough` messages are acknowledged.
 async fn run(plan: &Plan, leaders: impl Fn() -> SocketAddr + Send + Sync + 'static, enough: u64) -> Outcome {
-    let targets = [Target {
-        group: "g".to_owned(),
-        queues: 4,
-    }];
+    let targets = [Target { group: "g".to_owned(), queues: 4 }];
     let stop = CancellationToken::new();
     let stopper = stop.clone();
     let leaders = move || std::future::ready(Ok(BTreeMap::from([("g".to_owned(), leaders())])));
@@ -81,9 +78,7 @@ async fn run(plan: &Plan, leaders: impl Fn() -> SocketAddr + Send + Sync + 'stat
             stopper.cancel();
         }
     };
-    load::run::<Tokio, _, _>(plan, &targets, leaders, tick, stop)
-        .await
-        .unwrap()
+    load::run::<Tokio, _, _>(plan, &targets, leaders, tick, stop).await.unwrap()
 }
 
 #[tokio::test]
@@ -98,25 +93,14 @@ async fn every_answer_is_counted_and_no_more_than_the_window_is_in_flight() {
         held.extend_from_slice(opaques);
         assert!(held.len() <= 7, "{} in flight", held.len());
         let whole = held.len() == 7;
-        Some(if whole {
-            held.drain(..).map(|opaque| (opaque, response::SUCCESS)).collect()
-        } else {
-            Vec::new()
-        })
+        Some(if whole { held.drain(..).map(|opaque| (opaque, response::SUCCESS)).collect() } else { Vec::new() })
     }))
     .await;
     let outcome = run(&plan(7, 1), move || addr, 700).await;
     let stats = outcome.stats;
-    assert!(
-        stats.acked >= 700 && stats.acked == seen.load(Ordering::Relaxed),
-        "{} acked",
-        stats.acked
-    );
+    assert!(stats.acked >= 700 && stats.acked == seen.load(Ordering::Relaxed), "{} acked", stats.acked);
     assert_eq!((stats.unknown, stats.reconnects, stats.refused.len()), (0, 0, 0));
-    assert_eq!(
-        (stats.latency.len(), outcome.by_group["g"]),
-        (stats.measured, stats.measured)
-    );
+    assert_eq!((stats.latency.len(), outcome.by_group["g"]), (stats.measured, stats.measured));
 }
 
 #[tokio::test]
@@ -125,26 +109,16 @@ async fn a_refusal_for_lack_of_a_leader_moves_the_lane_to_the_new_one() {
     let ask = Arc::clone(&moved);
     let old = broker(Arc::new(move |opaques: &[i32]| {
         moved.store(true, Ordering::Relaxed);
-        Some(
-            opaques
-                .iter()
-                .map(|opaque| (*opaque, response::SERVICE_NOT_AVAILABLE))
-                .collect(),
-        )
+        Some(opaques.iter().map(|opaque| (*opaque, response::SERVICE_NOT_AVAILABLE)).collect())
     }))
     .await;
-    let new = broker(Arc::new(|opaques: &[i32]| {
-        Some(opaques.iter().map(|opaque| (*opaque, response::SUCCESS)).collect())
-    }))
-    .await;
+    let new =
+        broker(Arc::new(|opaques: &[i32]| Some(opaques.iter().map(|opaque| (*opaque, response::SUCCESS)).collect())))
+            .await;
     let leaders = move || if ask.load(Ordering::Relaxed) { new } else { old };
     let stats = run(&plan(8, 2), leaders, 100).await.stats;
     assert!(stats.acked >= 100);
-    assert!(
-        stats.refused[&response::SERVICE_NOT_AVAILABLE] >= 8,
-        "{:?}",
-        stats.refused
-    );
+    assert!(stats.refused[&response::SERVICE_NOT_AVAILABLE] >= 8, "{:?}", stats.refused);
     assert_eq!((stats.unknown, stats.reconnects, stats.remark), (0, 2, None));
 }
 
@@ -167,11 +141,7 @@ async fn a_lost_connection_leaves_its_sends_unknown_and_is_opened_again() {
 async fn an_answer_that_says_outcome_unknown_is_counted_as_that() {
     let addr = broker(Arc::new(|opaques: &[i32]| {
         let code = |opaque: i32| {
-            if opaque >> 16 == 1 {
-                response::SYSTEM_ERROR
-            } else {
-                response::SUCCESS
-            }
+            if opaque >> 16 == 1 { response::SYSTEM_ERROR } else { response::SUCCESS }
         };
         Some(opaques.iter().map(|opaque| (*opaque, code(*opaque))).collect())
     }))

@@ -26,13 +26,7 @@ pub(super) struct Wire<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self {
-            stream,
-            out: Vec::new(),
-            written: 0,
-            input: Vec::with_capacity(READ),
-            taken: 0,
-        }
+        Self { stream, out: Vec::new(), written: 0, input: Vec::with_capacity(READ), taken: 0 }
     }
 
     /// Writes what is to be written and waits until something was read. Writing and reading go side by side: a peer

@@ -33,7 +33,7 @@ mod tests {
     #[test]
     fn surplus_members_get_nothing() {
         assert_eq!(table(4, 5), [vec![0], vec![1], vec![2], vec![3], vec![]]);
-        assert_eq!(table(0, 2), [vec![], vec![]]);
+        assert_eq!(table(0, 2), [Vec::<u32>::new(), Vec::new()]);
         assert_eq!(table(8, 1), [(0..8).collect::<Vec<_>>()]);
     }
 

@@ -159,7 +159,9 @@ mod tests {
         attempts.note(unknown());
         assert_eq!(attempts.note(refused(13)), Next::GiveUp);
         match attempts.give_up("id") {
-            ClientError::Unknown { msg_id, attempts, detail } => assert_eq!((&*msg_id, attempts, &*detail), ("id", 2, "lost")),
+            ClientError::Unknown { msg_id, attempts, detail } => {
+                assert_eq!((&*msg_id, attempts, &*detail), ("id", 2, "lost"))
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -23,8 +23,8 @@ mod prepared;
 mod sending;
 mod verdict;
 
-pub use asynchronous::SendHandle;
 use asynchronous::AsyncSends;
+pub use asynchronous::SendHandle;
 use attempts::Attempts;
 pub use prepared::{DEFAULT_TOPIC_QUEUES, MAX_BATCH, MessageLimits, Prepared, SendRequest};
 pub use sending::SendResult;
@@ -151,7 +151,8 @@ impl ProducerBuilder {
 
 impl<R: Runtime> Producer<R> {
     fn start(options: ProducerOptions) -> Result<Self, ClientError> {
-        names::check_group(&options.group).map_err(|error| ClientError::invalid("producer group", error.to_string()))?;
+        names::check_group(&options.group)
+            .map_err(|error| ClientError::invalid("producer group", error.to_string()))?;
         // The brokers' requests to producers (39, check a transaction) come with transactions.
         let core = Core::start(options.client.clone(), Arc::new(|_, _| None))?;
         let inner = Arc::new(Inner { keys: UniqKeys::new::<R>(), options, core });

@@ -101,7 +101,10 @@ impl Prepared {
             }
             let (id, properties) = properties::<R>(message, keys)?;
             check_size(message.body.len(), properties.len(), limits)?;
-            batch::append(&BatchMessage { flag: message.flag, body: &message.body, properties: &properties }, &mut body);
+            batch::append(
+                &BatchMessage { flag: message.flag, body: &message.body, properties: &properties },
+                &mut body,
+            );
             check_size(body.len(), 0, limits)?;
             ids.push(id);
         }
@@ -208,9 +211,9 @@ fn properties<R: Runtime>(message: &Message, keys: &UniqKeys) -> Result<(String,
 
 #[cfg(test)]
 mod tests {
-    use quorumq_raft::runtime::tokio::Tokio;
     use super::*;
     use crate::protocol::properties::get;
+    use quorumq_raft::runtime::tokio::Tokio;
 
     fn prepare(message: &Message) -> Result<Prepared, ClientError> {
         Prepared::new::<Tokio>(message, &UniqKeys::new::<Tokio>(), &MessageLimits::default())

@@ -107,11 +107,8 @@ impl<'a, R: Runtime> Sending<'a, R> {
                 self.asked = true;
                 continue;
             };
-            let request = self.prepared.request(
-                self.inner.core.options.encoding,
-                &self.inner.options.group,
-                &self.target.queue,
-            );
+            let request =
+                self.prepared.request(self.inner.core.options.encoding, &self.inner.options.group, &self.target.queue);
             let result = self.inner.core.connections.get(addr).call(&request, share).await;
             self.learn(addr, &result);
             match self.attempts.note(judge(result)) {
@@ -218,10 +215,7 @@ impl<'a, R: Runtime> Sending<'a, R> {
 }
 
 /// The queue of a first attempt, whether it is the only one, and whether its group has let us through.
-fn choose<R: Runtime>(
-    route: &TopicRoute<R>,
-    place: &Place,
-) -> Result<(RoutedQueue<R>, bool, bool), ClientError> {
+fn choose<R: Runtime>(route: &TopicRoute<R>, place: &Place) -> Result<(RoutedQueue<R>, bool, bool), ClientError> {
     let no_route = |detail: String| ClientError::NoRoute { topic: route.topic.to_string(), detail };
     let none = || no_route("no group has a queue of it that may be written".to_owned());
     match place {

@@ -106,7 +106,9 @@ mod tests {
 
     fn answer(code: i32, ext: &[(&str, &str)]) -> CallResult {
         let ext = ext.iter().copied().collect();
-        Ok(Command::request(Encoding::Binary, 310, ExtFields::default(), bytes::Bytes::new()).reply(code, None).with_ext(ext))
+        Ok(Command::request(Encoding::Binary, 310, ExtFields::default(), bytes::Bytes::new())
+            .reply(code, None)
+            .with_ext(ext))
     }
 
     #[test]
@@ -133,7 +135,8 @@ mod tests {
 
     #[test]
     fn a_stored_message_tells_where() {
-        let Verdict::Stored(stored) = judge(answer(0, &[("msgId", "7F"), ("queueId", "3"), ("queueOffset", "7")])) else {
+        let Verdict::Stored(stored) = judge(answer(0, &[("msgId", "7F"), ("queueId", "3"), ("queueOffset", "7")]))
+        else {
             panic!("stored");
         };
         assert_eq!((stored.status, stored.queue_id, stored.queue_offset), (SendStatus::SendOk, 3, 7));

@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use super::error::ClientError;
 use super::options::ClientOptions;
 use super::time::{left, now};
-use crate::protocol::body::route::{BrokerData, TopicRouteData};
 use crate::protocol::body;
+use crate::protocol::body::route::{BrokerData, TopicRouteData};
 use crate::protocol::code::{request, response};
 use crate::protocol::header::topic::GetRouteInfoRequest;
 use crate::protocol::{Command, Encoding};
@@ -141,7 +141,9 @@ impl<R: Runtime> Routes<R> {
                 Ok(addr) => {
                     members.insert(*id, addr);
                 }
-                Err(error) => tracing::warn!(group = broker.broker_name, addr, %error, "a broker's address is left out"),
+                Err(error) => {
+                    tracing::warn!(group = broker.broker_name, addr, %error, "a broker's address is left out")
+                }
             }
         }
         let group = self.group(&broker.broker_name);

@@ -15,22 +15,9 @@ pub(super) fn info(registry: &Registry, request: &Command) -> Answer {
     let groups = registry.routes().groups();
     let mut cluster_addr_table: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for group in &groups {
-        cluster_addr_table
-            .entry(group.cluster.clone())
-            .or_default()
-            .push(group.group.clone());
+        cluster_addr_table.entry(group.cluster.clone()).or_default().push(group.group.clone());
     }
-    let broker_addr_table = groups
-        .into_iter()
-        .map(|group| (group.group.clone(), broker_data(group)))
-        .collect();
-    let info = ClusterInfo {
-        broker_addr_table,
-        cluster_addr_table,
-    };
-    Ok(Some(
-        request
-            .reply(response::SUCCESS, None)
-            .with_body(body::encode_fastjson(&info)),
-    ))
+    let broker_addr_table = groups.into_iter().map(|group| (group.group.clone(), broker_data(group))).collect();
+    let info = ClusterInfo { broker_addr_table, cluster_addr_table };
+    Ok(Some(request.reply(response::SUCCESS, None).with_body(body::encode_fastjson(&info))))
 }

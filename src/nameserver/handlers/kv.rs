@@ -14,14 +14,8 @@ use crate::server::Conn;
 /// PUT_KV_CONFIG (100). Answered when it is durable.
 pub(super) fn put(registry: &Registry, conn: &Conn, request: &Command) -> Answer {
     let header = PutKvConfigRequest::decode(request)?;
-    let (namespace, key, value) = (
-        header.namespace.to_owned(),
-        header.key.to_owned(),
-        header.value.to_owned(),
-    );
-    change(registry, conn, request, move |config| {
-        config.put(&namespace, &key, &value)
-    })
+    let (namespace, key, value) = (header.namespace.to_owned(), header.key.to_owned(), header.value.to_owned());
+    change(registry, conn, request, move |config| config.put(&namespace, &key, &value))
 }
 
 /// DELETE_KV_CONFIG (102). Deleting what is not there succeeds.
@@ -46,11 +40,7 @@ fn change(
     registry.kv.change(change, move |outcome| {
         let answer = match outcome {
             Ok(()) => success,
-            Err(error) => Command {
-                code: code_of(&error),
-                remark: Some(error.to_string()),
-                ..success
-            },
+            Err(error) => Command { code: code_of(&error), remark: Some(error.to_string()), ..success },
         };
         if !oneway {
             // A connection that has closed meanwhile wants no answer.
@@ -90,9 +80,5 @@ pub(super) fn list(registry: &Registry, request: &Command) -> Answer {
             remark: format!("No config item, Namespace: {namespace}"),
         });
     };
-    Ok(Some(
-        request
-            .reply(response::SUCCESS, None)
-            .with_body(body::encode(&KvTable { table })),
-    ))
+    Ok(Some(request.reply(response::SUCCESS, None).with_body(body::encode(&KvTable { table }))))
 }

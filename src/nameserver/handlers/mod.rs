@@ -33,19 +33,13 @@ struct Failure {
 
 impl From<HeaderError> for Failure {
     fn from(error: HeaderError) -> Self {
-        Self {
-            code: response::SYSTEM_ERROR,
-            remark: error.to_string(),
-        }
+        Self { code: response::SYSTEM_ERROR, remark: error.to_string() }
     }
 }
 
 impl From<BodyError> for Failure {
     fn from(error: BodyError) -> Self {
-        Self {
-            code: response::SYSTEM_ERROR,
-            remark: error.to_string(),
-        }
+        Self { code: response::SYSTEM_ERROR, remark: error.to_string() }
     }
 }
 

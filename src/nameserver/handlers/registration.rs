@@ -28,16 +28,9 @@ pub(super) fn register(registry: &Registry, session: &mut Session, conn: &Conn, 
     let term = registration.term;
     let topics = registration.topics.len();
     let outcome = registry.routes_mut().register(registration, registry.now_ms());
-    let Registered {
-        master,
-        changed,
-        displaced,
-    } = outcome.map_err(|refusal| {
+    let Registered { master, changed, displaced } = outcome.map_err(|refusal| {
         info!(%group, %addr, broker_id, term, %refusal, "registration refused");
-        Failure {
-            code: response::SYSTEM_ERROR,
-            remark: refusal.to_string(),
-        }
+        Failure { code: response::SYSTEM_ERROR, remark: refusal.to_string() }
     })?;
     session.registered = true;
     if changed {
@@ -48,12 +41,7 @@ pub(super) fn register(registry: &Registry, session: &mut Session, conn: &Conn, 
         master_addr: master.as_ref().map(|master| master.addr.as_str()),
     };
     let reply = request.reply(response::SUCCESS, None).with_ext(answer.encode());
-    let order = registry
-        .kv
-        .config()
-        .namespace(ORDER_TOPIC_CONFIG)
-        .filter(|table| !table.is_empty())
-        .cloned();
+    let order = registry.kv.config().namespace(ORDER_TOPIC_CONFIG).filter(|table| !table.is_empty()).cloned();
     Ok(Some(match order {
         Some(table) => reply.with_body(body::encode(&KvTable { table })),
         None => reply,
@@ -63,10 +51,7 @@ pub(super) fn register(registry: &Registry, session: &mut Session, conn: &Conn, 
 fn read(header: &RegisterBrokerRequest<'_>, conn: &Conn, request: &Command) -> Result<Registration, Failure> {
     if [header.broker_name, header.broker_addr, header.cluster_name].contains(&"") {
         let remark = "brokerName, brokerAddr and clusterName of a registration must not be empty".to_owned();
-        return Err(Failure {
-            code: response::SYSTEM_ERROR,
-            remark,
-        });
+        return Err(Failure { code: response::SYSTEM_ERROR, remark });
     }
     let body = if request.body.is_empty() {
         // A broker without topics.
@@ -82,17 +67,9 @@ fn read(header: &RegisterBrokerRequest<'_>, conn: &Conn, request: &Command) -> R
         ha_addr: header.ha_server_addr.to_owned(),
         broker_id: header.broker_id,
         term: term(header.raft_term),
-        group_uuid: request
-            .ext
-            .get(GROUP_UUID)
-            .filter(|uuid| !uuid.is_empty())
-            .map(str::to_owned),
+        group_uuid: request.ext.get(GROUP_UUID).filter(|uuid| !uuid.is_empty()).map(str::to_owned),
         version: version(wrapper.data_version),
-        topics: wrapper
-            .topic_config_table
-            .into_iter()
-            .map(|(topic, config)| (topic, queues(&config)))
-            .collect(),
+        topics: wrapper.topic_config_table.into_iter().map(|(topic, config)| (topic, queues(&config))).collect(),
         conn: conn.id(),
     })
 }
@@ -103,16 +80,8 @@ fn term(raft_term: Option<i64>) -> Option<u64> {
 }
 
 fn version(version: DataVersion) -> TableVersion {
-    let DataVersion {
-        counter,
-        state_version,
-        timestamp,
-    } = version;
-    TableVersion {
-        state_version,
-        counter,
-        timestamp,
-    }
+    let DataVersion { counter, state_version, timestamp } = version;
+    TableVersion { state_version, counter, timestamp }
 }
 
 fn queues(config: &TopicConfig) -> TopicQueues {
@@ -128,9 +97,7 @@ fn queues(config: &TopicConfig) -> TopicQueues {
 pub(super) fn unregister(registry: &Registry, request: &Command) -> Answer {
     let header = BrokerIdentityRequest::decode(request)?;
     let now_ms = registry.now_ms();
-    let removed = registry
-        .routes_mut()
-        .unregister(header.broker_name, header.broker_addr, now_ms);
+    let removed = registry.routes_mut().unregister(header.broker_name, header.broker_addr, now_ms);
     if let Some(Removed { group, addr, broker_id }) = removed {
         info!(%group, %addr, broker_id, "broker unregistered");
     }

@@ -19,16 +19,10 @@ pub(super) fn by_topic(registry: &Registry, request: &Command) -> Answer {
             "No topic route info in name server for the topic: {topic}\nSee http://rocketmq.apache.org/docs/faq/ for \
              further details."
         );
-        return Err(Failure {
-            code: response::TOPIC_NOT_EXIST,
-            remark,
-        });
+        return Err(Failure { code: response::TOPIC_NOT_EXIST, remark });
     };
     let order_topic_conf = registry.kv.config().get(ORDER_TOPIC_CONFIG, topic).map(str::to_owned);
-    let data = TopicRouteData {
-        order_topic_conf,
-        ..route_data(route)
-    };
+    let data = TopicRouteData { order_topic_conf, ..route_data(route) };
     let standard = header.accept_standard_json_only == Some(true);
     let body = data.encode_for(request.version, standard);
     Ok(Some(request.reply(response::SUCCESS, None).with_body(body)))
@@ -45,12 +39,7 @@ fn route_data(route: Route) -> TopicRouteData {
 /// A group as routes and cluster information show it.
 pub(super) fn broker_data(group: GroupAddrs) -> BrokerData {
     let GroupAddrs { cluster, group, addrs } = group;
-    BrokerData {
-        broker_addrs: addrs,
-        broker_name: group,
-        cluster,
-        enable_acting_master: false,
-    }
+    BrokerData { broker_addrs: addrs, broker_name: group, cluster, enable_acting_master: false }
 }
 
 fn queue_data(of: GroupQueues) -> QueueData {

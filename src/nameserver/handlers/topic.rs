@@ -28,10 +28,7 @@ pub(super) fn list(registry: &Registry, request: &Command) -> Answer {
 
 /// GET_TOPICS_BY_CLUSTER (224).
 pub(super) fn list_of_cluster(registry: &Registry, request: &Command) -> Answer {
-    let missing = HeaderError::Missing {
-        code: request.code,
-        field: "cluster",
-    };
+    let missing = HeaderError::Missing { code: request.code, field: "cluster" };
     let cluster = request.ext.get("cluster").ok_or(missing)?;
     let topics = registry.routes().topics(Some(cluster));
     answer(request, topics.into_iter().collect(), None)
@@ -42,23 +39,14 @@ pub(super) fn list_of_cluster(registry: &Registry, request: &Command) -> Answer 
 pub(super) fn list_of_system(registry: &Registry, request: &Command) -> Answer {
     let groups = registry.routes().groups();
     let clusters: BTreeSet<&String> = groups.iter().map(|group| &group.cluster).collect();
-    let names = clusters
-        .into_iter()
-        .chain(groups.iter().map(|group| &group.group))
-        .cloned()
-        .collect();
+    let names = clusters.into_iter().chain(groups.iter().map(|group| &group.group)).cloned().collect();
     let broker = groups.iter().find_map(|group| group.addrs.get(&MASTER_ID));
     answer(request, names, broker.cloned())
 }
 
 fn answer(request: &Command, topic_list: Vec<String>, broker_addr: Option<String>) -> Answer {
-    let list = TopicList {
-        broker_addr,
-        topic_list,
-    };
-    Ok(Some(
-        request.reply(response::SUCCESS, None).with_body(body::encode(&list)),
-    ))
+    let list = TopicList { broker_addr, topic_list };
+    Ok(Some(request.reply(response::SUCCESS, None).with_body(body::encode(&list))))
 }
 
 /// DELETE_TOPIC_IN_NAMESRV (216). A broker that still has the topic brings it back with its next registration.
@@ -66,9 +54,6 @@ pub(super) fn delete(registry: &Registry, request: &Command) -> Answer {
     let header = DeleteTopicInNamesrvRequest::decode(request)?;
     let cluster = header.cluster_name.filter(|cluster| !cluster.is_empty());
     let groups = registry.routes_mut().delete_topic(header.topic, cluster);
-    info!(
-        topic = header.topic,
-        cluster, groups, "topic deleted from the route table"
-    );
+    info!(topic = header.topic, cluster, groups, "topic deleted from the route table");
     done(request)
 }

@@ -23,12 +23,10 @@ struct Calls {
 
 impl Calls {
     fn next(&self) -> io::Result<()> {
-        let left = self
-            .left
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| match left {
-                usize::MAX => Some(usize::MAX),
-                left => left.checked_sub(1),
-            });
+        let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| match left {
+            usize::MAX => Some(usize::MAX),
+            left => left.checked_sub(1),
+        });
         left.map(drop).map_err(|_| io::Error::other("the disk has failed"))
     }
 }
@@ -41,13 +39,8 @@ struct FragileFile {
 
 impl FragileDisk {
     pub fn new() -> Self {
-        let calls = Arc::new(Calls {
-            left: AtomicUsize::new(usize::MAX),
-        });
-        Self {
-            files: Mutex::default(),
-            calls,
-        }
+        let calls = Arc::new(Calls { left: AtomicUsize::new(usize::MAX) });
+        Self { files: Mutex::default(), calls }
     }
 
     pub fn fail_after(&self, calls: usize) {
@@ -59,10 +52,7 @@ impl FragileDisk {
     }
 
     pub fn put(&self, path: &str, bytes: &[u8]) {
-        let file = FragileFile {
-            bytes: Mutex::new(bytes.to_vec()),
-            calls: Arc::clone(&self.calls),
-        };
+        let file = FragileFile { bytes: Mutex::new(bytes.to_vec()), calls: Arc::clone(&self.calls) };
         self.files.lock().unwrap().insert(PathBuf::from(path), Arc::new(file));
     }
 }
@@ -79,10 +69,7 @@ impl Disk for FragileDisk {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let bytes = Mutex::new(vec![0; usize::try_from(len).unwrap()]);
-        let file = Arc::new(FragileFile {
-            bytes,
-            calls: Arc::clone(&self.calls),
-        });
+        let file = Arc::new(FragileFile { bytes, calls: Arc::clone(&self.calls) });
         files.insert(path.to_owned(), Arc::clone(&file));
         Ok(file)
     }
@@ -90,8 +77,7 @@ impl Disk for FragileDisk {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         self.calls.next()?;
         let file = self.files.lock().unwrap().get(path).cloned();
-        file.map(|file| file as Arc<dyn DiskFile>)
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        file.map(|file| file as Arc<dyn DiskFile>).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -109,12 +95,7 @@ impl Disk for FragileDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.calls.next()?;
-        self.files
-            .lock()
-            .unwrap()
-            .remove(path)
-            .map(drop)
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.files.lock().unwrap().remove(path).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn sync_dir(&self, _dir: &Path) -> io::Result<()> {

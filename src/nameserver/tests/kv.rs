@@ -90,22 +90,13 @@ fn a_save_that_fails_at_any_call_leaves_the_old_file_or_the_new_one() {
 fn a_damaged_file_is_an_error_that_names_it_and_the_way_out() {
     let disk = Arc::new(FragileDisk::new());
     disk.put("/ns/kvConfig.json", b"{\"configTable\":");
-    let error = KvFile::new(disk, "/ns/kvConfig.json".into())
-        .load()
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("/ns/kvConfig.json") && error.contains("move it away"),
-        "{error}"
-    );
+    let error = KvFile::new(disk, "/ns/kvConfig.json".into()).load().unwrap_err().to_string();
+    assert!(error.contains("/ns/kvConfig.json") && error.contains("move it away"), "{error}");
 }
 
 fn options(disk: &Arc<FragileDisk>) -> NameServerOptions {
     let kv = Some(KvFile::new(disk.clone(), "/ns/kvConfig.json".into()));
-    NameServerOptions {
-        kv,
-        ..NameServerOptions::new(SocketAddr::from(([127, 0, 0, 1], 0)))
-    }
+    NameServerOptions { kv, ..NameServerOptions::new(SocketAddr::from(([127, 0, 0, 1], 0))) }
 }
 
 async fn call(server: &NameServer, code: i32, ext: &[(&str, &str)]) -> Command {
@@ -119,10 +110,7 @@ async fn call(server: &NameServer, code: i32, ext: &[(&str, &str)]) -> Command {
         if let Some(answer) = frame::decode(&mut buf).unwrap() {
             return answer;
         }
-        assert!(
-            stream.read_buf(&mut buf).await.unwrap() > 0,
-            "closed instead of an answer"
-        );
+        assert!(stream.read_buf(&mut buf).await.unwrap() > 0, "closed instead of an answer");
     }
 }
 

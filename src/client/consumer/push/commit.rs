@@ -18,7 +18,8 @@ pub(super) async fn keep_up<R: Runtime>(shared: Arc<Shared<R>>) {
             Select2::First(()) => return,
             Select2::Second(()) => {}
         }
-        let queues: Vec<_> = shared.queues().iter().map(|(queue, process)| (queue.clone(), Arc::clone(process))).collect();
+        let queues: Vec<_> =
+            shared.queues().iter().map(|(queue, process)| (queue.clone(), Arc::clone(process))).collect();
         join_all(queues.iter().map(|(queue, process)| shared.commit(queue, process))).await;
     }
 }

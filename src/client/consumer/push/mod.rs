@@ -187,7 +187,8 @@ struct Shared<R: Runtime> {
 
 impl<R: Runtime> PushConsumer<R> {
     fn start<L: Listener>(options: PushConsumerOptions, listener: L) -> Result<Self, ClientError> {
-        names::check_group(&options.group).map_err(|error| ClientError::invalid("consumer group", error.to_string()))?;
+        names::check_group(&options.group)
+            .map_err(|error| ClientError::invalid("consumer group", error.to_string()))?;
         let subscriptions = subscriptions::<R>(&options)?;
         let rebalance = Arc::new(Notify::new());
         let core = Core::start(options.client.clone(), on_push(&options.group, &rebalance))?;
@@ -202,8 +203,7 @@ impl<R: Runtime> PushConsumer<R> {
             core: Arc::clone(&core),
             options,
         });
-        let heartbeats =
-            heartbeat::keep_up(Arc::clone(&core), heartbeat::Whom::Members, shared.heartbeat.clone());
+        let heartbeats = heartbeat::keep_up(Arc::clone(&core), heartbeat::Whom::Members, shared.heartbeat.clone());
         core.tasks.spawn(heartbeats);
         core.tasks.spawn(rebalance::keep_up(Arc::clone(&shared)));
         core.tasks.spawn(commit::keep_up(Arc::clone(&shared)));
@@ -226,7 +226,8 @@ impl<R: Runtime> PushConsumer<R> {
     pub async fn close(&self) {
         let shared = &self.shared;
         shared.core.tasks.cancel();
-        let queues: Vec<_> = shared.queues().iter().map(|(queue, process)| (queue.clone(), Arc::clone(process))).collect();
+        let queues: Vec<_> =
+            shared.queues().iter().map(|(queue, process)| (queue.clone(), Arc::clone(process))).collect();
         join_all(queues.iter().map(|(queue, process)| shared.release(queue, process))).await;
         heartbeat::leave(&shared.core, None, Some(&shared.options.group)).await;
         shared.core.close().await;
@@ -246,9 +247,7 @@ impl<R: Runtime> Shared<R> {
 }
 
 /// The subscriptions asked for, and the one to the group's retry topic that every member has.
-fn subscriptions<R: Runtime>(
-    options: &PushConsumerOptions,
-) -> Result<BTreeMap<Arc<str>, Subscription>, ClientError> {
+fn subscriptions<R: Runtime>(options: &PushConsumerOptions) -> Result<BTreeMap<Arc<str>, Subscription>, ClientError> {
     if options.subscriptions.is_empty() {
         return Err(ClientError::invalid("subscriptions", "there is none"));
     }
@@ -280,11 +279,7 @@ fn heartbeat_data(
         subscription_data_set: subscriptions.values().map(Subscription::data).collect(),
         unit_mode: false,
     };
-    HeartbeatData {
-        client_id: client_id.to_owned(),
-        consumer_data_set: vec![group],
-        producer_data_set: Vec::new(),
-    }
+    HeartbeatData { client_id: client_id.to_owned(), consumer_data_set: vec![group], producer_data_set: Vec::new() }
 }
 
 /// Hears of changes among the group's members (40).

@@ -94,9 +94,7 @@ async fn after_error<R: Runtime>(shared: &Shared<R>, queue: &MessageQueue, error
     tracing::debug!(%queue, %error, "a pull failed");
     match error {
         ClientError::NoAnswer(_) | ClientError::NotSent(_) => R::sleep(AFTER_LOSS).await,
-        ClientError::Refused {
-            code: response::SUBSCRIPTION_NOT_EXIST | response::SUBSCRIPTION_NOT_LATEST, ..
-        } => {
+        ClientError::Refused { code: response::SUBSCRIPTION_NOT_EXIST | response::SUBSCRIPTION_NOT_LATEST, .. } => {
             heartbeat::beat(&shared.core, heartbeat::Whom::Members, &shared.heartbeat).await;
             R::sleep(NOT_HELD).await;
         }
