@@ -1,6 +1,5 @@
 //! The broker: one file per family of request codes. Handlers propose and read; they never write the store.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
@@ -51,7 +50,6 @@ pub struct Broker<R: Runtime> {
     sessions: sessions::Sessions,
     registrar: register::Registrar,
     started_ms: i64,
-    messages_put: AtomicU64,
     stop: CancellationToken,
 }
 
@@ -163,7 +161,6 @@ impl<R: Runtime> Broker<R> {
             registrar: register::Registrar::new(&options),
             options,
             started_ms: R::wall_clock_ms(),
-            messages_put: AtomicU64::new(0),
             stop,
         });
         broker.spawn(work.run());
@@ -247,7 +244,7 @@ impl<R: Runtime> Broker<R> {
 
     /// Messages this node stored as leader since it started.
     pub fn messages_put(&self) -> u64 {
-        self.messages_put.load(Ordering::Relaxed)
+        self.proposer.messages_put()
     }
 }
 
