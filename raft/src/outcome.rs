@@ -45,8 +45,6 @@ impl<T> Once<T> {
 
 impl<T> Drop for Once<T> {
     fn drop(&mut self) {
-        self.call(Outcome::Unknown(
-            "the node dropped the proposal without an answer".to_owned(),
-        ));
+        self.call(Outcome::Unknown("the node dropped the proposal without an answer".to_owned()));
     }
 }

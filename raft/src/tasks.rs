@@ -33,10 +33,7 @@ pub struct Tasks<R> {
 
 impl<R: Runtime> Tasks<R> {
     pub fn new(stop: CancellationToken) -> Self {
-        Self {
-            stop,
-            _runtime: std::marker::PhantomData,
-        }
+        Self { stop, _runtime: std::marker::PhantomData }
     }
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
@@ -85,6 +82,7 @@ pub async fn persist_marks<R: Runtime, M: Machine>(core: Arc<Core<R, M>>, flush:
         match flush {
             FlushMode::Async => {
                 R::sleep(ASYNC_FLUSH_INTERVAL).await;
+                // A sync that fails poisons the store, and the next append ends the node.
                 core.store.sync(Box::new(|_| {}));
             }
             FlushMode::Sync => R::sleep(MARK_INTERVAL).await,

@@ -29,10 +29,7 @@ impl From<store::LogId> for WireLogId {
 }
 impl From<WireLogId> for store::LogId {
     fn from(id: WireLogId) -> Self {
-        Self {
-            term: Term(id.0),
-            index: LogIndex(id.1),
-        }
+        Self { term: Term(id.0), index: LogIndex(id.1) }
     }
 }
 impl From<WireLogId> for RaftLogId {
@@ -52,20 +49,12 @@ pub struct WireVote {
 impl From<&RaftVote> for WireVote {
     fn from(vote: &RaftVote) -> Self {
         let vote = from_raft_vote(vote);
-        Self {
-            term: vote.term.0,
-            node: vote.node,
-            committed: vote.committed,
-        }
+        Self { term: vote.term.0, node: vote.node, committed: vote.committed }
     }
 }
 impl From<WireVote> for RaftVote {
     fn from(vote: WireVote) -> Self {
-        to_raft_vote(store::log_store::Vote {
-            term: Term(vote.term),
-            node: vote.node,
-            committed: vote.committed,
-        })
+        to_raft_vote(store::log_store::Vote { term: Term(vote.term), node: vote.node, committed: vote.committed })
     }
 }
 
@@ -102,11 +91,7 @@ pub struct WireVoteResponse {
 
 impl WireVoteResponse {
     pub fn new<R: Runtime, M: Machine>(resp: &VoteResponse<Types<R, M>>) -> Self {
-        Self {
-            vote: (&resp.vote).into(),
-            granted: resp.vote_granted,
-            last: resp.last_log_id.as_ref().map(Into::into),
-        }
+        Self { vote: (&resp.vote).into(), granted: resp.vote_granted, last: resp.last_log_id.as_ref().map(Into::into) }
     }
     pub fn into_raft<R: Runtime, M: Machine>(self) -> VoteResponse<Types<R, M>> {
         VoteResponse::new(RaftVote::from(self.vote), self.last.map(Into::into), self.granted)
@@ -234,10 +219,7 @@ pub struct WireStoredMembership {
 
 impl From<&StoredMembership> for WireStoredMembership {
     fn from(m: &StoredMembership) -> Self {
-        Self {
-            id: m.log_id().as_ref().map(Into::into),
-            membership: m.membership().into(),
-        }
+        Self { id: m.log_id().as_ref().map(Into::into), membership: m.membership().into() }
     }
 }
 

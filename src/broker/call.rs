@@ -48,10 +48,7 @@ pub fn encode(call: &Call, raw: &[u8]) -> Result<Bytes, CodecError> {
 /// Cut short, or a header of another version.
 pub fn decode(mut bytes: Bytes) -> Result<(Call, Bytes), CodecError> {
     let short = || CodecError::Bytes("the call is cut short".to_owned());
-    let len = bytes
-        .first_chunk::<4>()
-        .map(|len| u32::from_be_bytes(*len) as usize)
-        .ok_or_else(short)?;
+    let len = bytes.first_chunk::<4>().map(|len| u32::from_be_bytes(*len) as usize).ok_or_else(short)?;
     if bytes.len() < 4 + len {
         return Err(short());
     }

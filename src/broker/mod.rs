@@ -1,6 +1,5 @@
 //! The broker: one file per family of request codes. Handlers propose and read; they never write the store.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
@@ -23,7 +22,7 @@ mod forward;
 mod group;
 mod hold;
 mod leadership;
-mod members;
+pub mod members;
 mod offset;
 mod options;
 mod proposer;
@@ -53,15 +52,12 @@ pub struct Broker<R: Runtime> {
     sessions: sessions::Sessions,
     registrar: register::Registrar,
     started_ms: i64,
-    messages_put: AtomicU64,
     stop: CancellationToken,
 }
 
 impl<R: Runtime> std::fmt::Debug for Broker<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Broker")
-            .field("options", &self.options)
-            .finish_non_exhaustive()
+        f.debug_struct("Broker").field("options", &self.options).finish_non_exhaustive()
     }
 }
 
@@ -99,11 +95,7 @@ impl<R: Runtime> Running<R> {
     ) -> Result<Self, BrokerError> {
         let mut listeners = Vec::new();
         for addr in options.listen_addrs() {
-            let setting = if addr == options.listen {
-                "listenPort"
-            } else {
-                "listenPort - 2 (vipChannelEnabled)"
-            };
+            let setting = if addr == options.listen { "listenPort" } else { "listenPort - 2 (vipChannelEnabled)" };
             listeners.push(crate::server::bind::<R>(addr, setting).await?);
         }
         let cell: Cell<R> = Arc::default();
@@ -113,7 +105,7 @@ impl<R: Runtime> Running<R> {
         let parts = Parts::<Machine> {
             place,
             machine: Box::new(move |identity| {
-                Machine::new(machine_place.disk, &machine_place.dir, identity.constants.segment_size)
+                Machine::new(Arc::clone(&machine_place.disk), &machine_place.dir, identity.constants.segment_size)
             }),
             sink: Arc::new(move |applied| {
                 if let Some(broker) = effects.get().and_then(Weak::upgrade) {
@@ -144,9 +136,7 @@ impl<R: Runtime> Running<R> {
         let node = Arc::clone(&self.broker.node);
         self.broker.registrar.leave::<R>(&self.broker).await;
         if node.is_leader()
-            && let Err(e) = node
-                .transfer_leadership(None, std::time::Duration::from_millis(1500))
-                .await
+            && let Err(e) = node.transfer_leadership(None, std::time::Duration::from_millis(1500)).await
         {
             tracing::info!("leadership was not handed over: {e}");
         }
@@ -174,7 +164,6 @@ impl<R: Runtime> Broker<R> {
             registrar: register::Registrar::new(&options),
             options,
             started_ms: R::wall_clock_ms(),
-            messages_put: AtomicU64::new(0),
             stop,
         });
         broker.spawn(work.run());
@@ -258,7 +247,7 @@ impl<R: Runtime> Broker<R> {
 
     /// Messages this node stored as leader since it started.
     pub fn messages_put(&self) -> u64 {
-        self.messages_put.load(Ordering::Relaxed)
+        self.proposer.messages_put()
     }
 }
 
@@ -268,9 +257,6 @@ impl From<Refusal> for send::Refused {
             Refusal::TopicNotExist => crate::protocol::code::response::TOPIC_NOT_EXIST,
             _ => crate::protocol::code::response::SYSTEM_ERROR,
         };
-        Self {
-            code,
-            remark: refusal.to_string(),
-        }
+        Self { code, remark: refusal.to_string() }
     }
 }

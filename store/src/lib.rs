@@ -3,14 +3,18 @@
 compile_error!("QuoruMQ runs on Linux only: its store relies on fallocate, fdatasync and mmap as Linux has them.");
 
 pub mod checkpoint;
+pub mod commit_log;
 pub mod consume_queue;
 pub mod disk;
 pub mod error;
 pub mod frame;
+pub mod hard_state;
 pub mod identity;
 pub mod log_store;
 mod position;
 pub mod record;
+#[doc(hidden)]
+pub mod suite;
 
 pub use error::StoreError;
 pub use position::{LogId, LogIndex, PhysicalOffset, QueueOffset, Term};

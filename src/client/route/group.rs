@@ -19,7 +19,7 @@ pub const PROBE_INTERVAL: Duration = Duration::from_millis(15);
 /// How long one who waits for a leader sleeps before looking itself, in case the one who asks has given up.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// How long a member that could not be reached is asked only after the others.
+/// How long a member that could not be reached is left out.
 const UNREACHABLE: Duration = Duration::from_secs(1);
 
 /// The same for one whose connection broke: dialling it again soon tells more.
@@ -47,7 +47,7 @@ pub struct Group<R: Runtime> {
 struct State<R: Runtime> {
     cluster: String,
     /// By brokerId: 0 is the leader as the NameServer knows it.
-    members: BTreeMap<u64, SocketAddr>,
+    members: BTreeMap<i64, SocketAddr>,
     hint: Option<SocketAddr>,
     /// The highest term an answer named.
     term: u64,
@@ -66,6 +66,17 @@ pub enum Admit {
     Probe,
     /// The group has no leader, and another request is asking.
     Wait,
+}
+
+/// How a request got its turn in a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Without waiting.
+    AtOnce,
+    /// The group was down: members tried before may answer otherwise now.
+    Anew,
+    /// Its deadline passed first.
+    TooLate,
 }
 
 impl<R: Runtime> Group<R> {
@@ -93,7 +104,7 @@ impl<R: Runtime> Group<R> {
     }
 
     /// Takes over what a NameServer knows.
-    pub fn update(&self, cluster: &str, members: BTreeMap<u64, SocketAddr>) {
+    pub fn update(&self, cluster: &str, members: BTreeMap<i64, SocketAddr>) {
         let mut state = self.lock();
         if state.cluster != cluster {
             cluster.clone_into(&mut state.cluster);
@@ -119,13 +130,21 @@ impl<R: Runtime> Group<R> {
         state.hint.or_else(|| state.members.get(&0).copied())
     }
 
-    /// The member to ask next, the leader first, those that failed lately last; none of `tried`.
+    /// The member to ask next, the leader first; none of `tried`. Members that failed lately are left out, unless all
+    /// did: asking one that hangs costs a whole timeout.
     pub fn pick(&self, tried: &[SocketAddr]) -> Option<SocketAddr> {
         let mut state = self.lock();
         let now = now::<R>();
         state.suspects.retain(|_, until| *until > now);
-        let untried = || state.in_order().filter(|addr| !tried.contains(addr));
-        untried().find(|addr| !state.suspects.contains_key(addr)).or_else(|| untried().next())
+        let all_failed = state.in_order().all(|addr| state.suspects.contains_key(&addr));
+        let usable = |addr: &SocketAddr| all_failed || !state.suspects.contains_key(addr);
+        state.in_order().filter(usable).find(|addr| !tried.contains(addr))
+    }
+
+    /// Whether no member is known.
+    pub fn is_empty(&self) -> bool {
+        let state = self.lock();
+        state.members.is_empty() && state.hint.is_none()
     }
 
     /// Learns from an answer's ext fields who leads. Returns the leader they name, unless a higher term is known.
@@ -197,18 +216,21 @@ impl<R: Runtime> Group<R> {
         self.lock().down.is_some()
     }
 
-    /// [`Self::admit`], waiting until it lets us through or `deadline` has passed (false). One who `asked` before
-    /// asks again as soon as it may.
-    pub async fn admitted(&self, deadline: R::Instant, asked: bool) -> bool {
+    /// [`Self::admit`], waiting until it lets us through or `deadline` has passed. One who `asked` before asks again
+    /// as soon as it may.
+    pub async fn admitted(&self, deadline: R::Instant, asked: bool) -> Entry {
+        let mut waited = false;
         loop {
             // Before looking, or a change in between would wake nobody.
             let up = self.up.notified();
-            if self.admit() != Admit::Wait {
-                return true;
+            match self.admit() {
+                Admit::Open if !waited => return Entry::AtOnce,
+                Admit::Open | Admit::Probe => return Entry::Anew,
+                Admit::Wait => waited = true,
             }
             let now = now::<R>();
             if now >= deadline {
-                return false;
+                return Entry::TooLate;
             }
             let again = self.lock().down.filter(|_| asked).unwrap_or(now + LOOK_AGAIN);
             match R::select2(up, R::sleep_until(again.min(deadline))).await {
@@ -265,15 +287,18 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_failed_is_asked_after_the_others() {
+    fn a_member_that_failed_is_asked_only_if_all_did() {
         let group = group();
         let refused = NotSent::Connect { kind: std::io::ErrorKind::ConnectionRefused, detail: String::new() };
         group.failed(addr(1), &CallError::NotSent { addr: addr(1), reason: refused });
         assert_eq!(group.pick(&[]), Some(addr(2)));
-        assert_eq!(group.pick(&[addr(2), addr(3)]), Some(addr(1)));
-        assert_eq!(group.pick(&[addr(1), addr(2), addr(3)]), None);
-        group.succeeded(addr(1));
-        assert_eq!(group.pick(&[]), Some(addr(1)));
+        assert_eq!(group.pick(&[addr(2), addr(3)]), None);
+        for other in [addr(2), addr(3)] {
+            group.failed(other, &CallError::TimedOut { addr: other, timeout_ms: 1 });
+        }
+        assert_eq!(group.pick(&[]), Some(addr(1)), "all failed: the order of old");
+        group.succeeded(addr(3));
+        assert_eq!(group.pick(&[]), Some(addr(3)));
     }
 
     #[test]

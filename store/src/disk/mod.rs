@@ -11,6 +11,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub mod memory;
+pub mod real;
+
+pub use memory::MemoryDisk;
+pub use real::RealDisk;
+
 /// A disk: directories and files.
 ///
 /// ### To ensure correctness:

@@ -100,12 +100,7 @@ mod tests {
 
     fn encoded(flag: i32, body: &[u8], properties: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        out.extend(
-            (SUB_FIXED_LEN + body.len() + properties.len())
-                .to_be_bytes()
-                .split_at(4)
-                .1,
-        );
+        out.extend((SUB_FIXED_LEN + body.len() + properties.len()).to_be_bytes().split_at(4).1);
         out.extend([0; 8]);
         out.extend(flag.to_be_bytes());
         out.extend((body.len() as u32).to_be_bytes());
@@ -123,16 +118,8 @@ mod tests {
         assert_eq!(
             read,
             Ok(vec![
-                SubMessage {
-                    flag: 7,
-                    body: b"one",
-                    properties: b"TAGS\x01a"
-                },
-                SubMessage {
-                    flag: -1,
-                    body: b"",
-                    properties: b""
-                },
+                SubMessage { flag: 7, body: b"one", properties: b"TAGS\x01a" },
+                SubMessage { flag: -1, body: b"", properties: b"" },
             ])
         );
         assert_eq!(sub_messages(b"").count(), 0);

@@ -83,17 +83,9 @@ impl Draft<'_> {
     /// does not fit an i32, or `sys_flag` claims IPv6 hosts: the broker refuses such a send before it drafts.
     pub fn encode(&self, out: &mut BytesMut) {
         assert!(self.topic.len() <= MAX_TOPIC, "topic of {} bytes", self.topic.len());
-        assert!(
-            self.properties.len() <= MAX_PROPERTIES,
-            "properties of {} bytes",
-            self.properties.len()
-        );
+        assert!(self.properties.len() <= MAX_PROPERTIES, "properties of {} bytes", self.properties.len());
         assert!(self.queue_id <= i32::MAX as u32, "queue id {}", self.queue_id);
-        assert!(
-            self.sys_flag & SYS_FLAG_V6_HOSTS == 0,
-            "IPv6 bits in sysFlag {:#x}",
-            self.sys_flag
-        );
+        assert!(self.sys_flag & SYS_FLAG_V6_HOSTS == 0, "IPv6 bits in sysFlag {:#x}", self.sys_flag);
         let len = self.encoded_len();
         assert!(i32::try_from(len).is_ok(), "record of {len} bytes");
 

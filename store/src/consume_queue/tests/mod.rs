@@ -1,14 +1,12 @@
 use super::*;
 use crate::disk::MemoryDisk;
 
+mod crash;
+
 const DIR: &str = "/store";
 
 fn unit(n: u64) -> Unit {
-    Unit {
-        position: PhysicalOffset(48 + n * 200),
-        size: 100 + (n % 50) as u32,
-        tags_code: n as i64 - 5,
-    }
+    Unit { position: PhysicalOffset(48 + n * 200), size: 100 + (n % 50) as u32, tags_code: n as i64 - 5 }
 }
 
 fn medium() -> MemoryDisk {
@@ -53,20 +51,14 @@ fn assert_holds(queues: &ConsumeQueues, queue: QueueHandle, range: std::ops::Ran
     assert_eq!(read(queues, queue, range.start, usize::MAX), units(range.clone()));
     for max in [1, 7, 1000] {
         let from = range.start + (range.end - range.start) / 3;
-        assert_eq!(
-            read(queues, queue, from, max),
-            units(from..range.end.min(from + max as u64))
-        );
+        assert_eq!(read(queues, queue, from, max), units(from..range.end.min(from + max as u64)));
     }
     assert_eq!(read(queues, queue, range.end, 10), []);
     assert_eq!(read(queues, queue, range.end + 5, 10), []);
 }
 
 fn file_names(medium: &MemoryDisk, topic: &str) -> Vec<String> {
-    medium
-        .mount()
-        .list(&ConsumeQueues::path(Path::new(DIR), topic, 0))
-        .unwrap()
+    medium.mount().list(&ConsumeQueues::path(Path::new(DIR), topic, 0)).unwrap()
 }
 
 #[test]
@@ -88,10 +80,31 @@ fn units_are_read_before_during_and_after_their_flush() {
     assert_eq!(queues.unflushed(), 100);
     assert_holds(&queues, queue, 0..3100);
     assert!(!queues.plan_read(queue, QueueOffset(0), 10).unwrap().is_in_memory());
-    assert!(
-        queues.plan_read(queue, QueueOffset(2990), 50).unwrap().is_in_memory(),
-        "the tail stays in memory"
-    );
+    assert!(queues.plan_read(queue, QueueOffset(2990), 50).unwrap().is_in_memory(), "the tail stays in memory");
+}
+
+#[test]
+fn the_real_disk_holds_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || ConsumeQueues::new(crate::disk::RealDisk::new(), dir.path()).unwrap();
+    let mut queues = open();
+    let (a, b) = (create(&mut queues, "a"), create(&mut queues, "b"));
+    push_range(&mut queues, a, 0..UNITS_PER_FILE + 1000);
+    push_range(&mut queues, b, 0..10);
+    flush(&mut queues, true);
+    queues.set_min(a, QueueOffset(UNITS_PER_FILE + 1));
+    queues.remove(b);
+    flush(&mut queues, true);
+    assert_holds(&queues, a, UNITS_PER_FILE + 1..UNITS_PER_FILE + 1000);
+    let names = |path: &Path| crate::disk::RealDisk::new().list(path).unwrap();
+    assert_eq!(names(&dir.path().join("consumequeue")), [FORMAT_FILE, "a"]);
+    assert_eq!(names(&ConsumeQueues::path(dir.path(), "a", 0)), ["00000000000006000000"]);
+    drop(queues);
+    let mut queues = open();
+    let a = queues.open("a", 0, QueueOffset(0), QueueOffset(UNITS_PER_FILE + 999)).unwrap();
+    assert_holds(&queues, a, UNITS_PER_FILE..UNITS_PER_FILE + 999);
+    ConsumeQueues::wipe(&*crate::disk::RealDisk::new(), dir.path()).unwrap();
+    assert_eq!(names(dir.path()), [""; 0]);
 }
 
 #[test]
@@ -103,29 +116,18 @@ fn a_file_holds_rocketmqs_units_and_the_next_begins_at_its_byte_offset() {
     // What lies below `first` was purged: a queue need not begin at 0.
     let queue = {
         queues.remove(queue);
-        queues
-            .open("%RETRY%g", 0, QueueOffset(first), QueueOffset(first))
-            .unwrap()
+        queues.open("%RETRY%g", 0, QueueOffset(first), QueueOffset(first)).unwrap()
     };
     push_range(&mut queues, queue, first..first + 30);
     flush(&mut queues, true);
-    assert_eq!(
-        file_names(&medium, "%RETRY%g"),
-        ["00000000000000000000", "00000000000006000000"]
-    );
+    assert_eq!(file_names(&medium, "%RETRY%g"), ["00000000000000000000", "00000000000006000000"]);
     let dir = ConsumeQueues::path(Path::new(DIR), "%RETRY%g", 0);
     let second = medium.content(&dir.join("00000000000006000000")).unwrap();
-    let expected: Vec<u8> = units(UNITS_PER_FILE..first + 30)
-        .into_iter()
-        .flat_map(Unit::to_bytes)
-        .collect();
+    let expected: Vec<u8> = units(UNITS_PER_FILE..first + 30).into_iter().flat_map(Unit::to_bytes).collect();
     assert_eq!(&second[..expected.len()], expected);
     assert!(second[expected.len()..].iter().all(|b| *b == 0));
     assert_eq!(second.len(), 16 * 1024, "files grow in small chunks");
-    assert_eq!(
-        medium.content(&dir.join("00000000000000000000")).unwrap().len(),
-        6_000_000
-    );
+    assert_eq!(medium.content(&dir.join("00000000000000000000")).unwrap().len(), 6_000_000);
     assert_holds(&queues, queue, first..first + 30);
 }
 
@@ -140,11 +142,7 @@ fn a_queue_opened_again_overwrites_what_lies_at_and_above_its_next() {
     let mut again = queues(&medium);
     let queue = again.open("t", 0, QueueOffset(20), QueueOffset(300)).unwrap();
     assert_holds(&again, queue, 20..300);
-    let other = Unit {
-        position: PhysicalOffset(1),
-        size: 1,
-        tags_code: 1,
-    };
+    let other = Unit { position: PhysicalOffset(1), size: 1, tags_code: 1 };
     assert_eq!(again.push(queue, other), QueueOffset(300));
     assert_eq!(read(&again, queue, 299, 10), [unit(299), other]);
     flush(&mut again, true);
@@ -201,10 +199,7 @@ fn one_plan_is_out_at_a_time_and_a_dropped_one_is_made_again() {
     assert!(queues.plan_flush().is_none());
     medium.set_capacity(Some(0));
     let e = plan.write(false).unwrap_err();
-    assert!(
-        matches!(&e, StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull),
-        "{e}"
-    );
+    assert!(matches!(&e, StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull), "{e}");
     drop(plan);
     push_range(&mut queues, queue, 10..20);
     assert_eq!(queues.unflushed(), 20);
@@ -223,16 +218,12 @@ fn a_topic_deleted_and_created_again_shows_nothing_of_its_former_life() {
     push_range(&mut queues, old, 0..1000);
     flush(&mut queues, true);
     push_range(&mut queues, old, 1000..1010);
-    let stale_read = queues.plan_read(old, QueueOffset(0), 10).unwrap();
+    let stale_read = queues.plan_read(old, QueueOffset(0), 1).unwrap();
     let plan = queues.plan_flush().unwrap();
     queues.remove(old);
     assert_eq!(queues.unflushed(), 0);
     let new = create(&mut queues, "t");
-    let other = Unit {
-        position: PhysicalOffset(9),
-        size: 9,
-        tags_code: 9,
-    };
+    let other = Unit { position: PhysicalOffset(9), size: 9, tags_code: 9 };
     queues.push(new, other);
     // The plan that was out still writes the old life's units; the next one removes them first.
     plan.write(true).unwrap();
@@ -245,10 +236,7 @@ fn a_topic_deleted_and_created_again_shows_nothing_of_its_former_life() {
     drop(plan);
     flush(&mut queues, true);
     assert!(queues.plan_flush().is_none());
-    assert!(
-        stale_read.run(&mut Vec::new()).is_err(),
-        "a read of the old life gets an error, not the new one's units"
-    );
+    assert!(stale_read.run(&mut Vec::new()).is_err(), "a read of the old life gets an error, not the new one's units");
     assert_eq!(read(&queues, new, 0, 10), [other]);
     medium.crash();
     let mut queues = self::queues(&medium);
@@ -268,10 +256,7 @@ fn removed_queues_leave_no_files() {
     flush(&mut queues, true);
     queues.remove(queue);
     flush(&mut queues, true);
-    assert_eq!(
-        medium.mount().list(&Path::new(DIR).join("consumequeue")).unwrap(),
-        [FORMAT_FILE]
-    );
+    assert_eq!(medium.mount().list(&Path::new(DIR).join("consumequeue")).unwrap(), [FORMAT_FILE]);
 }
 
 #[test]
@@ -290,10 +275,7 @@ fn files_of_queues_that_are_not_opened_are_removed() {
     let c = create(&mut queues, "c");
     queues.push(c, unit(77));
     flush(&mut queues, true);
-    assert_eq!(
-        medium.mount().list(&Path::new(DIR).join("consumequeue")).unwrap(),
-        [FORMAT_FILE, "b", "c"]
-    );
+    assert_eq!(medium.mount().list(&Path::new(DIR).join("consumequeue")).unwrap(), [FORMAT_FILE, "b", "c"]);
     assert_holds(&queues, b, 0..10);
     assert_eq!(read(&queues, c, 0, 10), [unit(77)]);
     assert!(queues.plan_flush().is_none());
@@ -309,15 +291,9 @@ fn retention_raises_the_min_and_removes_whole_files() {
     flush(&mut queues, false);
     queues.set_min(queue, QueueOffset(UNITS_PER_FILE + 1));
     queues.set_min(queue, QueueOffset(5));
-    assert!(
-        queues.read(queue, QueueOffset(5), 1, &mut Vec::new()).is_err(),
-        "below the min"
-    );
+    assert!(queues.read(queue, QueueOffset(5), 1, &mut Vec::new()).is_err(), "below the min");
     flush(&mut queues, true);
-    assert_eq!(
-        file_names(&medium, "t"),
-        ["00000000000006000000", "00000000000012000000"]
-    );
+    assert_eq!(file_names(&medium, "t"), ["00000000000006000000", "00000000000012000000"]);
     assert_holds(&queues, queue, UNITS_PER_FILE + 1..end);
     queues.set_min(queue, QueueOffset(u64::MAX));
     assert_holds(&queues, queue, end..end);
@@ -327,11 +303,7 @@ fn retention_raises_the_min_and_removes_whole_files() {
     let mut queues = self::queues(&medium);
     queues.open("t", 0, QueueOffset(end), QueueOffset(end)).unwrap();
     flush(&mut queues, true);
-    assert_eq!(
-        file_names(&medium, "t"),
-        ["00000000000012000000"],
-        "what a crash left behind goes at the next open"
-    );
+    assert_eq!(file_names(&medium, "t"), ["00000000000012000000"], "what a crash left behind goes at the next open");
 }
 
 #[test]
@@ -358,12 +330,7 @@ fn a_missing_unit_is_an_error_never_a_message() {
     push_range(&mut queues, queue, 0..2000);
     flush(&mut queues, true);
     let path = ConsumeQueues::path(Path::new(DIR), "t", 0).join("00000000000000000000");
-    medium
-        .mount()
-        .open(&path)
-        .unwrap()
-        .write_at(20 * 7, &[&[0; 20]])
-        .unwrap();
+    medium.mount().open(&path).unwrap().write_at(20 * 7, &[&[0; 20]]).unwrap();
     let e = queues.read(queue, QueueOffset(0), 10, &mut Vec::new()).unwrap_err();
     assert!(matches!(e, StoreError::Corrupt { offset: 140, .. }), "{e}");
     let mut out = vec![unit(1)];
@@ -397,10 +364,7 @@ fn an_unknown_format_version_is_refused_by_name() {
     disk.create_dir_all(path.parent().unwrap()).unwrap();
     let write = |text: &str| {
         let _ = disk.remove(&path);
-        disk.create(&path, text.len() as u64)
-            .unwrap()
-            .write_at(0, &[text.as_bytes()])
-            .unwrap();
+        disk.create(&path, text.len() as u64).unwrap().write_at(0, &[text.as_bytes()]).unwrap();
         ConsumeQueues::new(medium.mount(), Path::new(DIR)).map(|_| ())
     };
     assert!(write("quorumq-consumequeue 1\n").is_ok());
@@ -420,10 +384,7 @@ fn the_format_is_written_before_the_first_unit() {
     push_range(&mut queues, queue, 0..1);
     flush(&mut queues, true);
     medium.crash();
-    assert_eq!(
-        medium.content(&Path::new(DIR).join("consumequeue/.format")).unwrap(),
-        b"quorumq-consumequeue 1\n"
-    );
+    assert_eq!(medium.content(&Path::new(DIR).join("consumequeue/.format")).unwrap(), b"quorumq-consumequeue 1\n");
 }
 
 #[test]
@@ -431,18 +392,7 @@ fn only_topic_names_become_directories() {
     let medium = medium();
     let mut queues = queues(&medium);
     let long = "t".repeat(128);
-    for name in [
-        "",
-        ".",
-        "..",
-        "a/b",
-        "../x",
-        "a.b",
-        "a\0b",
-        ".format",
-        "é",
-        long.as_str(),
-    ] {
+    for name in ["", ".", "..", "a/b", "../x", "a.b", "a\0b", ".format", "é", long.as_str()] {
         let opened = queues.open(name, 0, QueueOffset(0), QueueOffset(0));
         assert!(matches!(opened, Err(StoreError::Contract(_))), "{name:?}");
     }
@@ -470,18 +420,8 @@ fn memory_and_handles_stay_bounded() {
     }
     flush(&mut queues, true);
     assert!(queues.hot_units <= HOT_UNITS_TOTAL);
-    assert!(
-        !queues
-            .plan_read(handles[0], QueueOffset(600), 10)
-            .unwrap()
-            .is_in_memory()
-    );
-    assert!(
-        queues
-            .plan_read(many[1599], QueueOffset(500), 10)
-            .unwrap()
-            .is_in_memory()
-    );
+    assert!(!queues.plan_read(handles[0], QueueOffset(600), 10).unwrap().is_in_memory());
+    assert!(queues.plan_read(many[1599], QueueOffset(500), 10).unwrap().is_in_memory());
     assert_holds(&queues, handles[0], 0..HOT_UNITS as u64 + 100);
     for queue in handles.into_iter().chain(many) {
         queues.remove(queue);
@@ -500,78 +440,33 @@ fn a_plan_of_queues_that_were_replaced_writes_nothing() {
     ConsumeQueues::wipe(&*medium.mount(), Path::new(DIR)).unwrap();
     let mut new = queues(&medium);
     plan.write(true).unwrap();
-    assert!(
-        !medium
-            .mount()
-            .exists(&ConsumeQueues::path(Path::new(DIR), "t", 0))
-            .unwrap()
-    );
+    assert!(!medium.mount().exists(&ConsumeQueues::path(Path::new(DIR), "t", 0)).unwrap());
     new.flushed(plan);
     let queue = new.open("t", 0, QueueOffset(0), QueueOffset(10)).unwrap();
     assert_holds(&new, queue, 10..10);
 }
 
-/// Every crash point of a life with appends, flushes, retention, deletion and recreation: what a synced plan covered is
-/// there again.
 #[test]
-fn synced_units_survive_a_crash_at_every_operation() {
-    let mut crashes = 0;
-    for operations in 0.. {
-        let medium = medium();
-        medium.freeze_after(operations);
-        let synced = live(&medium);
-        let finished = !medium.is_frozen();
-        medium.crash();
-        let mut queues = queues(&medium);
-        for (topic, (min, next, life)) in &synced {
-            let queue = queues.open(topic, 0, QueueOffset(*min), QueueOffset(*next)).unwrap();
-            let expected: Vec<_> = (*min..*next).map(|n| unit(n + life * 1_000_000)).collect();
-            assert_eq!(
-                read(&queues, queue, *min, usize::MAX),
-                expected,
-                "{topic} after {operations} operations"
-            );
-        }
-        crashes += 1;
-        if finished {
-            break;
-        }
-    }
-    assert!(crashes > 30, "{crashes} crash points");
-}
-
-/// Runs until done or frozen; answers topic → (min, next, life) as of the last synced plan.
-fn live(medium: &MemoryDisk) -> Vec<(&'static str, (u64, u64, u64))> {
-    let mut synced = Vec::new();
-    let mut queues = queues(medium);
-    let mut life = 0;
-    let (mut a, b) = (create(&mut queues, "a"), create(&mut queues, "b"));
-    for round in 0..6_u64 {
-        for _ in 0..round * 40 + 5 {
-            let next = queues.next(a).0;
-            queues.push(a, unit(next + life * 1_000_000));
-            let next = queues.next(b).0;
-            queues.push(b, unit(next));
-        }
-        if round == 3 {
-            queues.remove(a);
-            a = create(&mut queues, "a");
-            life += 1;
-            queues.push(a, unit(life * 1_000_000));
-            // From here on "a" is its new life; until that is synced, a checkpoint of the old one may find it gone.
-            synced.retain(|(topic, _)| *topic != "a");
-        }
-        queues.set_min(b, QueueOffset(round * 3));
-        let sync = round % 2 == 1;
-        let Some(plan) = queues.plan_flush() else { return synced };
-        if plan.write(sync).is_err() {
-            return synced;
-        }
-        queues.flushed(plan);
-        if sync {
-            let at = |queue, life| (queues.min(queue).0, queues.next(queue).0, life);
-            synced = vec![("a", at(a, life)), ("b", at(b, 0))];
-        }
-    }
-    synced
+fn files_are_verified_unit_by_unit() {
+    let medium = medium();
+    let mut queues = queues(&medium);
+    let queue = create(&mut queues, "t");
+    let end = UNITS_PER_FILE + 50;
+    push_range(&mut queues, queue, 0..end);
+    flush(&mut queues, true);
+    let expected = units(10..end + 7);
+    let verify = || verify_queue(&*medium.mount(), Path::new(DIR), "t", 0, QueueOffset(10), &expected);
+    assert_eq!(verify().unwrap(), end - 10, "the last 7 were never flushed");
+    let second = ConsumeQueues::path(Path::new(DIR), "t", 0).join("00000000000006000000");
+    medium.flip_bit(&second, 20 * 30 + 19, 0).unwrap();
+    let e = verify().unwrap_err();
+    assert!(matches!(&e, StoreError::Corrupt { path, offset: 600, .. } if *path == second), "{e}");
+    medium.flip_bit(&second, 20 * 30 + 19, 0).unwrap();
+    medium.mount().open(&second).unwrap().write_at(0, &[&[0; 20]]).unwrap();
+    let e = verify().unwrap_err();
+    assert!(matches!(&e, StoreError::Corrupt { path, offset: 0, .. } if *path == second), "a hole: {e}");
+    medium.mount().remove(&second).unwrap();
+    assert_eq!(verify().unwrap(), UNITS_PER_FILE - 10);
+    let none = verify_queue(&*medium.mount(), Path::new(DIR), "u", 3, QueueOffset(0), &units(0..5));
+    assert_eq!(none.unwrap(), 0);
 }

@@ -1,0 +1,126 @@
+//! Zeroes what stands behind the end of the log, so that nothing stale ever validates later and the files of two
+//! members stay equal byte for byte.
+
+use std::path::{Path, PathBuf};
+
+use super::{Layout, segment_path, segment_start};
+use crate::disk::{Disk, DiskFile};
+use crate::error::At;
+use crate::{PhysicalOffset, StoreError};
+
+/// Bytes read or written at once.
+const CHUNK: usize = 1 << 20;
+
+/// Starts of the segment files below `dir`, ascending. Other names are left alone.
+pub(crate) fn segment_starts(disk: &dyn Disk, dir: &Path) -> Result<Vec<PhysicalOffset>, StoreError> {
+    let log = dir.join(super::DIR);
+    let names = disk.list(&log).at("list", &log)?;
+    let mut starts: Vec<_> = names.iter().filter_map(|name| segment_start(name)).collect();
+    starts.sort_unstable();
+    Ok(starts)
+}
+
+/// Removes the segment files at `starts` in the given order, durably.
+pub(crate) fn remove_segments(
+    disk: &dyn Disk,
+    dir: &Path,
+    starts: impl Iterator<Item = PhysicalOffset>,
+) -> Result<(), StoreError> {
+    let mut removed = false;
+    for start in starts {
+        let path = segment_path(dir, start);
+        disk.remove(&path).at("remove", &path)?;
+        removed = true;
+    }
+    if removed {
+        let log = dir.join(super::DIR);
+        disk.sync_dir(&log).at("sync", &log)?;
+    }
+    Ok(())
+}
+
+/// Zeroes `from..to` of a file (offsets in the file), newest first. Not yet durable.
+pub(crate) fn zero(file: &dyn DiskFile, path: &Path, from: u64, to: u64) -> Result<(), StoreError> {
+    let zeroes = vec![0; CHUNK.min(usize::try_from(to - from).unwrap_or(CHUNK))];
+    let mut at = to;
+    while at > from {
+        let n = (at - from).min(CHUNK as u64);
+        at -= n;
+        file.write_at(at, &[&zeroes[..n as usize]]).at("zero", path)?;
+    }
+    Ok(())
+}
+
+/// A file that is searched for bytes that are not zero.
+struct Search<'a> {
+    file: &'a dyn DiskFile,
+    path: PathBuf,
+    len: u64,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Search<'a> {
+    fn new(file: &'a dyn DiskFile, path: PathBuf) -> Result<Self, StoreError> {
+        let len = file.len().at("look at", &path)?;
+        Ok(Self { file, path, len, buffer: vec![0; CHUNK] })
+    }
+
+    /// The chunks from `from` on that are not blank, until `gap` blank bytes in a row or the end of the file.
+    fn dirty_chunks(&mut self, from: u64, gap: u64) -> Result<Vec<(u64, u64)>, StoreError> {
+        let (mut dirty, mut at, mut blank) = (Vec::new(), from, 0);
+        while at < self.len && blank < gap {
+            let n = (self.len - at).min(CHUNK as u64);
+            let chunk = &mut self.buffer[..n as usize];
+            self.file.read_at(at, chunk).at("read", &self.path)?;
+            match chunk.iter().rposition(|b| *b != 0) {
+                Some(last) => {
+                    dirty.push((at, at + last as u64 + 1));
+                    blank = n - last as u64 - 1;
+                }
+                None => blank += n,
+            }
+            at += n;
+        }
+        Ok(dirty)
+    }
+}
+
+/// Makes everything behind `end` blank, durably. Searches the rest of `end`'s segment until `gap` blank bytes in a row;
+/// later segments are removed, except the next one if it is blank that far. Returns how many bytes behind `end` had to go
+/// (up to the last one that was not zero).
+pub(crate) fn erase_behind(
+    disk: &dyn Disk,
+    dir: &Path,
+    layout: Layout,
+    end: PhysicalOffset,
+    gap: u64,
+) -> Result<u64, StoreError> {
+    let current = layout.segment_of(end);
+    let mut dropped = 0;
+    let mut doomed = Vec::new();
+    for start in segment_starts(disk, dir)?.into_iter().filter(|start| *start > current) {
+        let path = segment_path(dir, start);
+        let file = disk.open(&path).at("open", &path)?;
+        let dirty = Search::new(&*file, path)?.dirty_chunks(0, gap)?;
+        if let Some((_, to)) = dirty.last() {
+            dropped = start.0 + to - end.0;
+        }
+        if !dirty.is_empty() || start > current + layout.segment_size {
+            doomed.push(start);
+        }
+    }
+    // Newest first: a crash in between leaves no gap in the row of files.
+    remove_segments(disk, dir, doomed.into_iter().rev())?;
+    let path = segment_path(dir, current);
+    let file = disk.open(&path).at("open", &path)?;
+    let from = end.0 - current.0;
+    let dirty = Search::new(&*file, path.clone())?.dirty_chunks(from, gap)?;
+    if let Some((_, to)) = dirty.last() {
+        dropped = dropped.max(to - from);
+        for (from, to) in dirty.iter().rev() {
+            zero(&*file, &path, *from, *to)?;
+        }
+        file.sync_data().at("sync", &path)?;
+    }
+    Ok(dropped)
+}

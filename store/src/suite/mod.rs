@@ -1,0 +1,134 @@
+//! Conformance suites: lists of named checks that any [`Disk`], and the log on it, must pass. Run against the memory and
+//! the real disk here, against the faulty disk in the simulator.
+
+use std::fmt::{Debug, Display};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::disk::{Disk, MemoryDisk, RealDisk};
+
+pub mod disk;
+pub mod history;
+pub mod log;
+pub mod rig;
+
+/// Why a check failed.
+pub type Failure = String;
+/// What a check answers.
+pub type Outcome = Result<(), Failure>;
+
+/// A named check.
+pub struct Check {
+    pub name: &'static str,
+    pub run: fn(&dyn Medium) -> Outcome,
+}
+
+/// What a disk's bytes live on: survives crashes of the node that uses it. Fresh and empty for each check.
+pub trait Medium {
+    /// A disk for the next node; those handed out before are of no use after a crash.
+    fn mount(&self) -> Arc<dyn Disk>;
+    /// An existing directory to work in.
+    fn root(&self) -> PathBuf;
+    /// Power loss: unsynced bytes and entries are gone. `false` if this medium cannot lose power; nothing happened then.
+    fn power_loss(&self) -> bool;
+    /// The node's process ends; written bytes stay. Its handles were dropped.
+    fn kill(&self);
+}
+
+/// A medium in memory.
+#[derive(Debug, Default)]
+pub struct MemoryMedium(pub MemoryDisk);
+
+impl Medium for MemoryMedium {
+    fn mount(&self) -> Arc<dyn Disk> {
+        self.0.mount()
+    }
+
+    fn root(&self) -> PathBuf {
+        PathBuf::from("/node")
+    }
+
+    fn power_loss(&self) -> bool {
+        self.0.crash();
+        true
+    }
+
+    fn kill(&self) {
+        self.0.kill();
+    }
+}
+
+/// A directory of the machine's disk.
+#[derive(Debug)]
+pub struct RealMedium {
+    root: PathBuf,
+}
+
+impl RealMedium {
+    /// A medium below an empty directory, whose owner removes it.
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+}
+
+impl Medium for RealMedium {
+    fn mount(&self) -> Arc<dyn Disk> {
+        RealDisk::new()
+    }
+
+    fn root(&self) -> PathBuf {
+        self.root.join("node")
+    }
+
+    fn power_loss(&self) -> bool {
+        false
+    }
+
+    fn kill(&self) {}
+}
+
+/// Names what went wrong.
+pub fn because<T, E: Display>(result: Result<T, E>, what: &str) -> Result<T, Failure> {
+    result.map_err(|e| format!("{what}: {e}"))
+}
+
+/// Fails unless two values are equal.
+pub fn same<T: PartialEq + Debug>(got: T, want: T, what: &str) -> Outcome {
+    if got == want { Ok(()) } else { Err(format!("{what}: got {got:?}, want {want:?}")) }
+}
+
+/// Fails unless a condition holds.
+pub fn holds(condition: bool, what: &str) -> Outcome {
+    if condition { Ok(()) } else { Err(what.to_owned()) }
+}
+
+/// Runs every check on a fresh medium each, and fails with the names of those that failed.
+pub fn run_all<M: Medium>(checks: &[Check], mut fresh: impl FnMut() -> M) -> Outcome {
+    let mut failures = Vec::new();
+    for check in checks {
+        if let Err(failure) = (check.run)(&fresh()) {
+            failures.push(format!("{}: {failure}", check.name));
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
+}
+
+/// A small generator of repeatable numbers (SplitMix64), so that the checks need no other.
+#[derive(Clone, Debug)]
+pub struct Numbers(pub u64);
+
+impl Numbers {
+    /// The next number.
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `n`, which is not 0.
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+}
