@@ -73,24 +73,16 @@ impl Commits {
     /// This node does not lead, or nobody knows whether the offsets were or will be stored.
     pub async fn commit(&self, commits: Vec<OffsetCommit>) -> Result<(), CommandError> {
         let (done, outcome) = oneshot::channel();
-        let asked = Asked {
-            commits,
-            done: Some(done),
-        };
+        let asked = Asked { commits, done: Some(done) };
         if self.queue.send(asked).await.is_err() {
             return Err(CommandError::Refused("the broker is stopping".to_owned()));
         }
-        outcome
-            .await
-            .unwrap_or_else(|_| Err(CommandError::Unknown("the broker stopped".to_owned())))
+        outcome.await.unwrap_or_else(|_| Err(CommandError::Unknown("the broker stopped".to_owned())))
     }
 
     /// Commits an offset some time soon, here or at the leader. One too many is dropped: its consumer commits again.
     pub fn note(&self, commit: OffsetCommit) {
-        let asked = Asked {
-            commits: vec![commit],
-            done: None,
-        };
+        let asked = Asked { commits: vec![commit], done: None };
         if self.queue.try_send(asked).is_err() {
             tracing::debug!("an offset that a pull carried is not stored: {QUEUE} wait already");
         }
@@ -100,8 +92,7 @@ impl Commits {
 impl Round {
     fn take(&mut self, asked: Asked) {
         for commit in asked.commits {
-            self.latest
-                .insert((commit.group, commit.topic, commit.queue_id), commit.offset);
+            self.latest.insert((commit.group, commit.topic, commit.queue_id), commit.offset);
         }
         self.waiting.extend(asked.done);
     }
@@ -122,12 +113,7 @@ impl Round {
                 bytes = 0;
             }
             bytes += len;
-            command.push(OffsetCommit {
-                group,
-                topic,
-                queue_id,
-                offset,
-            });
+            command.push(OffsetCommit { group, topic, queue_id, offset });
         }
         if !command.is_empty() {
             commands.push(command);
@@ -194,19 +180,13 @@ impl<R: Runtime> Broker<R> {
     /// Passes on to the leader what pulls from this node carried.
     async fn forward_commits(&self, leader: NodeId, commits: &[OffsetCommit]) {
         let mut raw = BytesMut::new();
-        commits
-            .iter()
-            .for_each(|commit| frame::encode(&oneway(commit), &mut raw));
+        commits.iter().for_each(|commit| frame::encode(&oneway(commit), &mut raw));
         let header = Call::Forward {
             client: self.options.advertised.into(),
             count: u32::try_from(commits.len()).unwrap_or(u32::MAX),
         };
         let forwarded = match call::encode(&header, &raw) {
-            Ok(bytes) => self
-                .node
-                .call(leader, bytes, FORWARD_TIMEOUT)
-                .await
-                .map_err(|e| e.to_string()),
+            Ok(bytes) => self.node.call(leader, bytes, FORWARD_TIMEOUT).await.map_err(|e| e.to_string()),
             Err(e) => Err(e.to_string()),
         };
         if let Err(e) = forwarded {
@@ -224,12 +204,7 @@ fn oneway(commit: &OffsetCommit) -> Command {
         commit_offset: commit.offset.cast_signed(),
         broker_name: None,
     };
-    Command::oneway(
-        Encoding::Binary,
-        request::UPDATE_CONSUMER_OFFSET,
-        header.encode(),
-        bytes::Bytes::new(),
-    )
+    Command::oneway(Encoding::Binary, request::UPDATE_CONSUMER_OFFSET, header.encode(), bytes::Bytes::new())
 }
 
 #[cfg(test)]
@@ -239,10 +214,7 @@ mod tests {
     use super::*;
 
     fn asked(topic: &str, offset: u64) -> Asked {
-        Asked {
-            commits: vec![OffsetCommit::new("g", topic, 0, QueueOffset(offset))],
-            done: None,
-        }
+        Asked { commits: vec![OffsetCommit::new("g", topic, 0, QueueOffset(offset))], done: None }
     }
 
     #[test]
@@ -252,10 +224,7 @@ mod tests {
             round.take(asked(topic, offset));
         }
         let commands = Round::commands(round.latest, COMMAND_BYTES);
-        let expected = [
-            OffsetCommit::new("g", "a", 0, QueueOffset(3)),
-            OffsetCommit::new("g", "b", 0, QueueOffset(1)),
-        ];
+        let expected = [OffsetCommit::new("g", "a", 0, QueueOffset(3)), OffsetCommit::new("g", "b", 0, QueueOffset(1))];
         assert_eq!(commands, [expected]);
     }
 
@@ -266,9 +235,7 @@ mod tests {
         let commands = Round::commands(round.latest, 500);
         assert!(commands.len() > 1);
         let sizes = commands.iter().map(|commits| {
-            let command = MachineCommand::CommitOffsets {
-                commits: commits.clone(),
-            };
+            let command = MachineCommand::CommitOffsets { commits: commits.clone() };
             command.at(i64::MAX).encode().unwrap().len()
         });
         assert!(sizes.max().unwrap() <= 500 + 32);

@@ -71,18 +71,8 @@ pub struct Taken<I> {
 
 impl<I> Default for Holds<I> {
     fn default() -> Self {
-        let state = State {
-            topics: BTreeMap::new(),
-            deadlines: BTreeMap::new(),
-            woken: Vec::new(),
-            next: 0,
-            bytes: 0,
-        };
-        Self {
-            state: Mutex::new(state),
-            work: Notify::new(),
-            some_closed: AtomicBool::new(false),
-        }
+        let state = State { topics: BTreeMap::new(), deadlines: BTreeMap::new(), woken: Vec::new(), next: 0, bytes: 0 };
+        Self { state: Mutex::new(state), work: Notify::new(), some_closed: AtomicBool::new(false) }
     }
 }
 
@@ -215,9 +205,7 @@ impl<I: Copy + Ord> Holds<I> {
     /// # Panics
     /// If the pull may not wait.
     pub fn hold(&self, mut pull: BoxedPull<I>) -> Result<(), (Full, BoxedPull<I>)> {
-        let Some(until) = pull.until else {
-            unreachable!("a pull that may not wait is answered")
-        };
+        let Some(until) = pull.until else { unreachable!("a pull that may not wait is answered") };
         let mut state = self.lock();
         let (held, bytes) = (state.deadlines.len(), state.bytes);
         let cost = pull.cost();
@@ -231,10 +219,7 @@ impl<I: Copy + Ord> Holds<I> {
         state.next += 1;
         state.bytes += cost;
         let (topic, queue_id) = (Arc::clone(&pull.topic), pull.queue_id);
-        let is_first = state
-            .deadlines
-            .first_key_value()
-            .is_none_or(|((first, _), _)| until < *first);
+        let is_first = state.deadlines.first_key_value().is_none_or(|((first, _), _)| until < *first);
         state.deadlines.insert((until, number), (Arc::clone(&topic), queue_id));
         let queues = state.topics.entry(topic).or_default();
         queues.entry(queue_id).or_default().insert(number, pull);

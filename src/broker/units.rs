@@ -31,11 +31,7 @@ pub enum UnitsError {
 impl<R: Runtime> Units<R> {
     /// Of a queue.
     pub fn new(node: Arc<Node<R, Machine>>, topic: &str, queue_id: u32) -> Self {
-        Self {
-            node,
-            topic: topic.to_owned(),
-            queue_id,
-        }
+        Self { node, topic: topic.to_owned(), queue_id }
     }
 
     /// The queue's min and max.
@@ -71,9 +67,7 @@ impl<R: Runtime> Units<R> {
     /// As [`Self::at`].
     pub fn offset_of(&self, position: PhysicalOffset) -> Result<Option<(QueueOffset, Unit)>, UnitsError> {
         self.attempt(|(min, max)| {
-            let first = partition_point((min, max), |offset| {
-                self.at(offset).map(|unit| unit.position < position)
-            })?;
+            let first = partition_point((min, max), |offset| self.at(offset).map(|unit| unit.position < position))?;
             if first == max {
                 return Ok(None);
             }

@@ -26,12 +26,7 @@ impl<R: Runtime> Broker<R> {
             Ok(header) => header,
             Err(e) => return answer::error(command, e),
         };
-        let missing = || {
-            answer::error(
-                command,
-                format!("can not find message by the offset, {}", header.offset),
-            )
-        };
+        let missing = || answer::error(command, format!("can not find message by the offset, {}", header.offset));
         let Ok(offset) = u64::try_from(header.offset) else {
             return missing();
         };

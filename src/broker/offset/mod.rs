@@ -106,8 +106,7 @@ impl<R: Runtime> Broker<R> {
             Err(e) => return answer::error(command, e),
         };
         let read = |queue: &QueueView<'_>| queue.max_offset();
-        self.answer_of_queue(command, (header.topic, header.queue_id), read)
-            .await
+        self.answer_of_queue(command, (header.topic, header.queue_id), read).await
     }
 
     /// Answers 31: the first offset that can be read.
@@ -117,8 +116,7 @@ impl<R: Runtime> Broker<R> {
             Err(e) => return answer::error(command, e),
         };
         let read = |queue: &QueueView<'_>| queue.min_offset();
-        self.answer_of_queue(command, (header.topic, header.queue_id), read)
-            .await
+        self.answer_of_queue(command, (header.topic, header.queue_id), read).await
     }
 
     async fn answer_of_queue(
@@ -205,9 +203,7 @@ fn queue<'m>(machine: &'m Machine, topic: &str, queue_id: i32) -> Result<(u32, Q
             remark: format!("topic[{topic}] not exist, apply first please!"),
         });
     };
-    let found = u32::try_from(queue_id)
-        .ok()
-        .and_then(|id| Some((id, machine.queue(topic, id)?)));
+    let found = u32::try_from(queue_id).ok().and_then(|id| Some((id, machine.queue(topic, id)?)));
     found.ok_or_else(|| Refused {
         code: response::SYSTEM_ERROR,
         remark: format!(

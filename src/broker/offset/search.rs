@@ -42,9 +42,7 @@ pub fn by_time<R: Runtime>(
     timestamp_ms: i64,
     boundary: Boundary,
 ) -> Result<QueueOffset, SearchError> {
-    units
-        .attempt(|bounds| search(bounds, timestamp_ms, boundary, |offset| store_time(units, offset)))
-        .map(QueueOffset)
+    units.attempt(|bounds| search(bounds, timestamp_ms, boundary, |offset| store_time(units, offset))).map(QueueOffset)
 }
 
 /// When the first message was stored; `None` for a queue without messages. Blocks.
@@ -91,15 +89,7 @@ mod tests {
 
     #[test]
     fn the_lower_boundary_is_the_first_message_at_or_after_the_time() {
-        for (time, offset) in [
-            (i64::MIN, 3),
-            (100, 3),
-            (101, 4),
-            (200, 4),
-            (201, 7),
-            (400, 8),
-            (401, 9),
-        ] {
+        for (time, offset) in [(i64::MIN, 3), (100, 3), (101, 4), (200, 4), (201, 7), (400, 8), (401, 9)] {
             assert_eq!(found(time, Boundary::Lower), offset, "{time}");
         }
     }

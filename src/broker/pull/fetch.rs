@@ -33,10 +33,7 @@ pub struct Fetched {
 pub fn choose<I>(read: &UnitRead, pull: &Pull<I>) -> Result<Chosen, StoreError> {
     let mut units = Vec::with_capacity(read.len());
     read.run(&mut units)?;
-    let mut chosen = Chosen {
-        units: Vec::with_capacity(units.len().min(pull.max_messages)),
-        next: pull.offset,
-    };
+    let mut chosen = Chosen { units: Vec::with_capacity(units.len().min(pull.max_messages)), next: pull.offset };
     let mut bytes = 0;
     for unit in units {
         if pull.filter.wants(unit.tags_code) {
@@ -84,11 +81,7 @@ impl Chosen {
             check_run(&self.units[run..at], &read)?;
             runs.push(read);
         }
-        Ok(Fetched {
-            units: self.units,
-            runs,
-            next: self.next,
-        })
+        Ok(Fetched { units: self.units, runs, next: self.next })
     }
 }
 

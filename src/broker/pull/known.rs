@@ -56,10 +56,7 @@ impl<I: Copy + Ord> Known<I> {
 }
 
 fn refused(code: i32, remark: impl Into<String>) -> Refused {
-    Refused {
-        code,
-        remark: remark.into(),
-    }
+    Refused { code, remark: remark.into() }
 }
 
 impl<R: Runtime> Broker<R> {
@@ -91,14 +88,8 @@ impl<R: Runtime> Broker<R> {
         let there = self.leaders_subscription(group, topic).await;
         match [there, here].into_iter().flatten().max_by_key(|known| known.version) {
             Some(known) if is_latest(&known) => Ok(known),
-            Some(_) => Err(refused(
-                response::SUBSCRIPTION_NOT_LATEST,
-                "the consumer's subscription not latest",
-            )),
-            None => Err(refused(
-                response::SUBSCRIPTION_NOT_EXIST,
-                "the consumer's subscription not exist",
-            )),
+            Some(_) => Err(refused(response::SUBSCRIPTION_NOT_LATEST, "the consumer's subscription not latest")),
+            None => Err(refused(response::SUBSCRIPTION_NOT_EXIST, "the consumer's subscription not exist")),
         }
     }
 
@@ -120,9 +111,7 @@ impl<R: Runtime> Broker<R> {
 
     /// Asks the leader; `None` if it does not answer.
     async fn ask_subscriptions(&self, leader: u64, group: &str) -> Option<BTreeMap<String, Subscription>> {
-        let call = Call::Subscriptions {
-            group: group.to_owned(),
-        };
+        let call = Call::Subscriptions { group: group.to_owned() };
         let asked = call::encode(&call, &[]).ok()?;
         let answer = match self.node.call(leader, asked, ASK_TIMEOUT).await {
             Ok(answer) => answer,

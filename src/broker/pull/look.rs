@@ -54,10 +54,7 @@ pub fn look<I>(machine: &Machine, pull: &Pull<I>, options: &BrokerOptions) -> Lo
     let Some(queue) = machine.queue(&pull.topic, pull.queue_id) else {
         unreachable!("the queue id was checked against the topic's number of queues")
     };
-    let bounds = Bounds {
-        min: queue.min_offset().0,
-        max: queue.max_offset().0,
-    };
+    let bounds = Bounds { min: queue.min_offset().0, max: queue.max_offset().0 };
     let offset = pull.offset;
     if bounds.max == 0 {
         return if offset == 0 && !pull.is_negative() {

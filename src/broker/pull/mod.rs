@@ -198,11 +198,7 @@ impl<R: Runtime> Broker<R> {
         pull.scanned += fetched.next.saturating_sub(pull.offset);
         pull.offset = fetched.next;
         let is_at_tail = pull.offset >= bounds.max;
-        let goes_on = if is_at_tail {
-            pull.was_held && pull.may_wait()
-        } else {
-            pull.scanned < MAX_SCAN
-        };
+        let goes_on = if is_at_tail { pull.was_held && pull.may_wait() } else { pull.scanned < MAX_SCAN };
         if goes_on {
             return Some(pull);
         }

@@ -131,10 +131,7 @@ impl<I> Pull<I> {
     /// The request as far as an answer needs it.
     pub fn request(&self) -> Command {
         let request = Command::request(self.encoding, self.code, ExtFields::default(), bytes::Bytes::new());
-        Command {
-            opaque: self.opaque,
-            ..request
-        }
+        Command { opaque: self.opaque, ..request }
     }
 
     fn head(&self, status: Status) -> Head<'static> {
@@ -144,17 +141,14 @@ impl<I> Pull<I> {
     /// Answers without messages.
     pub fn answer(&self, status: Status, next: u64, bounds: Bounds) {
         let header = response_header(next, bounds);
-        self.reply_to.send_with(1, |out| {
-            frame::encode_parts(&self.head(status), pairs(&header), b"", out)
-        });
+        self.reply_to.send_with(1, |out| frame::encode_parts(&self.head(status), pairs(&header), b"", out));
     }
 
     /// Answers with an error.
     pub fn refuse(&self, code: i32, remark: &str) {
         debug_assert_ne!(code, response::SUCCESS);
         let head = Head::reply(self.encoding, self.opaque, code).with_remark(remark);
-        self.reply_to
-            .send_with(1, |out| frame::encode_parts(&head, [], b"", out));
+        self.reply_to.send_with(1, |out| frame::encode_parts(&head, [], b"", out));
     }
 
     /// Answers with messages: their bytes are copied once, into the answer, where their offsets are set.
