@@ -16,6 +16,9 @@ use super::Broker;
 use super::pull::{BoxedPull, Next, Proof};
 use crate::machine::Arrival;
 
+#[cfg(test)]
+mod tests;
+
 /// Most pulls held at a time (RocketMQ's pull queue takes 100,000).
 const MAX_HELD: usize = 100_000;
 /// Most bytes held pulls may take.

@@ -29,7 +29,7 @@ mod look;
 mod request;
 mod status;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 pub use request::{BoxedPull, Pull};
 
