@@ -35,6 +35,7 @@ mod send;
 mod sessions;
 mod subscription;
 mod topic;
+mod units;
 mod view;
 
 pub use dispatch::Front;
@@ -47,7 +48,8 @@ pub struct Broker<R: Runtime> {
     leadership: Arc<leadership::Leadership>,
     proposer: proposer::Proposer,
     commits: commit::Commits,
-    holds: hold::Holds,
+    holds: hold::Holds<R::Instant>,
+    known: pull::known::Known<R::Instant>,
     sessions: sessions::Sessions,
     registrar: register::Registrar,
     started_ms: i64,
@@ -158,6 +160,7 @@ impl<R: Runtime> Broker<R> {
             proposer,
             commits,
             holds: hold::Holds::default(),
+            known: pull::known::Known::default(),
             sessions: sessions::Sessions::default(),
             registrar: register::Registrar::new(&options),
             options,
