@@ -220,7 +220,10 @@ async fn a_hanging_leader_is_left_for_a_member_that_answers() {
     let first = producer.send(message()).await.expect("stored by the follower");
     assert!(first.maybe_duplicate);
     for _ in 0..10 {
-        assert!(!producer.send(message()).await.expect("stored").maybe_duplicate, "the leader that hangs is not asked again");
+        assert!(
+            !producer.send(message()).await.expect("stored").maybe_duplicate,
+            "the leader that hangs is not asked again"
+        );
     }
     assert_eq!(hanging.count(SEND_MESSAGE_V2), 1);
 }
