@@ -43,9 +43,9 @@ async fn succession(world: World, death: Death) -> Result<Duration, String> {
     let mut acked = members.write(10).await?;
     // Followers know of a dead leader by their links to it, which they look after every 250 ms.
     madsim::time::sleep(Duration::from_millis(600)).await;
-    let (dead, _) = members.elected(&[]).await?;
-    members.kill(dead, death);
-    let (_, took) = members.elected(&[dead]).await?;
+    let (dead, _) = members.nodes.elected(&[]).await?;
+    members.nodes.kill(dead, death);
+    let (_, took) = members.nodes.elected(&[dead]).await?;
     acked.extend(members.write(10).await?);
     members.restart(dead).await?;
     members.agree(&acked).await?;
@@ -73,13 +73,13 @@ fn a_leader_that_lost_power_is_succeeded_after_its_lease() {
 async fn follower_is_back(world: World) -> Verdict {
     let mut members = Members::form(&world, 3).await?;
     let mut acked = members.write(10).await?;
-    let (leader, _) = members.elected(&[]).await?;
+    let (leader, _) = members.nodes.elected(&[]).await?;
     let follower = (leader + 1) % 3;
-    members.kill(follower, Death::Crash);
+    members.nodes.kill(follower, Death::Crash);
     acked.extend(members.write(60).await?);
     members.restart(follower).await?;
     members.agree(&acked).await?;
-    let (still, _) = members.elected(&[]).await?;
+    let (still, _) = members.nodes.elected(&[]).await?;
     if still == leader { Ok(()) } else { Err("a follower that came back cost the leader its place".to_owned()) }
 }
 
@@ -91,11 +91,11 @@ fn a_follower_that_comes_back_catches_up_and_deposes_nobody() {
 async fn cut_off_leader(world: World) -> Verdict {
     let members = Members::form(&world, 3).await?;
     let mut acked = members.write(10).await?;
-    let (old, _) = members.elected(&[]).await?;
-    members.isolate(old);
+    let (old, _) = members.nodes.elected(&[]).await?;
+    members.nodes.isolate(old);
     let lonely = members.propose(old, b"nobody hears this".to_vec());
     let rest = async {
-        let (_, took) = members.elected(&[old]).await?;
+        let (_, took) = members.nodes.elected(&[old]).await?;
         // Two election timeouts and the votes.
         if took > Duration::from_secs(5) {
             return Err(format!("it took {took:?}"));
@@ -120,11 +120,11 @@ async fn lone_loss(world: World) -> Verdict {
     let members = Members::form(&world, 3).await?;
     let mut acked = members.write(10).await?;
     madsim::time::sleep(Duration::from_millis(600)).await;
-    let (leader, _) = members.elected(&[]).await?;
-    let term = |at: usize| members.alive().find(|(i, _)| *i == at).map(|(_, member)| member.leadership());
+    let (leader, _) = members.nodes.elected(&[]).await?;
+    let term = |at: usize| members.nodes.alive().find(|(i, _)| *i == at).map(|(_, member)| member.leadership());
     let before = term(leader);
     for follower in (0..3).filter(|at| *at != leader) {
-        world.cut(members.ip(leader), members.ip(follower));
+        world.cut(members.nodes.ip(leader), members.nodes.ip(follower));
         acked.extend(members.write(10).await?);
     }
     madsim::time::sleep(Duration::from_secs(5)).await;

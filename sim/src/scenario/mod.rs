@@ -6,9 +6,14 @@ use std::time::Duration;
 
 use crate::world::World;
 
+pub mod brokers;
+pub mod client;
 pub mod counter;
 pub mod echo;
+pub mod group;
+pub mod history;
 pub mod members;
+pub mod nodes;
 pub mod seat;
 
 /// Why a scenario does not hold: what was expected and what was seen.
