@@ -1,4 +1,5 @@
 //! `quorumq broker` and `quorumq nameserver`: configuration files and flags, from outside.
+#![cfg(test)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -46,7 +46,7 @@ impl<R: Runtime, M: Machine> LogStorage<R, M> {
     /// Reads entries; a read that memory cannot answer runs off the runtime's threads.
     async fn read(&self, range: Range<u64>, max_bytes: u64) -> io::Result<Vec<RaftEntryOf>> {
         let indexes = LogIndex(range.start)..LogIndex(range.end);
-        let entries = if indexes.start >= self.store.tail_index() {
+        let entries = if self.store.in_memory(indexes.start) {
             self.store.entries(indexes, max_bytes)?
         } else {
             let store = Arc::clone(&self.store);

@@ -34,9 +34,6 @@ pub type AppHandler = Arc<dyn Fn(NodeId, Bytes) -> Pin<Box<dyn Future<Output = B
 /// Longest a follower waits for the leader's read index.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Bytes of frames beyond the bodies of one append, generously: headers, a filler, a blank entry.
-const ENTRY_OVERHEAD: u64 = 64 * 1024;
-
 /// The running node behind its public face.
 pub struct Core<R: Runtime, M: Machine> {
     pub raft: Raft<Types<R, M>, Shell<R, M>>,
@@ -63,27 +60,20 @@ impl<R: Runtime, M: Machine> Core<R, M> {
         membership.nodes().map(|(id, member)| (*id, member.clone(), voters.contains(id))).collect()
     }
 
-    /// Why `bytes` more of entry bodies cannot be stored; `None` if they can. The next segment is allocated ahead, so
-    /// the volume is asked only when what is allocated runs low.
+    /// Why `bytes` more of entry bodies cannot be stored; `None` if they can. Besides what the store needs, the volume
+    /// keeps a reserve free, so that everything else on it goes on working.
     pub fn no_room(&self, bytes: u64) -> Option<String> {
-        let needed = bytes + ENTRY_OVERHEAD;
-        let room = self.store.room();
-        if needed <= room {
-            return None;
+        if let Some(why) = self.store.no_room(bytes) {
+            return Some(why);
         }
-        let constants = self.store.constants();
+        let (place, reserve) = (self.place.dir.display(), self.place.reserve_bytes);
         match self.place.disk.space(&self.place.dir) {
-            Ok(space) if space.available >= constants.segment_size + self.place.reserve_bytes => None,
-            Ok(space) => Some(format!(
-                "no space: {} has {} bytes free, {} are needed (diskSpaceReserveBytes {} + mappedFileSizeCommitLog {}); \
-                 {room} bytes are still allocated, the request needs {needed}",
-                self.place.dir.display(),
-                space.available,
-                constants.segment_size + self.place.reserve_bytes,
-                self.place.reserve_bytes,
-                constants.segment_size,
-            )),
-            Err(e) => Some(format!("cannot tell the free space of {}: {e}", self.place.dir.display())),
+            Ok(space) if space.available >= reserve => None,
+            Ok(space) => {
+                let free = space.available;
+                Some(format!("no space: {place} has {free} bytes free, diskSpaceReserveBytes keeps {reserve}"))
+            }
+            Err(e) => Some(format!("cannot tell the free space of {place}: {e}")),
         }
     }
 
@@ -106,6 +96,7 @@ impl<R: Runtime, M: Machine> Core<R, M> {
             end_offset: positions.end.0,
             digest: self.shared.read().digest(),
             snapshots_installed: self.shared.snapshots_installed(),
+            wall_clock_ms: R::wall_clock_ms(),
         }
     }
 

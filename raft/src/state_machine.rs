@@ -11,6 +11,7 @@ use futures_util::{FutureExt, Stream, StreamExt};
 use openraft::alias::{SnapshotMetaOf, SnapshotOf};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use quorumq_store::checkpoint::Checkpoint;
+use quorumq_store::consume_queue::FlushPlan;
 use quorumq_store::disk::Disk;
 use quorumq_store::log_store::{Entry, LogStore};
 use quorumq_store::{LogId, PhysicalOffset, StoreError};
@@ -83,9 +84,11 @@ impl<M: Machine> Shared<M> {
     }
     /// Writes derived units out, on the disk thread; durably if `sync`.
     fn flush(&self, sync: bool) -> Result<(), StoreError> {
-        let Some(plan) = self.write().plan_flush() else {
-            return Ok(());
-        };
+        let plan = self.write().plan_flush();
+        plan.map_or(Ok(()), |plan| self.write_plan(plan, sync))
+    }
+
+    fn write_plan(&self, plan: FlushPlan, sync: bool) -> Result<(), StoreError> {
         plan.write(sync)?;
         self.write().flushed(plan);
         Ok(())
@@ -95,7 +98,9 @@ impl<M: Machine> Shared<M> {
 /// Where a node keeps its files.
 #[derive(Clone, Debug)]
 pub struct Place {
+    /// The disk.
     pub disk: Arc<dyn Disk>,
+    /// The store's directory.
     pub dir: PathBuf,
     /// Bytes kept free on the volume: with less, sends are refused and reads go on.
     pub reserve_bytes: u64,
@@ -184,7 +189,7 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
     }
 
     /// Queues the checkpoint of the segment about to be entered: the state covers every entry before it.
-    fn checkpoint(&self, segment: PhysicalOffset, state: Bytes) -> io::Result<()> {
+    fn checkpoint(&self, segment: PhysicalOffset, state: Bytes, plan: Option<FlushPlan>) -> io::Result<()> {
         let membership_id = self.membership.log_id().as_ref().map(from_raft_log_id);
         let membership: Bytes = encode_membership(self.membership.membership()).map_err(io::Error::other)?.into();
         let (shared, place, on_fatal) = (Arc::clone(&self.shared), self.place.clone(), Arc::clone(&self.on_fatal));
@@ -194,10 +199,14 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
         self.store.enqueue(Box::new(move || {
             let write = || -> Result<(), StoreError> {
                 // Known once the segment's first frame is written here, which this job runs after.
-                let Some(position) = store.snapshot_position(segment)? else {
+                let Some(position) = store.snapshot_position(segment) else {
                     return Err(StoreError::Contract(format!("no chain value for the segment at {segment}")));
                 };
-                shared.flush(true)?;
+                // Planned with the state; where another plan was out then, that one is written by now.
+                match plan {
+                    Some(plan) => shared.write_plan(plan, true)?,
+                    None => shared.flush(true)?,
+                }
                 Checkpoint { position, membership_id, membership, state }.write(&*place.disk, &place.dir)
             };
             if let Err(e) = write() {
@@ -232,7 +241,8 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
             let stored = to_stored(&entry)?;
             let segment = self.segment_of(stored.position);
             if segment != self.segment {
-                self.checkpoint(segment, machine.encode())?;
+                let (state, plan) = (machine.encode(), machine.plan_flush());
+                self.checkpoint(segment, state, plan)?;
                 self.segment = segment;
             }
             let reply = machine.apply(&stored, &mut effects).map_err(io::Error::other)?;

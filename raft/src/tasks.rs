@@ -79,13 +79,15 @@ pub async fn watch_fatal<R: Runtime, M: Machine>(core: Arc<Core<R, M>>) {
 /// Syncs on a timer in ASYNC_FLUSH, and keeps the durable synced mark fresh in both modes.
 pub async fn persist_marks<R: Runtime, M: Machine>(core: Arc<Core<R, M>>, flush: FlushMode) {
     loop {
-        let interval = match flush {
-            FlushMode::Async => ASYNC_FLUSH_INTERVAL,
-            FlushMode::Sync => MARK_INTERVAL,
-        };
-        R::sleep(interval).await;
-        // A sync that fails poisons the store, and the next append ends the node.
-        core.store.sync(Box::new(|_| {}));
+        match flush {
+            FlushMode::Async => {
+                R::sleep(ASYNC_FLUSH_INTERVAL).await;
+                // A sync that fails poisons the store, and the next append ends the node.
+                core.store.sync(Box::new(|_| {}));
+            }
+            FlushMode::Sync => R::sleep(MARK_INTERVAL).await,
+        }
+        core.store.persist_mark();
     }
 }
 

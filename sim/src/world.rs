@@ -147,6 +147,11 @@ impl World {
         self.net.hold_connects((from, to));
     }
 
+    /// Resets every connection between two nodes; what is under way is lost. New connections work.
+    pub fn cut(&self, one: IpAddr, other: IpAddr) {
+        self.net.cut(one, other);
+    }
+
     /// Opens the link from `from` to `to` again. What waited goes through at once.
     pub fn heal(&self, from: IpAddr, to: IpAddr) {
         self.net.heal((from, to));

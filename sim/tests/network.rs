@@ -183,6 +183,23 @@ fn held_connects_hang_while_established_connections_work() {
 }
 
 #[test]
+fn a_cut_resets_both_ends_and_lets_new_connections_through() {
+    for_seeds(|world| async move {
+        let mut p = pair(world).await;
+        let reading = SimRuntime::spawn(async move { p.accepted.read(&mut [0; 8]).await });
+        sleep_ms(1).await;
+        p.dialed.write_all(b"lost").await.unwrap();
+        p.world.cut(p.a.ip(), p.b.ip());
+        let error = reading.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        let error = p.dialed.read(&mut [0; 8]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        assert!(p.dialed.write_all(b"more").await.is_err(), "wrote to a reset connection");
+        connect(&p.a, p.b.ip()).await.unwrap();
+    });
+}
+
+#[test]
 fn a_crash_ends_connections_and_refuses_new_ones() {
     for_seeds(|world| async move {
         let mut p = pair(world).await;

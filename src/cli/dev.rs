@@ -11,16 +11,18 @@ use openraft_rt::{AsyncRuntime, Select2};
 use quorumq_raft::runtime::tokio::Tokio;
 use tokio_util::sync::CancellationToken;
 
-use super::backend::{self, BrokerHandle, Found, NameServerHandle};
+use super::backend::{self, BrokerHandle, Found, NameServerHandle, Topics};
 use super::error::CliError;
-use super::output;
 use super::process::{self, Patience};
+use super::{NameServers, output};
 use crate::config::{BrokerConfig, FlushDiskType, Input, NameServerConfig};
 
 /// Members of the group.
 const NODES: u16 = 3;
 /// From one node's listenPort to the next's: room for VIP and Raft port.
 const PORT_STEP: u16 = 10;
+/// The group's name, RocketMQ's habit.
+const GROUP: &str = "broker-a";
 /// Small enough for a first start of a second or two on any disk.
 const SEGMENT_BYTES: &str = "67108864";
 
@@ -68,23 +70,25 @@ impl DevArgs {
 
     /// Tells what runs once the group has a leader; ends only with a failure.
     async fn serve(&self, name_server: &NameServerHandle, brokers: &[BrokerHandle]) -> CliError {
-        let Some(first) = brokers.first() else { unreachable!("a group has {NODES} nodes") };
-        match first.leader().await {
-            Ok((leader, term)) => {
-                let found = first.found;
-                if let Err(error) = output::line(self.banner(leader, term, found)) {
-                    return error;
-                }
-            }
-            Err(error) => return error,
-        }
+        let told = async {
+            let namesrv = NameServers { list: format!("127.0.0.1:{}", self.namesrv_port) };
+            let (leader, term) = backend::group_ready(&namesrv, GROUP).await;
+            let topics = Topics::open(&namesrv)?;
+            let found = topics.found().await?;
+            topics.close().await;
+            output::line(self.banner(leader, term, found))
+        };
         let mut failures: Vec<_> = brokers.iter().map(|broker| Box::pin(broker.failed())).collect();
         let mut name_server = Box::pin(name_server.failed());
-        poll_fn(|context| {
+        let failed = poll_fn(|context| {
             let first = failures.iter_mut().map(|failure| failure.as_mut().poll(context)).find(Poll::is_ready);
             first.unwrap_or_else(|| name_server.as_mut().poll(context))
-        })
-        .await
+        });
+        let mut failed = std::pin::pin!(failed);
+        match Tokio::select2(&mut failed, told).await {
+            Select2::First(error) | Select2::Second(Err(error)) => error,
+            Select2::Second(Ok(())) => failed.await,
+        }
     }
 
     fn name_server(&self) -> Result<NameServerConfig, CliError> {
@@ -104,7 +108,7 @@ impl DevArgs {
         let dir = self.data.join(format!("n{node}"));
         let flags = vec![
             ("brokerClusterName", "DefaultCluster".to_owned()),
-            ("brokerName", "broker-a".to_owned()),
+            ("brokerName", GROUP.to_owned()),
             ("brokerIP1", "127.0.0.1".to_owned()),
             ("bindAddress", "127.0.0.1".to_owned()),
             ("listenPort", self.listen_port(node).to_string()),
@@ -143,7 +147,7 @@ impl DevArgs {
             "QuoruMQ is up.\n\
              \n\
              \x20 NameServer  {namesrv}\n\
-             \x20 group       broker-a, nodes on ports {}; node {leader} leads in term {term}\n\
+             \x20 group       {GROUP}, nodes on ports {}; node {leader} leads in term {term}\n\
              \x20 data        {data}\n\
              \x20 durability  {flush}\n\
              \n\

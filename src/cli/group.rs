@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::backend::{self, GroupStatus, MemberStatus};
 use super::error::CliError;
-use super::{NameServers, duration, output};
-use crate::config::{HostPort, PeerId};
+use super::{NameServers, backend, duration, output};
+use crate::broker::members::{GroupStatus, MemberStatus};
+use crate::config::HostPort;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum GroupCommand {
@@ -25,6 +25,9 @@ pub(super) enum GroupCommand {
 pub(super) struct StatusArgs {
     /// Broker group. Default: all that the NameServers know.
     group: Option<String>,
+    /// Print a JSON array, with more fields.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     namesrv: NameServers,
 }
@@ -33,10 +36,7 @@ pub(super) struct StatusArgs {
 pub(super) struct AddArgs {
     /// Broker group.
     group: String,
-    /// The node's dLegerSelfId, e.g. n3: never used before in this group.
-    #[arg(long, value_parser = peer_id)]
-    id: PeerId,
-    /// The node's Raft address, as in its dLegerPeers.
+    /// The new node's Raft address: its own entry of its dLegerPeers.
     #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     raft: HostPort,
     /// How long the node may take to catch up.
@@ -50,9 +50,9 @@ pub(super) struct AddArgs {
 pub(super) struct RemoveArgs {
     /// Broker group.
     group: String,
-    /// The member's dLegerSelfId, e.g. n1.
-    #[arg(long, value_parser = peer_id)]
-    id: PeerId,
+    /// The member's node id, as `quorumq group status` shows it.
+    #[arg(long)]
+    id: u64,
     #[command(flatten)]
     namesrv: NameServers,
 }
@@ -61,15 +61,11 @@ pub(super) struct RemoveArgs {
 pub(super) struct PurgeArgs {
     /// Broker group.
     group: String,
-    /// Physical offset: files of the CommitLog that end at or below it go.
+    /// Physical offset: files of the CommitLog that end at or below it go. Default: the older half.
     #[arg(long, value_name = "OFFSET")]
-    before: u64,
+    before: Option<u64>,
     #[command(flatten)]
     namesrv: NameServers,
-}
-
-fn peer_id(text: &str) -> Result<PeerId, String> {
-    PeerId::parse(text).ok_or_else(|| "must be a letter and a number, e.g. n3".to_owned())
 }
 
 fn host_port(text: &str) -> Result<HostPort, String> {
@@ -79,21 +75,17 @@ fn host_port(text: &str) -> Result<HostPort, String> {
 impl GroupCommand {
     pub(super) async fn run(self) -> Result<(), CliError> {
         match self {
-            GroupCommand::Status(args) => {
-                let groups = backend::group_status(&args.namesrv, args.group.as_deref()).await?;
-                if groups.is_empty() {
-                    let what = format!("no broker is registered at {}", args.namesrv.list);
-                    return Err(CliError::failed(what, "Start one, or name other NameServers with -n."));
-                }
-                output::line(groups.iter().map(status_table).collect::<Vec<_>>().join("\n\n"))
-            }
-            GroupCommand::Add(AddArgs { group, id, raft, timeout, namesrv }) => {
-                backend::group_add(&namesrv, &group, id, &raft, timeout).await?;
-                output::line(format!("{id} ({raft}) is a member of {group} and holds every retained message"))
+            GroupCommand::Status(args) => args.run().await,
+            GroupCommand::Add(AddArgs { group, raft, timeout, namesrv }) => {
+                let id = backend::group_add(&namesrv, &group, &raft, timeout).await?;
+                output::line(format!("{raft} is node {id} of {group} and holds every retained message"))
             }
             GroupCommand::Remove(args) => {
                 backend::group_remove(&args.namesrv, &args.group, args.id).await?;
-                output::line(format!("{} is no longer a member of {}; its id is not used again", args.id, args.group))
+                output::line(format!(
+                    "node {} is no longer a member of {}; its id is not used again",
+                    args.id, args.group
+                ))
             }
             GroupCommand::Purge(args) => {
                 let first = backend::group_purge(&args.namesrv, &args.group, args.before).await?;
@@ -103,9 +95,23 @@ impl GroupCommand {
     }
 }
 
+impl StatusArgs {
+    async fn run(self) -> Result<(), CliError> {
+        let groups = backend::group_status(&self.namesrv, self.group.as_deref()).await?;
+        if self.json {
+            return output::line(serde_json::json!(groups).to_string());
+        }
+        if groups.is_empty() {
+            let what = format!("no broker is registered at {}", self.namesrv.list);
+            return Err(CliError::failed(what, "Start one, or name other NameServers with -n."));
+        }
+        output::line(groups.iter().map(status_table).collect::<Vec<_>>().join("\n\n"))
+    }
+}
+
 fn status_table(status: &GroupStatus) -> String {
-    let leader = status.members.iter().find(|member| member.role == "leader");
-    let leader = leader.map_or_else(|| "none".to_owned(), |member| format!("{} ({})", member.id, member.address));
+    let leader = status.members.iter().find(|member| Some(member.id) == status.leader);
+    let leader = leader.map_or_else(|| "none".to_owned(), |member| format!("{} ({})", member.id, member.client_addr));
     let table = output::table(
         ["NODE", "ADDRESS", "ROLE", "LAST", "COMMITTED", "APPLIED", "LAG"],
         status.members.iter().map(member_row),
@@ -114,29 +120,30 @@ fn status_table(status: &GroupStatus) -> String {
 }
 
 fn member_row(member: &MemberStatus) -> [String; 7] {
-    let [last, committed, applied, lag] = match member.positions {
-        Some(at) => [at.last, at.committed, at.applied, at.lag].map(|index| index.to_string()),
-        None => ["-"; 4].map(str::to_owned),
-    };
-    [member.id.to_string(), member.address.clone(), member.role.clone(), last, committed, applied, lag]
+    let index = |at: Option<u64>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
+    [
+        member.id.to_string(),
+        member.client_addr.clone(),
+        member.role.clone(),
+        index(member.last),
+        index(member.committed),
+        index(member.applied),
+        index(member.lag),
+    ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::backend::MemberPositions;
 
     #[test]
     fn status_names_leader_term_and_a_member_that_does_not_answer() {
-        let positions = Some(MemberPositions { last: 120, committed: 119, applied: 119, lag: 0 });
-        let member = |id, role: &str, positions| MemberStatus {
-            id,
-            address: format!("10.0.0.{id}:10911"),
-            role: role.to_owned(),
-            positions,
-        };
-        let members = vec![member(1, "leader", positions), member(2, "unreachable", None)];
-        let text = status_table(&GroupStatus { group: "broker-a".to_owned(), term: 7, members });
+        let at = Some(119);
+        let leader = MemberStatus { last: Some(120), committed: at, applied: at, lag: Some(0), ..member(1, "leader") };
+        let members = vec![leader, member(2, "unreachable")];
+        let status =
+            GroupStatus { group: "broker-a".to_owned(), term: 7, leader: Some(1), members, ..GroupStatus::default() };
+        let text = status_table(&status);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(
             lines,
@@ -147,5 +154,9 @@ mod tests {
                 "2     10.0.0.2:10911  unreachable  -     -          -        -",
             ]
         );
+    }
+
+    fn member(id: u64, role: &str) -> MemberStatus {
+        MemberStatus { id, client_addr: format!("10.0.0.{id}:10911"), role: role.to_owned(), ..MemberStatus::default() }
     }
 }

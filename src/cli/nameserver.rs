@@ -26,7 +26,7 @@ impl NameServerArgs {
 
 async fn run(config: NameServerConfig, stop: CancellationToken) -> Result<(), CliError> {
     let handle = backend::start_name_server(config).await?;
-    output::line(format!("NameServer listening on {}", handle.started.address))?;
+    output::line(format!("NameServer listening on {}", handle.address()))?;
     match Tokio::select2(stop.cancelled(), handle.failed()).await {
         Select2::First(()) => handle.stop().await,
         Select2::Second(error) => Err(error),

@@ -21,6 +21,9 @@ use crate::protocol::{Command, ExtFields};
 /// How long a query pauses after a broker said that it is busy.
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long closing waits for background tasks. They end at once, but for a listener that hangs.
+const STOP_WITHIN: Duration = Duration::from_secs(1);
+
 /// One client: its id, its connections, its view of the cluster, its background tasks.
 pub struct Core<R: Runtime> {
     /// Settings.
@@ -38,16 +41,18 @@ pub struct Core<R: Runtime> {
 /// How long an operation may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience<R: Runtime> {
-    /// When it must end.
+    /// When no further attempt begins.
     pub deadline: R::Instant,
     /// How long one attempt may take.
     pub attempt: Duration,
+    /// Whether an attempt begun in time may go on after the deadline: a pull that the broker holds.
+    pub overrun: bool,
 }
 
 impl<R: Runtime> Patience<R> {
     /// `total` from now on, half of it for one attempt.
     pub fn new(total: Duration) -> Self {
-        Self { deadline: now::<R>() + total, attempt: total / 2 }
+        Self { deadline: now::<R>() + total, attempt: total / 2, overrun: false }
     }
 }
 
@@ -84,8 +89,9 @@ impl<R: Runtime> Core<R> {
 
     /// Stops background tasks and closes connections.
     pub async fn close(&self) {
-        self.tasks.stop().await;
+        self.tasks.stop(STOP_WITHIN).await;
         self.connections.close();
+        self.routes.namesrv().close();
     }
 
     /// Asks one address, once.
@@ -116,10 +122,11 @@ impl<R: Runtime> Core<R> {
                 Entry::Anew => tried.clear(),
                 Entry::TooLate => return Err(last),
             }
-            let timeout = left::<R>(patience.deadline).min(patience.attempt);
-            if timeout.is_zero() {
+            let left_over = left::<R>(patience.deadline);
+            if left_over.is_zero() {
                 return Err(last);
             }
+            let timeout = if patience.overrun { patience.attempt } else { left_over.min(patience.attempt) };
             let Some(addr) = group.pick(&tried) else {
                 if tried.is_empty() {
                     return Err(ClientError::NoMember { group: group.name().to_string() });

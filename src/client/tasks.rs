@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use quorumq_raft::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -35,14 +36,19 @@ impl<R: Runtime> Tasks<R> {
         self.stop.cancel();
     }
 
-    /// Tells all tasks to stop and waits for them.
-    pub async fn stop(&self) {
+    /// Tells all tasks to stop and waits for them, not longer than `within`: a listener may hang.
+    pub async fn stop(&self, within: Duration) {
         self.stop.cancel();
         let running = std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner));
-        for task in running {
-            if let Err(error) = task.await {
-                tracing::error!(%error, "a task of the client failed");
+        let all_ended = async {
+            for task in running {
+                if let Err(error) = task.await {
+                    tracing::error!(%error, "a task of the client failed");
+                }
             }
+        };
+        if R::timeout(within, all_ended).await.is_err() {
+            tracing::warn!("a task of the client still runs after it was told to stop");
         }
     }
 }

@@ -7,7 +7,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 /// A host (name or IP address) and a port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostPort {
+    /// A name, an IPv4 address, or an IPv6 address in square brackets.
     pub host: String,
+    /// At least 1.
     pub port: u16,
 }
 

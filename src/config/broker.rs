@@ -48,7 +48,7 @@ settings! {
         /// Members of the group and their Raft addresses, e.g. n0-10.0.0.1:40911;n1-10.0.0.2:40911.
         /// Default: this node alone, on listenPort + 1.
         pub d_leger_peers: Vec<Peer> = "dLegerPeers", "dleger-peers", "", Peers;
-        /// Which of dLegerPeers this node is, e.g. n0. The number is its node id.
+        /// Which of dLegerPeers this node is, e.g. n0. When the group is formed, node ids 1, 2, … go by these numbers.
         pub d_leger_self_id: PeerId = "dLegerSelfId", "dleger-self-id", "", SelfId;
         /// RocketMQ's switch for the Raft CommitLog; here there is no other.
         pub enable_d_leger_commit_log: () = "enableDLegerCommitLog", "enable-dleger-commit-log", "true",
@@ -192,7 +192,7 @@ impl BrokerConfig {
         let peers = &self.d_leger_peers;
         for (at, peer) in peers.iter().enumerate() {
             if let Some(twin) = peers.iter().take(at).find(|twin| twin.id.number == peer.id.number) {
-                let reason = format!("{} and {} have the same number; it is the node id", twin.id, peer.id);
+                let reason = format!("{} and {} have the same number; give each member its own", twin.id, peer.id);
                 source.conflict("dLegerPeers", reason);
             }
             if let Some(twin) = peers.iter().take(at).find(|twin| twin.address == peer.address) {

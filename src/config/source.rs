@@ -11,6 +11,7 @@ use super::settings::Key;
 /// A checked configuration with what to tell about it.
 #[derive(Debug)]
 pub struct Loaded<C> {
+    /// Good as a whole.
     pub config: C,
     /// To be logged once at start.
     pub warnings: Vec<Warning>,

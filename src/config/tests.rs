@@ -192,7 +192,7 @@ const BAD: &[(&str, &str)] = &[
     ),
     (
         "dLegerGroup=g\ndLegerPeers=n0-h:1;m0-h:2\ndLegerSelfId=n0",
-        "broker.conf:2: dLegerPeers = n0-h:1;m0-h:2: n0 and m0 have the same number; it is the node id",
+        "broker.conf:2: dLegerPeers = n0-h:1;m0-h:2: n0 and m0 have the same number; give each member its own",
     ),
     (
         "dLegerGroup=g\ndLegerPeers=n0-h:1;n1-h:1\ndLegerSelfId=n0",

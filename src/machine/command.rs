@@ -29,7 +29,7 @@ pub struct CommandBatch {
 /// One change of replicated state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// Creates a topic or replaces its settings; with `if_absent`, leaves an existing one as it is (automatic creation).
+    /// Creates a topic or replaces its settings; with `if_absent`, an existing one stays as it is (automatic creation).
     UpdateTopic { config: TopicConfig, if_absent: bool },
     /// Deletes a topic with its queues and every consumer offset in it. Created again, it starts at offset 0.
     DeleteTopic { topic: String },

@@ -1,6 +1,6 @@
 //! The replicated state machine: what the entries of the log mean.
 //!
-//! `apply(entry) → reply + effects`. Pure: a function of the entries before and of the group's constants alone, equal on
+//! `apply(entry) → reply + effects`. Pure: a function of the entries so far and of the group's constants, equal on
 //! every member. No clock (time comes in as data: store timestamps of records, the time of a batch of commands), no
 //! chance, ordered maps only. It writes no file and, while it applies, reads none: its ConsumeQueues are written by the
 //! disk thread and read by handlers.
@@ -35,6 +35,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 pub mod topics;
+mod verify;
 mod view;
 
 pub use bootstrap::bootstrap;
@@ -43,6 +44,7 @@ pub use effect::{Arrival, Effect};
 pub use groups::SubscriptionGroupConfig;
 pub use reply::{Appended, Outcome, Refusal, Reply};
 pub use topics::{DataVersion, TopicConfig, TopicFilterType};
+pub use verify::VerifiedQueues;
 pub use view::{Counts, QueueView};
 
 use digest::Digest;

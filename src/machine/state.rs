@@ -85,7 +85,7 @@ impl Machine {
     }
 
     /// Replaces everything by an encoded state. ConsumeQueues are cut to it: their files hold units below each queue's
-    /// next offset (or, after [`quorumq_store::consume_queue::ConsumeQueues::wipe`], none), and what they hold beyond is
+    /// next offset (or, after [`quorumq_store::consume_queue::ConsumeQueues::wipe`], none); what they hold beyond is
     /// overwritten as the log goes on.
     pub(super) fn restore_state(&mut self, bytes: &[u8]) -> Result<(), MachineError> {
         let state = decode(bytes)?;

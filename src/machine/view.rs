@@ -61,6 +61,16 @@ impl Machine {
         topic.has_queue(queue_id).then_some(QueueView { queues: &self.queues, handle })
     }
 
+    /// Every queue that has or had messages: topic, queue id, queue; in that order.
+    pub fn queues(&self) -> impl Iterator<Item = (&str, u32, QueueView<'_>)> {
+        self.topics.by_name.values().flat_map(move |topic| {
+            topic.queues.iter().zip(0_u32..).filter_map(move |(queue, id)| {
+                let handle = Some(queue.as_ref()?.handle);
+                Some((&*topic.name, id, QueueView { queues: &self.queues, handle }))
+            })
+        })
+    }
+
     /// The next offset a group will read of a queue; `None` if it never committed one.
     pub fn consumer_offset(&self, group: &str, topic: &str, queue_id: u32) -> Option<QueueOffset> {
         self.offsets.get(group, topic, queue_id).map(QueueOffset)
@@ -114,8 +124,7 @@ impl Machine {
     /// How many topics and messages there are.
     pub fn counts(&self) -> Counts {
         let topics = self.topics.by_name.keys().filter(|name| !is_system_topic(name)).count();
-        let queues = self.topics.by_name.values().flat_map(|topic| topic.queues.iter().flatten());
-        let messages = queues.map(|queue| self.queues.next(queue.handle).0 - self.queues.min(queue.handle).0).sum();
+        let messages = self.queues().map(|(_, _, queue)| queue.max_offset().0 - queue.min_offset().0).sum();
         Counts { topics, messages }
     }
 }

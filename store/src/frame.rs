@@ -42,10 +42,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind with this number in a header.
+    /// The kind of a number.
     #[must_use]
-    pub fn from_byte(byte: u8) -> Option<Self> {
-        Some(match byte {
+    pub fn from_u8(n: u8) -> Option<Self> {
+        Some(match n {
             0 => Self::Filler,
             1 => Self::Blank,
             2 => Self::Membership,
@@ -165,7 +165,7 @@ impl Header {
         if bytes[4] != VERSION {
             return Err(Flaw::Version(bytes[4]));
         }
-        let kind = Kind::from_byte(bytes[5]).ok_or(Flaw::Kind(bytes[5]))?;
+        let kind = Kind::from_u8(bytes[5]).ok_or(Flaw::Kind(bytes[5]))?;
         let position = PhysicalOffset(u64_at(bytes, 32));
         if position != at {
             return Err(Flaw::Position);

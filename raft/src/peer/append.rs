@@ -46,7 +46,7 @@ pub fn from_wire<R: Runtime, M: Machine>(frame: Frame<WireAppend>) -> io::Result
         if crc32fast::hash(&body) != wire.crc {
             return Err(bad("entry body CRC does not match"));
         }
-        let kind = Kind::from_byte(wire.kind).ok_or_else(|| bad("unknown entry kind"))?;
+        let kind = Kind::from_u8(wire.kind).ok_or_else(|| bad("unknown entry kind"))?;
         entries.push(RaftEntryOf::received(wire.id.into(), payload_from(kind, body)?));
     }
     if !raw.is_empty() {

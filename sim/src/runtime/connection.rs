@@ -100,6 +100,10 @@ impl Pipe {
 
     fn push(&mut self, segment: Segment, links: &mut Links, wakes: &mut Vec<Waker>) -> Instant {
         self.latest = self.latest.max(links.draw_arrival(self.link));
+        if self.reset.is_some() {
+            // Nothing follows a reset.
+            return self.latest;
+        }
         self.under_way.push_back((self.latest, segment));
         wakes.extend(self.reader.take());
         self.latest
@@ -269,6 +273,15 @@ impl Connection {
         if !inward.under_way.is_empty() {
             let due = links.draw_arrival(inward.link);
             self.provoke_reset(1 - side, due, links, wakes);
+        }
+    }
+
+    /// Something in between resets the connection, for both ends.
+    pub(super) fn cut(&mut self, links: &mut Links, wakes: &mut Vec<Waker>) {
+        for side in [0, 1] {
+            let due = links.draw_arrival(self.pipes[side].link);
+            self.pipes[side].under_way.clear();
+            self.send_reset(side, Reset { provoked: None, due }, wakes);
         }
     }
 

@@ -247,6 +247,19 @@ impl Net {
         });
     }
 
+    /// Resets every connection between two hosts.
+    pub(crate) fn cut(&self, one: IpAddr, other: IpAddr) {
+        self.record(one, "cut", 0, other.to_string().as_bytes());
+        self.with(|state, wakes| {
+            for connection in state.connections.values_mut() {
+                let ends = (connection.host(0), connection.host(1));
+                if ends == (one, other) || ends == (other, one) {
+                    connection.cut(&mut state.links, wakes);
+                }
+            }
+        });
+    }
+
     pub(crate) fn clog(&self, link: LinkId) {
         self.record(link.0, "clog", 0, link.1.to_string().as_bytes());
         self.with(|state, _| state.links.clog(link));

@@ -231,6 +231,26 @@ fn lost_consume_queues_are_noticed_and_made_again_from_the_oldest_checkpoint() {
 }
 
 #[test]
+fn consume_queue_files_equal_those_made_again_from_the_log() {
+    let mut world = World::with_topics(&["a", "b"]);
+    let send =
+        |world: &mut World, n| (0..n).for_each(|_| drop(world.send(&[("a", 0, "x"), ("b", 3, "y"), ("a", 1, "z")])));
+    send(&mut world, 500);
+    world.flush(true);
+    send(&mut world, 10);
+
+    let mut again = machine(&medium());
+    apply_all(&mut again, &world.layout.entries);
+    let (disk, dir) = (world.medium.mount(), Path::new(DIR));
+    let verified = again.verify_queues(&*disk, dir).unwrap();
+    assert_eq!(verified, VerifiedQueues { queues: 3, units: 1500, unflushed: 30 });
+    let path = dir.join("consumequeue/b/3/00000000000000000000");
+    world.medium.flip_bit(&path, 123, 4).unwrap();
+    let e = again.verify_queues(&*disk, dir).unwrap_err().to_string();
+    assert_eq!(e, "corrupt ConsumeQueue unit in /store/consumequeue/b/3/00000000000000000000 at byte 120");
+}
+
+#[test]
 fn equal_logs_have_equal_digests_and_one_different_reply_changes_all_that_follow() {
     let digests = |prepare: &dyn Fn(&mut Machine)| {
         let medium = medium();
@@ -257,6 +277,40 @@ fn equal_logs_have_equal_digests_and_one_different_reply_changes_all_that_follow
 }
 
 #[test]
+fn a_different_reply_to_the_same_entry_changes_the_digest() {
+    // Members that agree on every entry, but not on the state before the last one.
+    let digest = |disagree: &dyn Fn(&mut World), kind, body: Bytes| {
+        let mut world = World::with_topics(&["a"]);
+        disagree(&mut world);
+        world.apply(kind, body).unwrap();
+        world.machine.digest()
+    };
+    let topic = |world: &mut World| drop(world.machine.topics.update(TopicConfig::new("b", 1, 1, 6), false, 0));
+    let node = |world: &mut World| assert!(world.machine.members.reserve(9));
+    let offset = |world: &mut World| {
+        let mut other = Layout { end: 1 << 20, ..Layout::default() };
+        let mut entry = other.push(Kind::Records, body_of(&[("a", 0, "x")], 9));
+        let (digest, applied) = (world.machine.digest, world.machine.applied);
+        entry.id.index = LogIndex(77);
+        world.machine.applied = Some(LogId { term: Term(1), index: LogIndex(76) });
+        world.machine.apply(&entry, &mut Vec::new()).unwrap();
+        (world.machine.digest, world.machine.applied) = (digest, applied);
+    };
+    type Disagree<'a> = &'a dyn Fn(&mut World);
+    let cases: [(Disagree<'_>, Kind, Bytes); 4] = [
+        (&topic, Kind::Records, body_of(&[("b", 0, "x")], 10)),
+        (&offset, Kind::Records, body_of(&[("a", 0, "x")], 10)),
+        (&node, Kind::Command, Command::AllocNodeId { request: 1 }.at(10).encode().unwrap()),
+        (&topic, Kind::Command, Command::DeleteTopic { topic: "b".to_owned() }.at(10).encode().unwrap()),
+    ];
+    for (i, (disagree, kind, body)) in cases.into_iter().enumerate() {
+        let agreed = digest(&|_| {}, kind, body.clone());
+        assert_eq!(agreed, digest(&|_| {}, kind, body.clone()));
+        assert_ne!(agreed, digest(disagree, kind, body), "case {i}");
+    }
+}
+
+#[test]
 fn one_different_bit_of_an_entry_changes_the_digest() {
     let digest = |change: &dyn Fn(&mut Entry)| {
         let mut world = World::with_topics(&["a"]);
@@ -277,6 +331,8 @@ fn one_different_bit_of_an_entry_changes_the_digest() {
     for at in [8, 15, 16, 20, 36, 47, 48, 63, 64, 75, 83] {
         assert_ne!(flip(at), reference, "byte {at} of the first record");
     }
+    let tag = body_of(&[("a", 0, "x"), ("a", 1, "y")], 5_000).windows(6).position(|w| w == b"TAGS\x01x").unwrap() + 5;
+    assert_ne!(flip(tag), reference, "the tag");
     assert_ne!(digest(&|entry| entry.id.term = Term(9)), reference);
     assert_ne!(digest(&|entry| entry.position = entry.position.next()), reference);
 }

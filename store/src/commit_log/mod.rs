@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use crate::PhysicalOffset;
 use crate::frame::HEADER_LEN;
 
+pub(crate) mod chain;
 pub(crate) mod erase;
 pub(crate) mod reader;
 pub(crate) mod recover;

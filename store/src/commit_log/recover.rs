@@ -6,10 +6,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::chain::End;
 use super::erase::{erase_behind, remove_segments, segment_starts};
 use super::reader::{Follow, Frame, FrameReader};
 use super::view::{Slot, View};
-use super::writer::{End, Segment, Writer};
+use super::writer::{Segment, Writer};
 use super::{Layout, segment_path};
 use crate::disk::Disk;
 use crate::error::At;
@@ -59,9 +60,10 @@ impl Recovery<'_> {
         scan.check_mark_reached(self)?;
         // After a clean stop there is nothing behind the end, unless the scan met something.
         let blank = self.clean && matches!(scan.flaw, Some((Flaw::Blank, _)) | None) && scan.is_at_end(&heads);
-        let (torn_tail, writer) = self.open_writer(scan.end, blank)?;
+        let end = scan.end;
+        let (torn_tail, writer) = self.open_writer(end, blank)?;
         let mut view = scan.view;
-        view.commit_recovered(self.state.committed);
+        view.commit_recovered(self.state.committed, end);
         for slot in &mut view.slots {
             if slot.start == writer.current.start {
                 slot.file = Some(Arc::clone(&writer.current.file));
@@ -310,7 +312,7 @@ impl<'a> Scan<'a> {
 
 impl View {
     /// Sets the committed position after a scan, never past the end.
-    fn commit_recovered(&mut self, committed: Option<LogId>) {
+    fn commit_recovered(&mut self, committed: Option<LogId>, end: End) {
         if let Some(committed) = committed {
             let clipped = match self.last {
                 Some(last) if last.index < committed.index => Some(last),
@@ -321,6 +323,6 @@ impl View {
                 self.commit(clipped);
             }
         }
-        self.recovered_all_durable();
+        self.recovered_all_durable(end);
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::chain::End;
 use super::{Layout, POINT_GAP};
 use crate::disk::DiskFile;
 use crate::frame::HEADER_LEN;
@@ -62,6 +63,8 @@ pub(crate) struct View {
     pub(crate) epoch: u64,
     /// The first entry that the disk thread has not written.
     written: LogIndex,
+    /// Where the log ends as far as it is written; unknown from a truncation until the disk thread has done it.
+    written_end: Option<End>,
     pub(crate) slots: VecDeque<Slot>,
     tail: VecDeque<Entry>,
     tail_bytes: u64,
@@ -115,6 +118,7 @@ impl View {
             committed: None,
             epoch: 0,
             written: LogIndex(0),
+            written_end: None,
             slots: VecDeque::new(),
             tail: VecDeque::new(),
             tail_bytes: 0,
@@ -131,6 +135,7 @@ impl View {
         (self.last, self.end) = (purged, first);
         (self.synced, self.committed) = (purged, purged);
         self.written = self.next();
+        self.written_end = Some(End { at: first, last: purged, chain });
         self.slots.clear();
         self.push_slot(first);
         self.tail.clear();
@@ -208,8 +213,8 @@ impl View {
     /// Takes over an entry found at open that is not known committed.
     pub(crate) fn recover(&mut self, entry: Entry) {
         self.last = Some(entry.id);
-        self.end = entry.position + HEADER_LEN + entry.body.len() as u64;
-        self.tail_bytes += HEADER_LEN + entry.body.len() as u64;
+        self.end = entry.position + entry.frame_len();
+        self.tail_bytes += entry.frame_len();
         self.tail.push_back(entry);
     }
 
@@ -220,17 +225,19 @@ impl View {
     }
 
     /// Notes, at the end of recovery, that all of the log is in the files, synced.
-    pub(crate) fn recovered_all_durable(&mut self) {
+    pub(crate) fn recovered_all_durable(&mut self, end: End) {
         self.written = self.next();
+        self.written_end = Some(end);
         self.synced = self.last;
     }
 
     /// Notes how far the disk thread has come. `synced` is `None` if nothing new was made durable.
-    pub(crate) fn advance(&mut self, epoch: u64, written: LogIndex, synced: Option<LogId>) {
+    pub(crate) fn advance(&mut self, epoch: u64, written: End, synced: Option<LogId>) {
         if epoch != self.epoch {
             return;
         }
-        self.written = self.written.max(written);
+        self.written = written.next_index();
+        self.written_end = Some(written);
         if synced.is_some() {
             self.synced = synced;
         }
@@ -257,7 +264,7 @@ impl View {
 
     fn pop_front(&mut self) {
         if let Some(entry) = self.tail.pop_front() {
-            let frame_len = HEADER_LEN + entry.body.len() as u64;
+            let frame_len = entry.frame_len();
             self.tail_bytes -= frame_len;
             self.before_tail = Mark { last: Some(entry.id), end: entry.position + frame_len };
         }
@@ -275,7 +282,7 @@ impl View {
         // Every entry above committed is in the tail, so the last one kept is there or right before it.
         let keep = cut.0.saturating_sub(self.tail_index().0);
         let kept = match usize::try_from(keep).ok().and_then(|n| n.checked_sub(1)).map(|i| &self.tail[i]) {
-            Some(entry) => Mark { last: Some(entry.id), end: entry.position + HEADER_LEN + entry.body.len() as u64 },
+            Some(entry) => Mark { last: Some(entry.id), end: entry.position + entry.frame_len() },
             None => self.before_tail,
         };
         if kept.last != last {
@@ -283,7 +290,7 @@ impl View {
         }
         while self.tail.back().is_some_and(|entry| entry.id.index >= cut) {
             if let Some(entry) = self.tail.pop_back() {
-                self.tail_bytes -= HEADER_LEN + entry.body.len() as u64;
+                self.tail_bytes -= entry.frame_len();
             }
         }
         while self.slots.len() > 1 && self.slots.back().is_some_and(|slot| slot.start >= kept.end) {
@@ -294,7 +301,9 @@ impl View {
         }
         (self.last, self.end) = (kept.last, kept.end);
         self.epoch += 1;
-        self.written = self.written.min(cut);
+        if self.written > cut {
+            (self.written, self.written_end) = (cut, None);
+        }
         if self.synced.is_some_and(|synced| synced.index >= cut) {
             self.synced = last;
         }
@@ -389,6 +398,18 @@ impl View {
         })
     }
 
+    /// Where to read the header of a segment's first frame.
+    pub(crate) fn first_frame(&self, slot: &Slot) -> Option<FileRange> {
+        Some(FileRange {
+            start: slot.start,
+            file: Arc::clone(slot.file.as_ref()?),
+            from: (slot.first, slot.start),
+            limit: slot.start + HEADER_LEN,
+            hot: false,
+            epoch: self.epoch,
+        })
+    }
+
     /// The file that holds bytes before the tail, if they are within one segment.
     pub(crate) fn file_at(&self, at: PhysicalOffset, len: u32) -> Option<(PhysicalOffset, Arc<dyn DiskFile>, bool)> {
         let i = self.slot_at(at)?;
@@ -410,13 +431,21 @@ impl View {
         }
     }
 
-    /// The snapshot position of a segment start, as far as it is known without reading. `None` if no segment with an
-    /// entry starts there.
-    pub(crate) fn snapshot_slot(&self, start: PhysicalOffset) -> Option<&Slot> {
+    /// The segment that starts at `start`, if it has an entry.
+    pub(crate) fn started_slot(&self, start: PhysicalOffset) -> Option<&Slot> {
         let slot = self.slots.get(self.slot_at(start)?)?;
-        (slot.start == start && slot.first < self.next().min(self.written)).then_some(slot)
+        (slot.start == start && slot.first < self.next()).then_some(slot)
     }
 
+    /// What leads from the written log up to an entry that is not written: where the written log ends, and the entries
+    /// between. `None` if the entry is written.
+    pub(crate) fn unwritten_before(&self, index: LogIndex) -> Option<(Option<End>, Vec<Entry>)> {
+        if index < self.written {
+            return None;
+        }
+        let between = self.tail_from(self.written).take_while(|entry| entry.id.index < index);
+        Some((self.written_end, between.cloned().collect()))
+    }
     /// Starts the log behind a snapshot.
     pub(crate) fn install(&mut self, at: SnapshotPosition) {
         self.restart(Some(at.last), at.next, at.chain);

@@ -3,15 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::chain::End;
 use super::erase::{remove_segments, segment_starts, zero};
 use super::reader::FrameReader;
 use super::{Layout, segment_path};
 use crate::disk::{Disk, DiskFile};
 use crate::error::At;
-use crate::frame::{HEADER_LEN, Header, HeaderBytes, Kind};
+use crate::frame::{HEADER_LEN, HeaderBytes};
 use crate::hard_state::Mark;
 use crate::log_store::{Entry, SnapshotPosition};
-use crate::{LogId, LogIndex, PhysicalOffset, StoreError};
+use crate::{PhysicalOffset, StoreError};
 
 /// Bytes of zeroes written in one step ahead of the end of the log.
 const PREWRITE_STEP: u64 = 256 << 10;
@@ -43,17 +44,6 @@ impl Segment {
     }
 }
 
-/// Where the written log ends, and how the next frame chains to it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct End {
-    /// End of the last entry's frame.
-    pub(crate) at: PhysicalOffset,
-    /// The last entry.
-    pub(crate) last: Option<LogId>,
-    /// CRC of its header.
-    pub(crate) chain: u32,
-}
-
 /// Writes the log. Owned by the disk thread.
 #[derive(Debug)]
 pub(crate) struct Writer {
@@ -83,16 +73,6 @@ impl Writer {
         Self { disk, dir, layout, current, next, end, unsynced: 0, zeroed: end.at, headers: Vec::new() }
     }
 
-    /// What would be durable if a sync succeeded now.
-    pub(crate) fn mark(&self) -> Mark {
-        Mark { last: self.end.last, end: self.end.at }
-    }
-
-    /// The first entry not written.
-    pub(crate) fn next_index(&self) -> LogIndex {
-        self.end.last.map_or(LogIndex(0), |last| last.index.next())
-    }
-
     /// Writes consecutive entries: one `write_at` for each segment. At a roll everything before is synced; `rolled` is
     /// then told the mark and given the new segment.
     pub(crate) fn append(
@@ -105,7 +85,7 @@ impl Writer {
             let segment = self.layout.segment_of(entry.position);
             if segment != self.current.start {
                 self.roll()?;
-                rolled(self.mark(), &self.current)?;
+                rolled(self.end.mark(), &self.current)?;
             }
             assert_eq!(segment, self.current.start, "entries skip a segment");
             let run = rest.iter().take_while(|entry| self.layout.segment_of(entry.position) == segment).count();
@@ -122,17 +102,7 @@ impl Writer {
         for entry in entries {
             let starts_segment = entry.position == self.current.start;
             assert!(starts_segment || entry.position == self.end.at, "entry {} is not at the end", entry.id);
-            self.push_header(Header {
-                kind: entry.kind,
-                // Checked against the group's largest entry when it was appended.
-                body_len: entry.body.len() as u32,
-                id: entry.id,
-                position: entry.position,
-                chain: self.end.chain,
-                body_crc: crc32fast::hash(&entry.body),
-            });
-            self.end.last = Some(entry.id);
-            self.end.at = entry.position + HEADER_LEN + entry.body.len() as u64;
+            self.headers.push(self.end.push_entry(entry));
         }
         let mut parts: Vec<&[u8]> = Vec::with_capacity(2 * entries.len());
         for (header, entry) in self.headers.iter().zip(entries) {
@@ -147,27 +117,12 @@ impl Writer {
         Ok(())
     }
 
-    fn push_header(&mut self, header: Header) {
-        let (bytes, crc) = header.encode();
-        self.headers.push(bytes);
-        self.end.chain = crc;
-    }
-
     /// Closes the current segment with a filler, makes it durable, and goes on to the next.
     fn roll(&mut self) -> Result<(), StoreError> {
         let end = self.layout.segment_end(self.current.start);
-        self.headers.clear();
-        self.push_header(Header {
-            kind: Kind::Filler,
-            // Less than a segment, and a segment is at most 2 GiB.
-            body_len: (end.0 - self.end.at.0 - HEADER_LEN) as u32,
-            id: self.end.last.unwrap_or_default(),
-            position: self.end.at,
-            chain: self.end.chain,
-            body_crc: 0,
-        });
+        let filler = self.end.push_filler(end);
         let Segment { start, path, file } = &self.current;
-        file.write_at(self.end.at.0 - start.0, &[&self.headers[0]]).at("write", path)?;
+        file.write_at(self.end.at.0 - start.0, &[&filler]).at("write", path)?;
         self.sync()?;
         self.current = match self.next.take() {
             Some(next) => next,
@@ -235,6 +190,7 @@ impl Writer {
             let later = segment_starts(&*self.disk, &self.dir)?.into_iter().filter(|later| *later > start).rev();
             remove_segments(&*self.disk, &self.dir, later)?;
             self.next = None;
+            self.zeroed = segment_end;
             segment_end
         };
         zero(&**file, path, cut.end.0 - start.0, to.0 - start.0)?;
@@ -242,7 +198,7 @@ impl Writer {
         self.current = segment;
         self.end = End { at: cut.end, last: cut.last, chain: header.chain };
         self.unsynced = 0;
-        self.zeroed = to;
+        self.zeroed = self.zeroed.max(to);
         Ok(())
     }
 
@@ -280,7 +236,7 @@ impl Writer {
         remove_segments(&*self.disk, &self.dir, starts)
     }
 
-    /// Bytes of frames that fit for certain behind `end` into the files held, whatever the sizes of the entries.
+    /// First byte of the log for which no file is allocated.
     pub(crate) fn held_until(&self) -> PhysicalOffset {
         self.layout.segment_end(self.next.as_ref().map_or(self.current.start, |next| next.start))
     }

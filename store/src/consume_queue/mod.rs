@@ -27,10 +27,12 @@ mod read;
 #[cfg(test)]
 mod tests;
 mod unit;
+mod verify;
 
 pub use flush::FlushPlan;
 pub use read::UnitRead;
 pub use unit::{FILE_LEN, UNIT_LEN, UNITS_PER_FILE, Unit};
+pub use verify::verify_queue;
 
 use files::{FORMAT_FILE, Files, QueueFiles, file_number};
 use flush::Removal;
@@ -39,6 +41,10 @@ use flush::Removal;
 pub const HOT_UNITS: usize = 512;
 /// Flushed units kept in memory over all queues (24 MB); beyond, queues flushed longest ago give theirs up.
 pub const HOT_UNITS_TOTAL: usize = 1 << 20;
+
+/// Unflushed units (50 MB) at which a node must take no more messages until a flush succeeds. Nothing here refuses a
+/// unit: an entry that is committed has to be applied.
+pub const MAX_UNFLUSHED: usize = 1 << 21;
 
 /// Every ConsumeQueue of a store. Units are appended in memory and written in runs by the disk thread; reads
 /// see both. Owned by the machine; nothing here is durable before the log it covers (see [`FlushPlan::write`]).

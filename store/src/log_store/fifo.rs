@@ -38,6 +38,8 @@ pub(super) enum Op {
     Sync {
         done: Done,
     },
+    /// Makes the last noted mark durable.
+    Mark,
     /// Nothing but its place in the queue.
     Barrier {
         done: Done,
@@ -77,6 +79,8 @@ pub(super) struct Fifo {
     pub(super) pending_bytes: u64,
     /// First byte of the log for which no file is allocated.
     pub(super) held_until: PhysicalOffset,
+    /// Why the segment behind it could not be allocated, if that was tried.
+    pub(super) full: Option<Arc<str>>,
     pub(super) times: Option<StoreTimes>,
     queue: Vec<Op>,
     /// Whether the disk thread was woken and has not yet found the queue empty.
@@ -91,6 +95,7 @@ impl Fifo {
             status: Status::Running,
             pending_bytes: 0,
             held_until,
+            full: None,
             times: None,
             queue: Vec::new(),
             awake: false,

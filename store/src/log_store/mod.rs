@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::commit_log::Layout;
 use crate::commit_log::view::{Purge, View};
 use crate::disk::Disk;
 use crate::frame::{HEADER_LEN, Kind};
@@ -21,10 +20,11 @@ use crate::{LogId, LogIndex, PhysicalOffset, StoreError, Term};
 mod fifo;
 mod open;
 mod read;
+mod room;
 mod store_checkpoint;
 mod worker;
 
-use fifo::{Fifo, Op, Status};
+use fifo::{Fifo, Op};
 pub use open::{OnInstall, Options};
 pub use store_checkpoint::StoreTimes;
 use worker::Worker;
@@ -36,25 +36,40 @@ pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send + 'static>;
 /// An entry to append.
 #[derive(Clone, Debug)]
 pub struct NewEntry {
+    /// Term and index.
     pub id: LogId,
+    /// What it holds.
     pub kind: Kind,
+    /// The body, as it was proposed.
     pub body: Bytes,
 }
 
 /// An entry of the log.
 #[derive(Clone, Debug)]
 pub struct Entry {
+    /// Term and index.
     pub id: LogId,
+    /// What it holds.
     pub kind: Kind,
     /// Where the frame starts. The body starts [`crate::frame::HEADER_LEN`] further.
     pub position: PhysicalOffset,
+    /// The body, as it was proposed.
     pub body: Bytes,
+}
+
+impl Entry {
+    /// Bytes of the entry's frame.
+    pub fn frame_len(&self) -> u64 {
+        HEADER_LEN + self.body.len() as u64
+    }
 }
 
 /// A vote as Raft keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vote {
+    /// The term.
     pub term: Term,
+    /// The node voted for.
     pub node: u64,
     /// Whether a quorum granted it: the vote of an established leader.
     pub committed: bool,
@@ -84,6 +99,7 @@ pub struct SnapshotPosition {
 /// What opening found.
 #[derive(Debug)]
 pub struct Recovered {
+    /// The sender's vote.
     pub vote: Option<Vote>,
     /// Last known committed entry, never past the surviving tail.
     pub committed: Option<LogId>,
@@ -134,6 +150,7 @@ pub type Wake = Box<dyn Fn() + Send + Sync>;
 /// - After the first failed write or sync every waiting and later [`Done`] gets [`StoreError::Poisoned`] (the first
 ///   one the cause); jobs given to [`LogStore::enqueue`] are dropped. The node has to end.
 pub struct LogStore {
+    disk: Arc<dyn Disk>,
     constants: GroupConstants,
     dir: PathBuf,
     fifo: Mutex<Fifo>,
@@ -161,9 +178,10 @@ impl LogStore {
         options: impl Into<Options>,
         wake: Wake,
     ) -> Result<(Arc<Self>, Recovered), StoreError> {
-        let (view, worker, recovered) = open::open(disk, dir, constants, options.into())?;
+        let (view, worker, recovered) = open::open(Arc::clone(&disk), dir, constants, options.into())?;
         let fifo = Fifo::new(view, recovered.vote, worker.held_until());
-        let store = Self { constants, dir: dir.to_owned(), fifo: Mutex::new(fifo), worker: Mutex::new(worker), wake };
+        let store =
+            Self { disk, constants, dir: dir.to_owned(), fifo: Mutex::new(fifo), worker: Mutex::new(worker), wake };
         Ok((Arc::new(store), recovered))
     }
 
@@ -282,11 +300,17 @@ impl LogStore {
         self.queue(fifo, Op::Install { at, epoch, done });
     }
 
-    /// Makes everything written so far durable, and the synced mark with it (ASYNC_FLUSH's timer, checkpoints). To be
-    /// called at least once a second while appends flow, in both modes: it also retries to allocate the next segment.
+    /// Makes everything written so far durable, and the synced mark with it (ASYNC_FLUSH's timer, checkpoints).
     pub fn sync(&self, done: Done) {
         let fifo = self.lock();
         self.queue(fifo, Op::Sync { done });
+    }
+
+    /// Makes the synced mark and the committed position durable, behind what is queued. To be called at least once a
+    /// second, in both modes: it also makes the disk thread try again to allocate a segment that found no room.
+    pub fn persist_mark(&self) {
+        let fifo = self.lock();
+        self.queue(fifo, Op::Mark);
     }
 
     /// Runs `job` on the disk thread after every earlier operation of the FIFO. Dropped unrun once the store is poisoned:
@@ -323,25 +347,6 @@ impl LogStore {
         let fifo = self.lock();
         let View { purged, first, last, end, synced, committed, .. } = fifo.view;
         Positions { purged, first, last, end, synced, committed, pending_bytes: fifo.pending_bytes }
-    }
-
-    /// Bytes of frames (header and body) that can be appended for certain without a new allocation, whatever the sizes
-    /// of the entries: in the current and the next segment, less what rolls may waste.
-    pub fn room(&self) -> u64 {
-        let fifo = self.lock();
-        if !matches!(fifo.status, Status::Running) {
-            return 0;
-        }
-        let layout = Layout { segment_size: self.constants.segment_size };
-        let waste = HEADER_LEN + HEADER_LEN + u64::from(self.constants.max_entry);
-        let mut room = 0;
-        let mut at = fifo.view.end;
-        while at < fifo.held_until {
-            let end = layout.segment_end(at);
-            room += (end.0 - at.0).saturating_sub(waste);
-            at = end;
-        }
-        room
     }
 
     /// Starts of the segments held, ascending.

@@ -99,7 +99,7 @@ pub(super) fn open(
     let (view, writer) = (found.view, found.writer);
     // What was found is durable now, whatever it was before.
     hard.state.boot_id = options.boot_id.unwrap_or(hard.state.boot_id);
-    hard.state.mark = writer.mark();
+    hard.state.mark = writer.end.mark();
     hard.state.committed = view.committed;
     hard.save()?;
     let recovered = Recovered {

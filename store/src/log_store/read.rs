@@ -9,7 +9,7 @@ use crate::commit_log::reader::FrameReader;
 use crate::commit_log::view::{FileRange, View};
 use crate::commit_log::{Layout, POINT_GAP, segment_path};
 use crate::error::At;
-use crate::frame::{Flaw, HEADER_LEN, Kind};
+use crate::frame::{Flaw, Kind};
 use crate::{LogId, LogIndex, PhysicalOffset, StoreError};
 
 /// Bytes read or mapped at once.
@@ -53,7 +53,7 @@ impl LogStore {
     /// Entries of `range`, from memory or disk, stopping early (but never before the first) at `max_bytes` of bodies. The
     /// end of the range is cut to the log's; bodies read from disk are checked against their CRC.
     ///
-    /// Reading below [`LogStore::tail_index`] touches files and may block.
+    /// Touches files, and may block, unless [`LogStore::in_memory`] says otherwise.
     ///
     /// # Errors
     /// `NoEntry` if the range starts before the log; `Corrupt` naming file and offset; `Io`.
@@ -209,21 +209,31 @@ impl LogStore {
         fifo.view.slot_at(at).is_some_and(|i| i + 2 >= fifo.view.slots.len())
     }
 
-    /// The first entry that [`LogStore::entries`] answers from memory alone.
-    pub fn tail_index(&self) -> LogIndex {
-        self.lock().view.tail_index()
+    /// Whether [`LogStore::entries`] from `index` on is answered from memory.
+    pub fn in_memory(&self, index: LogIndex) -> bool {
+        index >= self.lock().view.tail_index()
     }
 
-    /// The chain value before the segment that starts at `segment` and the last entry before it. `None` if no segment
-    /// starts there, if its first frame is not written yet, or at the very start of the group's log. May read two headers.
+    /// The chain value before the segment that starts at `segment` and the last entry before it. Known as soon as the
+    /// first entry of the segment is appended; may read two headers, or compute CRCs of entries not yet written.
     ///
-    /// # Errors
-    /// What reading them answers.
-    pub fn snapshot_position(&self, segment: PhysicalOffset) -> Result<Option<SnapshotPosition>, StoreError> {
-        let (before, boundary, range) = {
+    /// `None` if no segment with an entry starts there, at the very start of the group's log, while a truncation is
+    /// under way, and where the headers cannot be read (which is logged).
+    pub fn snapshot_position(&self, segment: PhysicalOffset) -> Option<SnapshotPosition> {
+        match self.read_snapshot_position(segment) {
+            Ok(position) => position,
+            Err(e) => {
+                tracing::error!(%segment, error = %e, "snapshot position");
+                None
+            }
+        }
+    }
+
+    fn read_snapshot_position(&self, segment: PhysicalOffset) -> Result<Option<SnapshotPosition>, StoreError> {
+        let (before, boundary, unwritten, range) = {
             let fifo = self.lock();
             let view = &fifo.view;
-            let Some(slot) = view.snapshot_slot(segment) else {
+            let Some(slot) = view.started_slot(segment) else {
                 // An empty log right behind an installed snapshot.
                 let empty = segment == view.first && view.last == view.purged;
                 let last = view.purged.filter(|_| empty);
@@ -232,25 +242,23 @@ impl LogStore {
             let Some(boundary) = slot.first.0.checked_sub(1).map(LogIndex) else {
                 return Ok(None);
             };
-            let Some(file) = slot.file.clone() else { return Ok(None) };
-            let limit = slot.start + HEADER_LEN;
-            let range = FileRange {
-                start: slot.start,
-                file,
-                from: (slot.first, slot.start),
-                limit,
-                hot: false,
-                epoch: view.epoch,
-            };
-            (slot.before, boundary, range)
+            (slot.before, boundary, view.unwritten_before(slot.first), view.first_frame(slot))
         };
         let last = match before {
             Some(before) => before,
             None => self.id_at(boundary)?,
         };
-        let mut reader = self.reader(&range);
-        let (header, _) = reader.header(segment)?.map_err(|flaw| reader.corrupt(flaw, segment))?;
-        Ok(Some(SnapshotPosition { last, next: segment, chain: header.chain }))
+        let chain = match (unwritten, range) {
+            (Some((Some(end), _)), _) if end.at == segment => end.chain,
+            (Some((Some(end), between)), _) => end.chain_before(segment, &between),
+            (None, Some(range)) => {
+                let mut reader = self.reader(&range);
+                let (header, _) = reader.header(segment)?.map_err(|flaw| reader.corrupt(flaw, segment))?;
+                header.chain
+            }
+            (Some((None, _)), _) | (None, None) => return Ok(None),
+        };
+        Ok(Some(SnapshotPosition { last, next: segment, chain }))
     }
 }
 

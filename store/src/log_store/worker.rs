@@ -48,8 +48,6 @@ pub(super) struct Worker {
     since_mark: (u32, u64),
     /// Bytes of the last group.
     last_group: u64,
-    /// Whether the lack of room for the next segment was already reported.
-    reported_full: bool,
 }
 
 impl Worker {
@@ -72,7 +70,6 @@ impl Worker {
             epoch,
             since_mark: (0, 0),
             last_group: 0,
-            reported_full: false,
         }
     }
 
@@ -148,7 +145,7 @@ impl Worker {
         if self.writer.unsynced > 0 {
             self.writer.sync()?;
         }
-        note_mark(&mut self.hard, fifo, self.writer.mark(), self.epoch)
+        note_mark(&mut self.hard, fifo, self.writer.end.mark(), self.epoch)
     }
 
     fn sync_mark(&mut self) -> Result<(), StoreError> {
@@ -160,7 +157,7 @@ impl Worker {
     fn publish(&self, fifo: &Mutex<Fifo>) {
         let synced = if self.writer.unsynced == 0 { self.writer.end.last } else { None };
         let mut fifo = lock(fifo);
-        fifo.view.advance(self.epoch, self.writer.next_index(), synced);
+        fifo.view.advance(self.epoch, self.writer.end, synced);
         fifo.held_until = self.writer.held_until();
     }
 
@@ -198,6 +195,11 @@ impl Worker {
             Op::Purge { first, purged, done } => (done, self.guard(fifo, |worker| worker.purge(fifo, first, purged))),
             Op::Install { at, epoch, done } => (done, self.guard(fifo, |worker| worker.install(fifo, at, epoch))),
             Op::Sync { done } => (done, self.guard(fifo, |worker| worker.sync(fifo))),
+            Op::Mark => {
+                // An error has poisoned the store and told so.
+                let _ = self.guard(fifo, Self::sync_mark);
+                return;
+            }
             Op::Barrier { done } => (done, self.guard(fifo, |_| Ok(()))),
             Op::Close { done } => (done, self.guard(fifo, |worker| worker.close(fifo))),
             Op::Job(job) => {
@@ -284,10 +286,11 @@ impl Worker {
             return;
         }
         match self.writer.prepare_next() {
-            Ok(()) => self.reported_full = false,
+            Ok(()) => lock(fifo).full = None,
             Err(StoreError::Io { path, source, .. }) if is_full(&source) => {
-                if !std::mem::replace(&mut self.reported_full, true) {
-                    tracing::warn!(path = %path.display(), "no room for the next segment: {source}");
+                let why = format!("cannot allocate {}: {source}", path.display());
+                if lock(fifo).full.replace(why.as_str().into()).is_none() {
+                    tracing::warn!("{why}");
                 }
             }
             Err(e) => {

@@ -1,0 +1,77 @@
+//! Space is checked before Raft sees the bytes: once an entry is appended, running out of it ends the node.
+
+use super::LogStore;
+use super::fifo::{Fifo, Status};
+use crate::PhysicalOffset;
+use crate::commit_log::Layout;
+use crate::frame::HEADER_LEN;
+
+/// Bytes never promised to anyone: for a leader's blank entry, memberships, and the headers of a batch of entries.
+const RESERVE: u64 = 64 << 10;
+
+impl LogStore {
+    fn layout(&self) -> Layout {
+        Layout { segment_size: self.constants.segment_size }
+    }
+
+    /// Bytes of a segment that a frame may leave unused when it rolls.
+    fn waste(&self) -> u64 {
+        HEADER_LEN + HEADER_LEN + u64::from(self.constants.max_entry)
+    }
+
+    /// Bytes of frames (header and body) that can be appended for certain without a new allocation, whatever the sizes
+    /// of the entries: in the current and the next segment, less what rolls may waste.
+    pub fn room(&self) -> u64 {
+        self.held_room(&self.lock())
+    }
+
+    fn held_room(&self, fifo: &Fifo) -> u64 {
+        if !matches!(fifo.status, Status::Running) {
+            return 0;
+        }
+        let mut room = 0;
+        let mut at = fifo.view.end;
+        while at < fifo.held_until {
+            let end = self.layout().segment_end(at);
+            room += (end.0 - at.0).saturating_sub(self.waste());
+            at = end;
+        }
+        room
+    }
+
+    /// Why `bytes` more of entry bodies cannot be stored for certain; `None` if they can: they fit into the segments that
+    /// are allocated or, while the next allocation has not failed, into what the volume has left.
+    pub fn no_room(&self, bytes: u64) -> Option<String> {
+        let reserve = RESERVE.min(self.constants.segment_size / 16);
+        let (room, from) = {
+            let fifo = self.lock();
+            if let Some(e) = fifo.status.error() {
+                return Some(e.to_string());
+            }
+            let room = self.held_room(&fifo);
+            if room >= bytes + reserve {
+                return None;
+            }
+            if let Some(full) = &fifo.full {
+                return Some(format!("no room for {bytes} bytes in the CommitLog: {full}"));
+            }
+            (room, fifo.held_until.max(fifo.view.end))
+        };
+        self.no_space(bytes + reserve - room, from)
+    }
+
+    /// Why the volume cannot take the segments that `bytes` more would need from `from` on.
+    fn no_space(&self, bytes: u64, from: PhysicalOffset) -> Option<String> {
+        let size = self.constants.segment_size;
+        let needed = bytes.div_ceil(size - self.waste()).max(1) * size;
+        match self.disk.space(&self.dir) {
+            Ok(space) if space.available >= needed => None,
+            Ok(space) => Some(format!(
+                "no room for the CommitLog from {from} on in {}: {needed} bytes needed, {} left",
+                self.dir.display(),
+                space.available
+            )),
+            Err(e) => Some(format!("the room left in {} is unknown: {e}", self.dir.display())),
+        }
+    }
+}
