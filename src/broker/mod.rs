@@ -15,6 +15,7 @@ use crate::server::{BindError, Server};
 
 mod answer;
 mod call;
+mod clock;
 mod commander;
 mod commit;
 mod dispatch;
@@ -160,7 +161,7 @@ impl<R: Runtime> Broker<R> {
             commits,
             holds: hold::Holds::default(),
             known: pull::known::Known::default(),
-            sessions: sessions::Sessions::default(),
+            sessions: sessions::Sessions::new::<R>(),
             registrar: register::Registrar::new(&options),
             options,
             started_ms: R::wall_clock_ms(),
@@ -200,6 +201,7 @@ impl<R: Runtime> Broker<R> {
         self.spawn(register::run(Arc::clone(self)));
         self.spawn(sessions::run(Arc::clone(self)));
         self.spawn(hold::run(Arc::clone(self)));
+        self.spawn(clock::run(Arc::clone(self)));
         if bootstrapping {
             self.spawn(topic::create_system_topics(Arc::clone(self)));
         }
@@ -230,7 +232,7 @@ impl<R: Runtime> Broker<R> {
     async fn answer_call(self: Arc<Self>, from: u64, bytes: Bytes) -> Bytes {
         match call::decode(bytes) {
             Ok((call::Call::Forward { client, count }, raw)) => self.forwarded(client, count, raw).await,
-            Ok((call::Call::Sessions(sessions), _)) => self.sessions_reported(from, sessions),
+            Ok((call::Call::Sessions(report), _)) => self.sessions_reported(from, report).await,
             Ok((call::Call::Notify(groups), _)) => self.notify_members(&groups),
             Ok((call::Call::Subscriptions { group }, _)) => self.subscriptions_of(&group),
             Err(e) => {
