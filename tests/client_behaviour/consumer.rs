@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use quorumq::client::consumer::PullStatus;
-use quorumq::client::{ConsumeFrom, ConsumeResult, MessageExt, MessageQueue, PullConsumer, PushConsumer, PushConsumerBuilder};
+use quorumq::client::{
+    ConsumeFrom, ConsumeResult, MessageExt, MessageQueue, PullConsumer, PushConsumer, PushConsumerBuilder,
+};
 use quorumq::protocol::code::request::{HEART_BEAT, PULL_MESSAGE, UNREGISTER_CLIENT, UPDATE_CONSUMER_OFFSET};
 use quorumq_raft::runtime::tokio::Tokio;
 use quorumq_store::QueueOffset;
@@ -109,7 +111,8 @@ async fn a_message_for_later_comes_again_and_holds_the_offset_back() {
         async move { if later { ConsumeResult::Later } else { ConsumeResult::Consumed } }
     };
     let consumer: PushConsumer<Tokio> = builder(&model, "*").start(listener).expect("a consumer");
-    eventually("it came three times", || got.lock().expect("got").iter().filter(|(text, _)| text == "2").count() >= 3).await;
+    eventually("it came three times", || got.lock().expect("got").iter().filter(|(text, _)| text == "2").count() >= 3)
+        .await;
     eventually("the offset stands before it", || model.committed("cg", "T", 0) == Some(1)).await;
     let times: Vec<_> = got.lock().expect("got").iter().filter(|(text, _)| text == "2").map(|(_, n)| *n).collect();
     assert_eq!(times[..3], [0, 1, 2]);
@@ -283,7 +286,10 @@ async fn a_pull_consumer_keeps_its_own_pace() {
     assert_eq!(queues, [MessageQueue::new("T", "g", 0), MessageQueue::new("T", "g", 1)]);
     let queue = &queues[1];
     let pulled = consumer.pull(queue, QueueOffset(0), 3, "*", Duration::ZERO).await.expect("an answer");
-    assert_eq!((pulled.status, pulled.next_offset, pulled.max_offset), (PullStatus::Found, QueueOffset(3), QueueOffset(5)));
+    assert_eq!(
+        (pulled.status, pulled.next_offset, pulled.max_offset),
+        (PullStatus::Found, QueueOffset(3), QueueOffset(5))
+    );
     assert_eq!(pulled.messages.iter().map(text).collect::<Vec<_>>(), ["m0", "m1", "m2"]);
     let offsets: BTreeMap<_, _> = pulled.messages.iter().map(|m| (m.queue_offset, m.tag())).collect();
     assert_eq!(offsets[&QueueOffset(1)], Some("odd"));

@@ -67,10 +67,7 @@ impl Fake {
         Self::start_at(loopback(0), handler).await
     }
 
-    pub async fn start_at(
-        addr: SocketAddr,
-        handler: impl Fn(&Conn, &Command) -> Act + Send + Sync + 'static,
-    ) -> Self {
+    pub async fn start_at(addr: SocketAddr, handler: impl Fn(&Conn, &Command) -> Act + Send + Sync + 'static) -> Self {
         let listener = bind::<Tokio>(addr, "test").await.expect("a free port");
         let played =
             Arc::new(Played { handler: Box::new(handler), requests: Mutex::default(), conns: Mutex::default() });

@@ -54,7 +54,10 @@ async fn answers_find_their_requests_in_whatever_order_they_come() {
 async fn a_refused_connection_means_not_sent() {
     let error = open(dead()).call(&request(1), SECOND).await.expect_err("nobody listens");
     let refused = std::io::ErrorKind::ConnectionRefused;
-    assert!(matches!(error, CallError::NotSent { reason: NotSent::Connect { kind, .. }, .. } if kind == refused), "{error}");
+    assert!(
+        matches!(error, CallError::NotSent { reason: NotSent::Connect { kind, .. }, .. } if kind == refused),
+        "{error}"
+    );
 }
 
 #[tokio::test]

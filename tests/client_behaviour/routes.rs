@@ -1,7 +1,7 @@
 //! NameServers and routes.
 
-use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use quorumq::client::{ClientError, ClientOptions, Message, Producer, ProducerBuilder};
