@@ -15,6 +15,7 @@ use crate::server::{BindError, Server};
 
 mod answer;
 mod call;
+mod clock;
 mod commander;
 mod commit;
 mod dispatch;
@@ -34,6 +35,7 @@ mod send;
 mod sessions;
 mod subscription;
 mod topic;
+mod units;
 mod view;
 
 pub use dispatch::Front;
@@ -46,7 +48,8 @@ pub struct Broker<R: Runtime> {
     leadership: Arc<leadership::Leadership>,
     proposer: proposer::Proposer,
     commits: commit::Commits,
-    holds: hold::Holds,
+    holds: hold::Holds<R::Instant>,
+    known: pull::known::Known<R::Instant>,
     sessions: sessions::Sessions,
     registrar: register::Registrar,
     started_ms: i64,
@@ -157,6 +160,7 @@ impl<R: Runtime> Broker<R> {
             proposer,
             commits,
             holds: hold::Holds::default(),
+            known: pull::known::Known::default(),
             sessions: sessions::Sessions::default(),
             registrar: register::Registrar::new(&options),
             options,
@@ -197,6 +201,7 @@ impl<R: Runtime> Broker<R> {
         self.spawn(register::run(Arc::clone(self)));
         self.spawn(sessions::run(Arc::clone(self)));
         self.spawn(hold::run(Arc::clone(self)));
+        self.spawn(clock::run(Arc::clone(self)));
         if bootstrapping {
             self.spawn(topic::create_system_topics(Arc::clone(self)));
         }
