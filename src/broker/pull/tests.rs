@@ -42,6 +42,7 @@ pub(in crate::broker) fn options() -> BrokerOptions {
         max_message_size: 4 << 20,
         max_pending_bytes: 64 << 20,
         client_expiry: Duration::from_secs(120),
+        max_clock_skew: Duration::from_secs(5),
         limits: crate::server::Limits::SERVER,
     }
 }
