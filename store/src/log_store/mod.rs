@@ -25,7 +25,8 @@ mod store_checkpoint;
 mod worker;
 
 use fifo::{Fifo, Op};
-pub use open::Options;
+pub(crate) use open::take_lock;
+pub use open::{OnInstall, Options};
 pub use store_checkpoint::StoreTimes;
 use worker::Worker;
 
@@ -58,8 +59,8 @@ impl Entry {
     }
 }
 
-/// A vote as Raft keeps it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A vote as Raft keeps it. Ordered by term first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Vote {
     pub term: Term,
     pub node: u64,
