@@ -96,6 +96,7 @@ impl<R: Runtime, M: Machine> Core<R, M> {
             end_offset: positions.end.0,
             digest: self.shared.read().digest(),
             snapshots_installed: self.shared.snapshots_installed(),
+            wall_clock_ms: R::wall_clock_ms(),
         }
     }
 

@@ -194,10 +194,7 @@ fn a_cut_resets_both_ends_and_lets_new_connections_through() {
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         let error = p.dialed.read(&mut [0; 8]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
-        assert!(
-            p.dialed.write_all(b"more").await.is_err(),
-            "wrote to a reset connection"
-        );
+        assert!(p.dialed.write_all(b"more").await.is_err(), "wrote to a reset connection");
         connect(&p.a, p.b.ip()).await.unwrap();
     });
 }

@@ -1,6 +1,5 @@
 //! The broker: one file per family of request codes. Handlers propose and read; they never write the store.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
@@ -16,6 +15,7 @@ use crate::server::{BindError, Server};
 
 mod answer;
 mod call;
+mod clock;
 mod commander;
 mod commit;
 mod dispatch;
@@ -35,6 +35,7 @@ mod send;
 mod sessions;
 mod subscription;
 mod topic;
+mod units;
 mod view;
 
 pub use dispatch::Front;
@@ -47,11 +48,11 @@ pub struct Broker<R: Runtime> {
     leadership: Arc<leadership::Leadership>,
     proposer: proposer::Proposer,
     commits: commit::Commits,
-    holds: hold::Holds,
+    holds: hold::Holds<R::Instant>,
+    known: pull::known::Known<R::Instant>,
     sessions: sessions::Sessions,
     registrar: register::Registrar,
     started_ms: i64,
-    messages_put: AtomicU64,
     stop: CancellationToken,
 }
 
@@ -159,11 +160,11 @@ impl<R: Runtime> Broker<R> {
             proposer,
             commits,
             holds: hold::Holds::default(),
+            known: pull::known::Known::default(),
             sessions: sessions::Sessions::default(),
             registrar: register::Registrar::new(&options),
             options,
             started_ms: R::wall_clock_ms(),
-            messages_put: AtomicU64::new(0),
             stop,
         });
         broker.spawn(work.run());
@@ -200,6 +201,7 @@ impl<R: Runtime> Broker<R> {
         self.spawn(register::run(Arc::clone(self)));
         self.spawn(sessions::run(Arc::clone(self)));
         self.spawn(hold::run(Arc::clone(self)));
+        self.spawn(clock::run(Arc::clone(self)));
         if bootstrapping {
             self.spawn(topic::create_system_topics(Arc::clone(self)));
         }
@@ -247,7 +249,7 @@ impl<R: Runtime> Broker<R> {
 
     /// Messages this node stored as leader since it started.
     pub fn messages_put(&self) -> u64 {
-        self.messages_put.load(Ordering::Relaxed)
+        self.proposer.messages_put()
     }
 }
 

@@ -37,11 +37,13 @@ pub struct Proposer {
     gate: Arc<Gate>,
 }
 
-/// Bytes between a connection and its answer.
+/// Bytes between a connection and its answer, and what came of them.
 #[derive(Debug)]
 struct Gate {
     bytes: AtomicU64,
     limit: u64,
+    /// Messages stored since the start.
+    put: AtomicU64,
 }
 
 /// What the proposer's task works with.
@@ -63,7 +65,7 @@ impl Proposer {
         max_pending_bytes: u64,
     ) -> (Self, Work<R>) {
         let (tx, queue) = mpsc::channel(QUEUE);
-        let gate = Arc::new(Gate { bytes: AtomicU64::new(0), limit: max_pending_bytes });
+        let gate = Arc::new(Gate { bytes: AtomicU64::new(0), limit: max_pending_bytes, put: AtomicU64::new(0) });
         let work = Work {
             queue,
             gate: Arc::clone(&gate),
@@ -101,6 +103,11 @@ impl Proposer {
             };
             refuse(&chunk, response::SYSTEM_BUSY, remark, None);
         }
+    }
+
+    /// Messages stored since the start.
+    pub fn messages_put(&self) -> u64 {
+        self.gate.put.load(Ordering::Relaxed)
     }
 
     /// Bytes between connections and their answers.
@@ -228,6 +235,7 @@ impl<R: Runtime> Done<R> {
     }
 
     fn stored(&self, appended: &Appended) {
+        self.gate.put.fetch_add(appended.len() as u64, Ordering::Relaxed);
         let mut records = Records { rest: self.body.clone(), at: appended.position, index: 0 };
         let mut ids = String::new();
         for chunk in &self.chunks {

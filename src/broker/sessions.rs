@@ -21,6 +21,12 @@ impl Sessions {
     pub fn leader_changed(&self) {
         todo!()
     }
+
+    /// What a group wants of a topic, by the last heartbeat to this node.
+    pub fn subscription(&self, group: &str, topic: &str) -> Option<super::subscription::Subscription> {
+        let _ = (group, topic);
+        todo!()
+    }
 }
 
 impl<R: Runtime> Broker<R> {

@@ -59,11 +59,7 @@ impl Subscription {
         if codes.len() > MAX_TAGS {
             return Err(TooManyTags { count: codes.len() });
         }
-        let sub_string = if expression.trim().is_empty() {
-            SUBSCRIBE_ALL
-        } else {
-            expression
-        };
+        let sub_string = if expression.trim().is_empty() { SUBSCRIBE_ALL } else { expression };
         Ok(Self {
             sub_string: sub_string.into(),
             codes: codes.into(),
@@ -136,9 +132,6 @@ mod tests {
     fn a_subscription_to_more_tags_than_can_be_kept_is_refused() {
         let expression = |n: usize| (0..n).map(|i| format!("t{i}")).collect::<Vec<_>>().join("||");
         assert!(Subscription::parse(&expression(MAX_TAGS), 0).is_ok());
-        assert_eq!(
-            Subscription::parse(&expression(MAX_TAGS + 1), 0),
-            Err(TooManyTags { count: MAX_TAGS + 1 })
-        );
+        assert_eq!(Subscription::parse(&expression(MAX_TAGS + 1), 0), Err(TooManyTags { count: MAX_TAGS + 1 }));
     }
 }

@@ -31,10 +31,7 @@ async fn run(config: BrokerConfig, stop: CancellationToken) -> Result<(), CliErr
         Select2::First(()) => return Ok(()),
         Select2::Second(started) => started?,
     };
-    output::line(format!(
-        "{who} listening on {}; clients are told {told}",
-        handle.address()
-    ))?;
+    output::line(format!("{who} listening on {}; clients are told {told}", handle.address()))?;
     match Tokio::select2(stop.cancelled(), handle.failed()).await {
         Select2::First(()) => handle.stop().await,
         Select2::Second(error) => Err(error),

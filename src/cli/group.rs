@@ -76,16 +76,9 @@ impl GroupCommand {
     pub(super) async fn run(self) -> Result<(), CliError> {
         match self {
             GroupCommand::Status(args) => args.run().await,
-            GroupCommand::Add(AddArgs {
-                group,
-                raft,
-                timeout,
-                namesrv,
-            }) => {
+            GroupCommand::Add(AddArgs { group, raft, timeout, namesrv }) => {
                 let id = backend::group_add(&namesrv, &group, &raft, timeout).await?;
-                output::line(format!(
-                    "{raft} is node {id} of {group} and holds every retained message"
-                ))
+                output::line(format!("{raft} is node {id} of {group} and holds every retained message"))
             }
             GroupCommand::Remove(args) => {
                 backend::group_remove(&args.namesrv, &args.group, args.id).await?;
@@ -118,10 +111,7 @@ impl StatusArgs {
 
 fn status_table(status: &GroupStatus) -> String {
     let leader = status.members.iter().find(|member| Some(member.id) == status.leader);
-    let leader = leader.map_or_else(
-        || "none".to_owned(),
-        |member| format!("{} ({})", member.id, member.client_addr),
-    );
+    let leader = leader.map_or_else(|| "none".to_owned(), |member| format!("{} ({})", member.id, member.client_addr));
     let table = output::table(
         ["NODE", "ADDRESS", "ROLE", "LAST", "COMMITTED", "APPLIED", "LAG"],
         status.members.iter().map(member_row),
@@ -149,21 +139,10 @@ mod tests {
     #[test]
     fn status_names_leader_term_and_a_member_that_does_not_answer() {
         let at = Some(119);
-        let leader = MemberStatus {
-            last: Some(120),
-            committed: at,
-            applied: at,
-            lag: Some(0),
-            ..member(1, "leader")
-        };
+        let leader = MemberStatus { last: Some(120), committed: at, applied: at, lag: Some(0), ..member(1, "leader") };
         let members = vec![leader, member(2, "unreachable")];
-        let status = GroupStatus {
-            group: "broker-a".to_owned(),
-            term: 7,
-            leader: Some(1),
-            members,
-            ..GroupStatus::default()
-        };
+        let status =
+            GroupStatus { group: "broker-a".to_owned(), term: 7, leader: Some(1), members, ..GroupStatus::default() };
         let text = status_table(&status);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(
@@ -178,11 +157,6 @@ mod tests {
     }
 
     fn member(id: u64, role: &str) -> MemberStatus {
-        MemberStatus {
-            id,
-            client_addr: format!("10.0.0.{id}:10911"),
-            role: role.to_owned(),
-            ..MemberStatus::default()
-        }
+        MemberStatus { id, client_addr: format!("10.0.0.{id}:10911"), role: role.to_owned(), ..MemberStatus::default() }
     }
 }

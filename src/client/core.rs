@@ -91,6 +91,7 @@ impl<R: Runtime> Core<R> {
     pub async fn close(&self) {
         self.tasks.stop(STOP_WITHIN).await;
         self.connections.close();
+        self.routes.namesrv().close();
     }
 
     /// Asks one address, once.

@@ -192,10 +192,7 @@ impl BrokerConfig {
         let peers = &self.d_leger_peers;
         for (at, peer) in peers.iter().enumerate() {
             if let Some(twin) = peers.iter().take(at).find(|twin| twin.id.number == peer.id.number) {
-                let reason = format!(
-                    "{} and {} have the same number; give each member its own",
-                    twin.id, peer.id
-                );
+                let reason = format!("{} and {} have the same number; give each member its own", twin.id, peer.id);
                 source.conflict("dLegerPeers", reason);
             }
             if let Some(twin) = peers.iter().take(at).find(|twin| twin.address == peer.address) {

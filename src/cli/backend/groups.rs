@@ -32,14 +32,9 @@ pub(crate) async fn group_status(namesrv: &NameServers, group: Option<&str>) -> 
 }
 
 async fn status(cluster: &Cluster, group: &str) -> Result<GroupStatus, CliError> {
-    let request = cluster.request(request::GROUP_STATUS, ExtFields::default());
-    let answer = cluster.ask(group, &request, PATIENCE).await?;
-    let bad = |e| {
-        CliError::failed(
-            format!("{group} answered no group status: {e}"),
-            "Check that it is a QuoruMQ broker.",
-        )
-    };
+    let answer = cluster.ask(group, request::GROUP_STATUS, ExtFields::default(), PATIENCE).await?;
+    let bad =
+        |e| CliError::failed(format!("{group} answered no group status: {e}"), "Check that it is a QuoruMQ broker.");
     body::decode(&answer.body).map_err(bad)
 }
 
@@ -65,21 +60,9 @@ pub(crate) async fn group_add(
     raft: &HostPort,
     timeout: Duration,
 ) -> Result<String, CliError> {
-    let unknown = |e| {
-        CliError::failed(
-            format!("{raft}: {e}"),
-            "Give the host:port of the new node's Raft port.",
-        )
-    };
+    let unknown = |e| CliError::failed(format!("{raft}: {e}"), "Give the host:port of the new node's Raft port.");
     let peer = raft.resolve().map_err(unknown)?;
-    let answer = ask(
-        namesrv,
-        group,
-        request::GROUP_ADD_MEMBER,
-        &[("peer", &peer.to_string())],
-        timeout,
-    )
-    .await?;
+    let answer = ask(namesrv, group, request::GROUP_ADD_MEMBER, &[("peer", &peer.to_string())], timeout).await?;
     Ok(answer.ext.get("nodeId").unwrap_or("?").to_owned())
 }
 
@@ -89,15 +72,7 @@ pub(crate) async fn group_add(
 /// The group refuses, or nobody answered.
 pub(crate) async fn group_remove(namesrv: &NameServers, group: &str, id: u64) -> Result<(), CliError> {
     let id = id.to_string();
-    ask(
-        namesrv,
-        group,
-        request::GROUP_REMOVE_MEMBER,
-        &[("nodeId", &id)],
-        PATIENCE,
-    )
-    .await
-    .map(drop)
+    ask(namesrv, group, request::GROUP_REMOVE_MEMBER, &[("nodeId", &id)], PATIENCE).await.map(drop)
 }
 
 /// Drops whole CommitLog files below `before`, or the older half without it; answers where the log now starts.
@@ -119,8 +94,7 @@ async fn ask(
     patience: Duration,
 ) -> Result<Command, CliError> {
     let cluster = Cluster::look(namesrv).await?;
-    let request = cluster.request(code, ext.iter().copied().collect());
-    let answer = cluster.ask(group, &request, patience).await;
+    let answer = cluster.ask(group, code, ext.iter().copied().collect(), patience).await;
     cluster.close().await;
     answer
 }
