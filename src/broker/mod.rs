@@ -161,7 +161,7 @@ impl<R: Runtime> Broker<R> {
             commits,
             holds: hold::Holds::default(),
             known: pull::known::Known::default(),
-            sessions: sessions::Sessions::default(),
+            sessions: sessions::Sessions::new::<R>(),
             registrar: register::Registrar::new(&options),
             options,
             started_ms: R::wall_clock_ms(),
@@ -232,7 +232,7 @@ impl<R: Runtime> Broker<R> {
     async fn answer_call(self: Arc<Self>, from: u64, bytes: Bytes) -> Bytes {
         match call::decode(bytes) {
             Ok((call::Call::Forward { client, count }, raw)) => self.forwarded(client, count, raw).await,
-            Ok((call::Call::Sessions(sessions), _)) => self.sessions_reported(from, sessions),
+            Ok((call::Call::Sessions(report), _)) => self.sessions_reported(from, report).await,
             Ok((call::Call::Notify(groups), _)) => self.notify_members(&groups),
             Ok((call::Call::Subscriptions { group }, _)) => self.subscriptions_of(&group),
             Err(e) => {

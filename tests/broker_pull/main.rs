@@ -1,0 +1,7 @@
+//! Pulls, offsets and single messages, asked of real brokers over loopback, frame by frame.
+
+mod group;
+mod offsets;
+mod pulls;
+mod rig;
+mod views;
