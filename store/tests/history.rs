@@ -13,15 +13,9 @@ fn seeds() -> Range<u64> {
 
 #[test]
 fn random_histories_keep_every_promise_on_the_memory_disk() {
-    let failures: Vec<_> = seeds()
-        .filter_map(|seed| history::run(&MemoryMedium::torn(seed), seed, 120).err())
-        .collect();
-    assert!(
-        failures.is_empty(),
-        "{} failed:\n{}",
-        failures.len(),
-        failures[..failures.len().min(3)].join("\n")
-    );
+    let failures: Vec<_> =
+        seeds().filter_map(|seed| history::run(&MemoryMedium::torn(seed), seed, 120).err()).collect();
+    assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures[..failures.len().min(3)].join("\n"));
 }
 
 #[test]

@@ -5,10 +5,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use quorumq::client::{Producer, ProducerBuilder};
 
+use super::address;
 use super::brokers::Brokers;
 use super::client::{create_topic, read_all, send_lane};
 use super::history::{History, Sent};
-use super::address;
 use crate::runtime::SimRuntime;
 use crate::world::{Node as Host, World};
 

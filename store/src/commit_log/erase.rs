@@ -64,10 +64,7 @@ pub(crate) fn erase_range(
     let segment_end = layout.segment_end(from);
     if to > segment_end {
         // Newest first: a crash in between leaves no gap in the row of files.
-        let later = segment_starts(disk, dir)?
-            .into_iter()
-            .filter(|later| *later > start)
-            .rev();
+        let later = segment_starts(disk, dir)?.into_iter().filter(|later| *later > start).rev();
         remove_segments(disk, dir, later)?;
     }
     let path = segment_path(dir, start);

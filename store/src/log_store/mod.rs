@@ -152,10 +152,7 @@ pub struct LogStore {
 
 impl std::fmt::Debug for LogStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LogStore")
-            .field("dir", &self.dir)
-            .field("positions", &self.positions())
-            .finish_non_exhaustive()
+        f.debug_struct("LogStore").field("dir", &self.dir).field("positions", &self.positions()).finish_non_exhaustive()
     }
 }
 
@@ -175,14 +172,8 @@ impl LogStore {
     ) -> Result<(Arc<Self>, Recovered), StoreError> {
         let (view, worker, recovered) = open::open(Arc::clone(&disk), dir, constants, options.into())?;
         let fifo = Fifo::new(view, recovered.vote, worker.held_until());
-        let store = Self {
-            disk,
-            constants,
-            dir: dir.to_owned(),
-            fifo: Mutex::new(fifo),
-            worker: Mutex::new(worker),
-            wake,
-        };
+        let store =
+            Self { disk, constants, dir: dir.to_owned(), fifo: Mutex::new(fifo), worker: Mutex::new(worker), wake };
         Ok((Arc::new(store), recovered))
     }
 
@@ -219,15 +210,7 @@ impl LogStore {
         fifo.view.evict();
         fifo.pending_bytes += bytes;
         let epoch = fifo.view.epoch;
-        self.queue(
-            fifo,
-            Op::Append {
-                entries: placed,
-                bytes,
-                epoch,
-                done,
-            },
-        );
+        self.queue(fifo, Op::Append { entries: placed, bytes, epoch, done });
         Ok(positions)
     }
 
@@ -258,11 +241,7 @@ impl LogStore {
         let mut fifo = self.lock();
         fifo.check_running()?;
         let op = match fifo.view.truncate_after(last)? {
-            Some(cut) => Op::Truncate {
-                cut,
-                epoch: fifo.view.epoch,
-                done,
-            },
+            Some(cut) => Op::Truncate { cut, epoch: fifo.view.epoch, done },
             None => Op::Barrier { done },
         };
         self.queue(fifo, op);
@@ -284,9 +263,7 @@ impl LogStore {
                 return Ok(());
             };
             let next = &fifo.view.slots[count];
-            let known = next
-                .before
-                .or_else(|| (next.first == upto.index.next()).then_some(upto));
+            let known = next.before.or_else(|| (next.first == upto.index.next()).then_some(upto));
             let (boundary, epoch) = (LogIndex(next.first.0 - 1), fifo.view.epoch);
             if let Some(purged) = known {
                 fifo.view.purge(count, purged);
@@ -360,24 +337,8 @@ impl LogStore {
     /// Where the log stands.
     pub fn positions(&self) -> Positions {
         let fifo = self.lock();
-        let View {
-            purged,
-            first,
-            last,
-            end,
-            synced,
-            committed,
-            ..
-        } = fifo.view;
-        Positions {
-            purged,
-            first,
-            last,
-            end,
-            synced,
-            committed,
-            pending_bytes: fifo.pending_bytes,
-        }
+        let View { purged, first, last, end, synced, committed, .. } = fifo.view;
+        Positions { purged, first, last, end, synced, committed, pending_bytes: fifo.pending_bytes }
     }
 
     /// Starts of the segments held, ascending.

@@ -55,10 +55,7 @@ pub struct MemoryMedium {
 impl MemoryMedium {
     /// A medium on which unsynced sectors survive a power loss at random.
     pub fn torn(seed: u64) -> Self {
-        Self {
-            disk: MemoryDisk::new(),
-            torn: Some(Mutex::new(Numbers(seed))),
-        }
+        Self { disk: MemoryDisk::new(), torn: Some(Mutex::new(Numbers(seed))) }
     }
 }
 
@@ -102,8 +99,7 @@ impl Medium for MemoryMedium {
     }
 
     fn fail_sync(&self, skip: u64) -> bool {
-        self.disk
-            .fail(Operation::Sync, skip, rustix::io::Errno::IO.raw_os_error());
+        self.disk.fail(Operation::Sync, skip, rustix::io::Errno::IO.raw_os_error());
         true
     }
 }
