@@ -138,3 +138,19 @@ async fn lone_loss(world: World) -> Verdict {
 fn connections_reset_by_the_network_depose_nobody() {
     seeds(1..8, lone_loss);
 }
+
+/// The first listed member coordinates when a group is formed; later it must not wait for the others to be there.
+async fn one_after_the_other(world: World) -> Verdict {
+    let mut members = Members::form(&world, 3).await?;
+    let acked = members.write(10).await?;
+    (0..3).for_each(|at| members.kill(at, Death::Crash));
+    for at in 0..3 {
+        members.restart(at).await?;
+    }
+    members.agree(&acked).await
+}
+
+#[test]
+fn members_of_a_formed_group_start_one_after_the_other() {
+    seeds(1..3, one_after_the_other);
+}

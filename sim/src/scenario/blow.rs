@@ -94,9 +94,17 @@ impl Blow {
         if self == Self::PauseLeader {
             nodes.seat(leader).host().resume();
         }
-        for at in dead {
+        for at in in_any_order(dead, &mut nodes.rng) {
             cluster.restart(at).await?;
         }
         Ok(())
     }
+}
+
+fn in_any_order(mut from: Vec<usize>, rng: &mut SimRng) -> Vec<usize> {
+    let mut drawn = Vec::with_capacity(from.len());
+    while !from.is_empty() {
+        drawn.push(from.remove(rng.random_range(0..from.len())));
+    }
+    drawn
 }
