@@ -36,6 +36,9 @@ use crate::tasks;
 use crate::types::{Callback, Member, NodeId, Proposal, RaftVote, Types, from_raft_log_id};
 use crate::wire::store_id;
 
+/// Longest a node that stops waits for its successor.
+const HAND_OVER: Duration = Duration::from_secs(1);
+
 /// Raft timing, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
@@ -93,12 +96,15 @@ pub enum StartError {
     Raft(String),
 }
 
+/// Makes an empty machine for a store.
+pub type MakeMachine<M> = Box<dyn Fn(&Identity) -> Result<M, StoreError> + Send>;
+
 /// What a node is given besides its settings.
 pub struct Parts<M: Machine> {
     /// Where its files are.
     pub place: Place,
     /// Makes an empty machine; it is restored from a checkpoint if there is one.
-    pub machine: Box<dyn Fn(&Identity) -> Result<M, StoreError> + Send>,
+    pub machine: MakeMachine<M>,
     /// Takes the effects of applied entries.
     pub sink: EffectSink<M::Effect>,
     /// Called once when the node must end; the process exits, the simulator notes it.
@@ -400,13 +406,23 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         self.core.transfer(to, limit).await
     }
 
-    /// Stops: hands leadership over, flushes, closes the store.
+    /// Hands leadership over, then stops.
     pub async fn shutdown(&self) {
+        self.hand_over().await;
+        self.stop().await;
+    }
+
+    /// Hands leadership over if this node leads, waiting at most a second; the group elects by itself otherwise.
+    pub async fn hand_over(&self) {
         if self.is_leader()
-            && let Err(e) = self.transfer_leadership(None, Duration::from_millis(1500)).await
+            && let Err(e) = self.transfer_leadership(None, HAND_OVER).await
         {
             tracing::info!("leadership was not handed over: {e}");
         }
+    }
+
+    /// Stops: flushes, closes the store.
+    pub async fn stop(&self) {
         self.stop.cancel();
         if let Err(e) = self.core.raft.shutdown().await {
             tracing::error!("raft did not stop cleanly: {e}");

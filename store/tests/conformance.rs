@@ -1,4 +1,5 @@
 //! The conformance suites on the memory and the real disk.
+#![cfg(test)]
 
 use quorumq_store::suite::{self, MemoryMedium, RealMedium};
 

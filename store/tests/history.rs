@@ -1,4 +1,5 @@
 //! Random histories of one node against a model.
+#![cfg(test)]
 
 use std::ops::Range;
 
