@@ -142,6 +142,7 @@ impl<R: Runtime> Running<R> {
             tracing::info!("leadership was not handed over: {e}");
         }
         self.server.drain::<R>(std::time::Duration::from_millis(500)).await;
+        self.broker.leave_sessions().await;
         self.broker.stop.cancel();
         node.shutdown().await;
     }

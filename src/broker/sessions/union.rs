@@ -8,13 +8,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use quorumq_raft::types::NodeId;
 
 use crate::broker::call::{ClientSession, Report, Verdict};
+use crate::broker::subscription::Subscription;
 use crate::protocol::body;
 use crate::protocol::body::heartbeat::{ConsumerData, SubscriptionData};
 
 /// A node that has not reported for so long is gone, and its clients with it. Nodes report every 10 s.
 pub const SILENCE_MS: u64 = 15_000;
+/// A node that could not be reached so many times in a row, once a second, is gone as well.
+pub const MISSES: u32 = 3;
 /// Longest a new leader waits for the reports of nodes that seem to live.
 pub const SETTLE_MS: u64 = 2_000;
+
+/// What came of asking a node whether it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// It does.
+    Answer,
+    /// It was asked, and has not answered.
+    Nothing,
+    /// It could not be asked.
+    NotReached,
+}
 
 /// The clients of all nodes, in one term.
 #[derive(Debug, Default)]
@@ -37,6 +51,8 @@ struct Part {
     life: u64,
     number: u64,
     seen_ms: u64,
+    /// Times it could not be reached since it was heard of.
+    missed: u32,
     /// Named so far in a list of all clients that goes on.
     listed: Option<BTreeSet<String>>,
     /// Has told of all its clients once.
@@ -58,6 +74,8 @@ struct Group {
     members: BTreeMap<String, BTreeSet<NodeId>>,
     /// How many parts of members (one a node) name each topic.
     topics: BTreeMap<String, usize>,
+    /// What [`Union::subscriptions`] found, until a part changes: pulls ask for it.
+    found: Option<BTreeMap<String, Subscription>>,
 }
 
 impl Union {
@@ -100,11 +118,12 @@ impl Union {
             life,
             number,
             seen_ms: now_ms,
+            missed: 0,
             listed: None,
             complete: false,
             clients: BTreeMap::new(),
         });
-        (part.life, part.number, part.seen_ms) = (life, number, now_ms);
+        (part.life, part.number, part.seen_ms, part.missed) = (life, number, now_ms, 0);
         if full {
             part.listed = Some(BTreeSet::new());
         }
@@ -165,6 +184,7 @@ impl Union {
     /// A client's part in a group begins, or is a new one.
     fn join(&mut self, name: &str, client_id: &str, from: NodeId, json: &str) {
         let group = self.groups.entry(name.to_owned()).or_default();
+        group.found = None;
         let nodes = group.members.entry(client_id.to_owned()).or_default();
         let mut changed = nodes.is_empty();
         nodes.insert(from);
@@ -181,6 +201,7 @@ impl Union {
     /// A client's part in a group ends, or was an old one of a member that stays.
     fn part(&mut self, name: &str, client_id: &str, from: NodeId, json: &str, stays: bool) {
         let Some(group) = self.groups.get_mut(name) else { return };
+        group.found = None;
         let mut changed = false;
         if !stays && let Some(nodes) = group.members.get_mut(client_id) {
             nodes.remove(&from);
@@ -206,9 +227,22 @@ impl Union {
         }
     }
 
-    /// A node that does not answer: its report is not waited for.
-    pub fn excuse(&mut self, node: NodeId) {
-        self.excused.insert(node);
+    /// A node was asked whether it lives. One that does not answer is not waited for; one that is out of reach, and not
+    /// merely slow, is gone if it stays so.
+    pub fn asked(&mut self, node: NodeId, heard: Heard) {
+        if heard != Heard::Answer {
+            self.excused.insert(node);
+        }
+        let Some(part) = self.nodes.get_mut(&node) else { return };
+        match heard {
+            Heard::Answer => part.missed = 0,
+            Heard::Nothing => {}
+            Heard::NotReached => part.missed += 1,
+        }
+        if part.missed >= MISSES {
+            tracing::info!(node, clients = part.clients.len(), "a member cannot be reached: its clients count as gone");
+            self.remove_node(node);
+        }
     }
 
     /// Forgets the clients of nodes that are silent.
@@ -271,6 +305,17 @@ impl Union {
             }
         }
         newest.into_values().collect()
+    }
+
+    /// A group's newest subscription to a topic.
+    pub fn subscription(&mut self, group: &str, topic: &str) -> Option<Subscription> {
+        if self.groups.get(group)?.found.is_none() {
+            let found = self.subscriptions(group);
+            // Members told of what they could parse.
+            let parsed = found.iter().filter_map(|data| Some((data.topic.clone(), Subscription::of(data).ok()?)));
+            self.groups.get_mut(group)?.found = Some(parsed.collect());
+        }
+        self.groups.get(group)?.found.as_ref()?.get(topic).cloned()
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::worker::Worker;
 use super::{FlushMode, Recovered};
 use crate::commit_log::Layout;
-use crate::commit_log::erase::{erase_behind, remove_segments, segment_starts};
+use crate::commit_log::erase::{erase_range, remove_segments, segment_starts};
 use crate::commit_log::recover::Recovery;
 use crate::commit_log::view::View;
 use crate::disk::{Disk, DiskLock};
@@ -40,19 +40,34 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { mode: FlushMode::Sync, tail_bytes: 16 << 20, prewrite_bytes: 4 << 20, boot_id: None, on_install: None }
+        Self {
+            mode: FlushMode::Sync,
+            tail_bytes: 16 << 20,
+            prewrite_bytes: 4 << 20,
+            boot_id: None,
+            on_install: None,
+        }
     }
 }
 
 impl From<FlushMode> for Options {
     fn from(mode: FlushMode) -> Self {
-        Self { mode, ..Self::default() }
+        Self {
+            mode,
+            ..Self::default()
+        }
     }
 }
 
 impl std::fmt::Debug for Options {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { mode, tail_bytes, prewrite_bytes, boot_id, .. } = self;
+        let Self {
+            mode,
+            tail_bytes,
+            prewrite_bytes,
+            boot_id,
+            ..
+        } = self;
         f.debug_struct("Options")
             .field("mode", mode)
             .field("tail_bytes", tail_bytes)
@@ -74,17 +89,29 @@ pub(super) fn open(
     let lock = take_lock(&*disk, dir)?;
     let hard_path = hard_state::path(dir);
     if !disk.exists(&hard_path).at("look for", &hard_path)? {
-        return Err(StoreError::Corrupt { what: "hard state (the file is missing)", path: hard_path, offset: 0 });
+        return Err(StoreError::Corrupt {
+            what: "hard state (the file is missing)",
+            path: hard_path,
+            offset: 0,
+        });
     }
     let mut hard = HardState::open(&*disk, dir)?;
+    hard.make_durable()?;
     let abort = dir.join("abort");
     let clean = !disk.exists(&abort).at("look for", &abort)?;
     if clean {
         disk.create(&abort, 0).at("create", &abort)?;
-        disk.sync_dir(dir).at("sync", dir)?;
     }
-    let layout = Layout { segment_size: constants.segment_size };
-    let rebooted = options.boot_id.is_some_and(|boot_id| boot_id != hard.state.boot_id && hard.state.boot_id != 0);
+    // The last process may have ended between making an entry and syncing it: what is there now has to stay.
+    let log = dir.join(crate::commit_log::DIR);
+    disk.sync_dir(&log).at("sync", &log)?;
+    disk.sync_dir(dir).at("sync", dir)?;
+    let layout = Layout {
+        segment_size: constants.segment_size,
+    };
+    let rebooted = options
+        .boot_id
+        .is_some_and(|boot_id| boot_id != hard.state.boot_id && hard.state.boot_id != 0);
     let installed = finish_intent(&*disk, dir, layout, &mut hard, &options)?;
     let recovery = Recovery {
         disk: &disk,
@@ -117,18 +144,28 @@ pub(super) fn open(
 fn check_constants(identity: &Identity, asked: GroupConstants, dir: &Path) -> Result<(), StoreError> {
     let stored = identity.constants;
     let pairs = [
-        ("segment size (mappedFileSizeCommitLog)", stored.segment_size, asked.segment_size),
+        (
+            "segment size (mappedFileSizeCommitLog)",
+            stored.segment_size,
+            asked.segment_size,
+        ),
         ("largest entry", stored.max_entry.into(), asked.max_entry.into()),
         ("frame version", stored.frame_version.into(), asked.frame_version.into()),
         ("feature level", stored.feature_level.into(), asked.feature_level.into()),
     ];
     match pairs.into_iter().find(|(_, stored, asked)| stored != asked) {
         None => Ok(()),
-        Some((what, stored, asked)) => Err(StoreError::Differs { what, path: dir.to_owned(), stored, asked }),
+        Some((what, stored, asked)) => Err(StoreError::Differs {
+            what,
+            path: dir.to_owned(),
+            stored,
+            asked,
+        }),
     }
 }
 
-fn take_lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn DiskLock>, StoreError> {
+/// Takes the store's lock, or says who has it.
+pub(crate) fn take_lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn DiskLock>, StoreError> {
     match disk.lock(&dir.join("lock")) {
         Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => Err(StoreError::Locked { path: dir.to_owned() }),
         other => other.at("lock", dir),
@@ -145,9 +182,8 @@ fn finish_intent(
 ) -> Result<Option<super::SnapshotPosition>, StoreError> {
     match hard.state.intent {
         None => Ok(None),
-        Some(Intent::Truncate(cut)) => {
-            // Zeroing may have got anywhere: search to the very end.
-            erase_behind(disk, dir, layout, cut.end, u64::MAX)?;
+        Some(Intent::Truncate { cut, end }) => {
+            erase_range(disk, dir, layout, cut.end, end)?;
             hard.state.intent = None;
             hard.save()?;
             Ok(None)
@@ -166,7 +202,10 @@ fn finish_intent(
 
 /// The hard state of a log that starts behind a snapshot.
 pub(super) fn installed(hard: &mut HardState, at: super::SnapshotPosition) {
-    hard.new_generation(Mark { last: Some(at.last), end: at.next });
+    hard.new_generation(Mark {
+        last: Some(at.last),
+        end: at.next,
+    });
     let state = &mut hard.state;
     (state.first, state.purged, state.chain) = (at.next, Some(at.last), at.chain);
     state.committed = Some(at.last);
