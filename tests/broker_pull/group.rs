@@ -6,20 +6,6 @@ use quorumq_raft::runtime::tokio::Tokio;
 
 use crate::rig::{Client, GROUP, Pull, Rig, bodies, from, held, outcome};
 
-impl Rig {
-    /// A client of each broker, the leader's first.
-    async fn clients(&self) -> Vec<Client> {
-        let mut order: Vec<_> = self.brokers.iter().collect();
-        order.sort_by_key(|broker| !broker.broker.node().is_leader());
-        assert!(order[0].broker.node().is_leader());
-        let mut clients = Vec::new();
-        for broker in order {
-            clients.push(Client::connect(broker.local_addr()).await);
-        }
-        clients
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_node_serves_pulls_and_offsets_as_the_leader_knows_them() {
     let rig = Rig::start(3).await;
