@@ -135,12 +135,13 @@ impl<R: Runtime> Running<R> {
     /// Stops: hands leadership over, answers what is in flight, tells NameServers and clients, flushes, closes.
     pub async fn shutdown(self) {
         let node = Arc::clone(&self.broker.node);
-        self.broker.registrar.leave::<R>(&self.broker).await;
         if node.is_leader()
             && let Err(e) = node.transfer_leadership(None, std::time::Duration::from_millis(1500)).await
         {
             tracing::info!("leadership was not handed over: {e}");
         }
+        // After the handover, so that NameServers always know a leader: until now this node passed requests on.
+        self.broker.registrar.leave::<R>(&self.broker).await;
         self.server.drain::<R>(std::time::Duration::from_millis(500)).await;
         self.broker.leave_sessions().await;
         self.broker.stop.cancel();

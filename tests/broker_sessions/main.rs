@@ -1,5 +1,7 @@
 //! Clients' sessions and registration, asked of real brokers over loopback, frame by frame.
 
+#![cfg(test)]
+
 mod golden;
 mod group;
 mod leader;
