@@ -33,7 +33,7 @@ use crate::runtime::{Runtime, Serial};
 use crate::service::{AppHandler, Core, Service};
 use crate::state_machine::{OnFatal, Place, Shared, Shell};
 use crate::tasks;
-use crate::types::{Callback, Member, NodeId, Proposal, Types, from_raft_log_id};
+use crate::types::{Callback, Member, NodeId, Proposal, RaftVote, Types, from_raft_log_id};
 use crate::wire::store_id;
 
 /// Raft timing, in milliseconds.
@@ -273,7 +273,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     pub fn leadership(&self) -> (u64, Option<NodeId>) {
         let metrics = self.core.raft.server_metrics();
         let metrics = metrics.borrow_watched();
-        (metrics.vote.leader_id().term, metrics.current_leader)
+        leadership_of(&metrics.vote, metrics.current_leader)
     }
     /// Whether this node leads, by its own knowledge.
     pub fn is_leader(&self) -> bool {
@@ -489,5 +489,26 @@ pub(crate) fn role_of(state: ServerState) -> Role {
     }
 }
 
+/// Term and leader that belong together, from openraft's vote, which is the last one flushed, and its leader, which may
+/// be of a vote still to be flushed. Whoever forms a group passes for the leader of term 0 until its first election.
+pub(crate) fn leadership_of(vote: &RaftVote, leader: Option<NodeId>) -> (u64, Option<NodeId>) {
+    let of = vote.leader_id();
+    (of.term, leader.filter(|leader| of.term > 0 && of.voted_for == *leader))
+}
+
 /// The policy of every linearizable read: never a lease, see [`crate::lost`].
 pub(crate) const READ_POLICY: ReadPolicy = ReadPolicy::ReadIndex;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_is_only_told_with_the_term_it_leads() {
+        let voted = |term, node| RaftVote::new(term, node);
+        assert_eq!(leadership_of(&voted(3, 2), Some(2)), (3, Some(2)));
+        assert_eq!(leadership_of(&voted(3, 2), None), (3, None));
+        assert_eq!(leadership_of(&voted(3, 2), Some(1)), (3, None), "node 1 leads a later term, not yet flushed here");
+        assert_eq!(leadership_of(&voted(0, 1), Some(1)), (0, None), "forming is not leading");
+    }
+}

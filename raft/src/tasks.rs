@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::machine::Machine;
+use crate::node::leadership_of;
 use crate::peer::message::Purpose;
 use crate::runtime::Runtime;
 use crate::service::Core;
@@ -98,7 +99,7 @@ pub async fn log_elections<R: Runtime, M: Machine>(core: Arc<Core<R, M>>) {
     loop {
         let now = {
             let metrics = metrics.borrow_watched();
-            (metrics.vote.leader_id().term, metrics.current_leader)
+            leadership_of(&metrics.vote, metrics.current_leader)
         };
         if now != known {
             match now.1 {

@@ -65,8 +65,10 @@ impl<R: Runtime> std::fmt::Debug for Broker<R> {
 /// Why a broker did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
+    /// The node did not start.
     #[error(transparent)]
     Node(#[from] StartError),
+    /// A port is not to be had.
     #[error(transparent)]
     Bind(#[from] BindError),
     #[error("a listening socket is gone: {0}")]
@@ -76,6 +78,7 @@ pub enum BrokerError {
 /// A running broker: its node, its ports, its tasks.
 #[derive(Debug)]
 pub struct Running<R: Runtime> {
+    /// The broker.
     pub broker: Arc<Broker<R>>,
     server: Server,
 }

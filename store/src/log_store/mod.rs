@@ -25,6 +25,7 @@ mod store_checkpoint;
 mod worker;
 
 use fifo::{Fifo, Op};
+pub(crate) use open::take_lock;
 pub use open::{OnInstall, Options};
 pub use store_checkpoint::StoreTimes;
 use worker::Worker;
@@ -36,7 +37,7 @@ pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send + 'static>;
 /// An entry to append.
 #[derive(Clone, Debug)]
 pub struct NewEntry {
-    /// Term and index.
+    /// Node id.
     pub id: LogId,
     /// What it holds.
     pub kind: Kind,
@@ -47,7 +48,7 @@ pub struct NewEntry {
 /// An entry of the log.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Term and index.
+    /// Node id.
     pub id: LogId,
     /// What it holds.
     pub kind: Kind,
@@ -64,8 +65,8 @@ impl Entry {
     }
 }
 
-/// A vote as Raft keeps it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A vote as Raft keeps it. Ordered by term first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Vote {
     /// The term.
     pub term: Term,
@@ -99,7 +100,7 @@ pub struct SnapshotPosition {
 /// What opening found.
 #[derive(Debug)]
 pub struct Recovered {
-    /// The sender's vote.
+    /// The last saved vote.
     pub vote: Option<Vote>,
     /// Last known committed entry, never past the surviving tail.
     pub committed: Option<LogId>,
