@@ -140,6 +140,7 @@ impl<R: Runtime> Running<R> {
     pub async fn shutdown(self) {
         let node = Arc::clone(&self.broker.node);
         node.hand_over().await;
+        // After the handover, so that NameServers always know a leader: until now this node passed requests on.
         self.broker.registrar.leave::<R>(&self.broker).await;
         self.server.drain::<R>(std::time::Duration::from_millis(500)).await;
         self.broker.leave_sessions().await;
