@@ -308,8 +308,15 @@ impl LogStore {
 
     /// Makes the log empty and start right after a snapshot: intent → drop segments → [`Options::on_install`] → clear
     /// intent. The snapshot itself must be durable before.
+    ///
+    /// `done` gets `Contract` if the position is no segment start or would take back committed entries.
     pub fn install(&self, at: SnapshotPosition, done: Done) {
         let mut fifo = self.lock();
+        let refused = fifo.check_running().and_then(|()| fifo.view.check_install(at));
+        if let Err(e) = refused {
+            drop(fifo);
+            return done(Err(e));
+        }
         fifo.view.install(at);
         let epoch = fifo.view.epoch;
         self.queue(fifo, Op::Install { at, epoch, done });

@@ -3,11 +3,13 @@
 
 use std::fmt::{Debug, Display};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::disk::memory::Operation;
 use crate::disk::{Disk, MemoryDisk, RealDisk};
 
+pub mod crash;
 pub mod disk;
 pub mod history;
 pub mod log;
@@ -26,6 +28,8 @@ pub struct Check {
 
 /// What a disk's bytes live on: survives crashes of the node that uses it. Fresh and empty for each check.
 pub trait Medium {
+    /// Another one of the same sort, fresh and empty.
+    fn fresh(&self) -> Box<dyn Medium>;
     /// A disk for the next node; those handed out before are of no use after a crash.
     fn mount(&self) -> Arc<dyn Disk>;
     /// An existing directory to work in.
@@ -63,6 +67,13 @@ impl MemoryMedium {
 }
 
 impl Medium for MemoryMedium {
+    fn fresh(&self) -> Box<dyn Medium> {
+        Box::new(match &self.torn {
+            None => Self::default(),
+            Some(numbers) => Self::torn(numbers.lock().unwrap_or_else(PoisonError::into_inner).draw()),
+        })
+    }
+
     fn mount(&self) -> Arc<dyn Disk> {
         self.disk.mount()
     }
@@ -112,16 +123,26 @@ impl Medium for MemoryMedium {
 #[derive(Debug)]
 pub struct RealMedium {
     root: PathBuf,
+    /// Fresh media handed out below it.
+    fresh: AtomicU32,
 }
 
 impl RealMedium {
     /// A medium below an empty directory, whose owner removes it.
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self {
+            root: root.to_owned(),
+            fresh: AtomicU32::new(0),
+        }
     }
 }
 
 impl Medium for RealMedium {
+    fn fresh(&self) -> Box<dyn Medium> {
+        let number = self.fresh.fetch_add(1, Ordering::Relaxed);
+        Box::new(Self::new(&self.root.join(format!("fresh-{number}"))))
+    }
+
     fn mount(&self) -> Arc<dyn Disk> {
         RealDisk::new()
     }
