@@ -1,1 +1,7 @@
-fn main() {}
+//! The `quorumq` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    quorumq::cli::main()
+}

@@ -46,8 +46,7 @@ impl Barrier {
             let barrier = self.clone();
             drop(R::spawn(async move { barrier.run(round).await }));
         }
-        rx.await
-            .unwrap_or_else(|_| Err(ReadError::Unavailable("the node has stopped".to_owned())))
+        rx.await.unwrap_or_else(|_| Err(ReadError::Unavailable("the node has stopped".to_owned())))
     }
 
     async fn run<F, Fut>(self, round: F)

@@ -28,6 +28,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a node with an empty directory is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the variants' docs speak of their fields")]
 pub enum Start {
     /// Nothing: only a formatted store is opened.
     Existing,
@@ -39,7 +40,9 @@ pub enum Start {
 
 /// Why a node has no identity to start with.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message names its fields")]
 pub enum FormError {
+    /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// An empty directory, and nothing was said about what to do with it.
@@ -53,20 +56,13 @@ pub enum FormError {
          come back under its old id. Remove it with `quorumq group remove`, start this node with join, and add it \
          with `quorumq group add`"
     )]
-    GroupExists {
-        dir: String,
-        peer: SocketAddr,
-        group: String,
-    },
+    GroupExists { dir: String, peer: SocketAddr, group: String },
     /// A listed peer wants no part of it.
     #[error("peer {peer}: {reason}")]
     Peer { peer: SocketAddr, reason: String },
     /// The store was formatted with other constants than the configuration asks.
     #[error("the group was formed with {formed:?}, the configuration asks for {asked:?}; these cannot change")]
-    Constants {
-        formed: GroupConstants,
-        asked: GroupConstants,
-    },
+    Constants { formed: GroupConstants, asked: GroupConstants },
 }
 
 /// Formats this node's store when the group tells it to.
@@ -107,27 +103,11 @@ impl Desk {
         if let Some(identity) = &identity
             && identity.constants != constants
         {
-            return Err(FormError::Constants {
-                formed: identity.constants,
-                asked: constants,
-            });
+            return Err(FormError::Constants { formed: identity.constants, asked: constants });
         }
-        let state = Mutex::new(DeskState {
-            identity,
-            pristine: true,
-        });
+        let state = Mutex::new(DeskState { identity, pristine: true });
         let formatted = Notify::new();
-        Ok(Self {
-            place,
-            cluster,
-            group,
-            constants,
-            process,
-            client_addr,
-            joining,
-            state,
-            formatted,
-        })
+        Ok(Self { place, cluster, group, constants, process, client_addr, joining, state, formatted })
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, DeskState> {
@@ -147,12 +127,7 @@ impl Desk {
     /// Who we are, for handshakes.
     pub fn local(&self) -> LocalPeer {
         let caller = self.state().identity.as_ref().map(caller_of);
-        LocalPeer {
-            cluster: self.cluster.clone(),
-            group: self.group.clone(),
-            caller,
-            process: self.process,
-        }
+        LocalPeer { cluster: self.cluster.clone(), group: self.group.clone(), caller, process: self.process }
     }
 
     /// Answers a probe.
@@ -177,10 +152,7 @@ impl Desk {
         constants: GroupConstants,
     ) -> Result<u64, String> {
         if constants != self.constants {
-            return Err(format!(
-                "the group has {constants:?}, this node is configured with {:?}",
-                self.constants
-            ));
+            return Err(format!("the group has {constants:?}, this node is configured with {:?}", self.constants));
         }
         if let Some(identity) = self.identity() {
             let same = identity.group_uuid == group_uuid && identity.node_id == id;
@@ -193,14 +165,7 @@ impl Desk {
         // Zero means "not known yet" in a membership.
         let incarnation = R::thread_rng().random_range(1..u64::MAX);
         let (cluster, group) = (self.cluster.clone(), self.group.clone());
-        let identity = Identity {
-            cluster,
-            group,
-            group_uuid,
-            node_id: id,
-            incarnation,
-            constants,
-        };
+        let identity = Identity { cluster, group, group_uuid, node_id: id, incarnation, constants };
         let (place, copy) = (self.place.clone(), identity.clone());
         let formatted = R::offload(move || copy.format(&*place.disk, &place.dir)).await;
         match formatted {
@@ -240,9 +205,7 @@ pub async fn ask<R: Runtime>(local: &LocalPeer, addr: SocketAddr, request: Reque
     mux.close();
     match answer {
         Ok(answer) => answer.map(|(response, _)| response),
-        Err(_) => Err(CallError::Unknown(format!(
-            "no answer from {addr} within {CALL_TIMEOUT:?}"
-        ))),
+        Err(_) => Err(CallError::Unknown(format!("no answer from {addr} within {CALL_TIMEOUT:?}"))),
     }
 }
 
@@ -253,9 +216,7 @@ pub async fn ask<R: Runtime>(local: &LocalPeer, addr: SocketAddr, request: Reque
 pub async fn form<R: Runtime>(desk: &Desk, start: &Start) -> Result<Option<Vec<(NodeId, Member)>>, FormError> {
     match start {
         Start::Existing if desk.identity().is_some() => Ok(None),
-        Start::Existing => Err(FormError::NotAsked {
-            dir: desk.place.dir.display().to_string(),
-        }),
+        Start::Existing => Err(FormError::NotAsked { dir: desk.place.dir.display().to_string() }),
         Start::Join => {
             while !desk.wait_formatted::<R>(Duration::from_secs(3600)).await {}
             Ok(None)
@@ -285,20 +246,13 @@ async fn probe_others<R: Runtime>(
         let probed = match ask::<R>(&desk.local(), peer, Request::Probe).await {
             Ok(Response::Probed(probed)) => Some(probed),
             Ok(other) => {
-                return Err(FormError::Peer {
-                    peer,
-                    reason: format!("unexpected answer {other:?}"),
-                });
+                return Err(FormError::Peer { peer, reason: format!("unexpected answer {other:?}") });
             }
             Err(_) => None,
         };
         if probed.as_ref().is_some_and(|p| !p.pristine) && desk.identity().is_none() {
             let dir = desk.place.dir.display().to_string();
-            return Err(FormError::GroupExists {
-                dir,
-                peer,
-                group: desk.group.clone(),
-            });
+            return Err(FormError::GroupExists { dir, peer, group: desk.group.clone() });
         }
         found.push(probed);
     }
@@ -325,65 +279,27 @@ async fn assign<R: Runtime>(
     peers: &[SocketAddr],
     found: &[Option<Probed>],
 ) -> Result<Vec<(NodeId, Member)>, FormError> {
-    let given = found
-        .iter()
-        .flatten()
-        .find_map(|p| p.identity.as_ref())
-        .map(|caller| caller.group_uuid);
-    let group_uuid = desk
-        .identity()
-        .map(|i| i.group_uuid)
-        .or(given)
-        .unwrap_or_else(|| R::thread_rng().random());
+    let given = found.iter().flatten().find_map(|p| p.identity.as_ref()).map(|caller| caller.group_uuid);
+    let group_uuid = desk.identity().map(|i| i.group_uuid).or(given).unwrap_or_else(|| R::thread_rng().random());
     let mut members = Vec::with_capacity(peers.len());
     for (i, &peer) in peers.iter().enumerate().skip(1) {
         let id = i as NodeId + 1;
-        let request = Request::Format {
-            group_uuid,
-            id,
-            constants: desk.constants.into(),
-        };
+        let request = Request::Format { group_uuid, id, constants: desk.constants.into() };
         let (incarnation, client_addr) = match ask::<R>(&desk.local(), peer, request).await {
-            Ok(Response::Formatted {
-                incarnation,
-                client_addr,
-            }) => (incarnation, client_addr),
+            Ok(Response::Formatted { incarnation, client_addr }) => (incarnation, client_addr),
             Ok(Response::Error(reason)) => return Err(FormError::Peer { peer, reason }),
             Ok(other) => {
-                return Err(FormError::Peer {
-                    peer,
-                    reason: format!("unexpected answer {other:?}"),
-                });
+                return Err(FormError::Peer { peer, reason: format!("unexpected answer {other:?}") });
             }
             Err(e) => {
-                return Err(FormError::Peer {
-                    peer,
-                    reason: e.to_string(),
-                });
+                return Err(FormError::Peer { peer, reason: e.to_string() });
             }
         };
-        members.push((
-            id,
-            Member {
-                peer_addr: peer.to_string(),
-                client_addr,
-                incarnation,
-            },
-        ));
+        members.push((id, Member { peer_addr: peer.to_string(), client_addr, incarnation }));
     }
     let own = desk.format::<R>(group_uuid, 1, desk.constants).await;
     let incarnation = own.map_err(|reason| FormError::Peer { peer: peers[0], reason })?;
     let client_addr = desk.client_addr.clone();
-    members.insert(
-        0,
-        (
-            1,
-            Member {
-                peer_addr: peers[0].to_string(),
-                client_addr,
-                incarnation,
-            },
-        ),
-    );
+    members.insert(0, (1, Member { peer_addr: peers[0].to_string(), client_addr, incarnation }));
     Ok(members)
 }

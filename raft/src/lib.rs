@@ -2,14 +2,14 @@
 pub mod barrier;
 pub mod codec;
 pub mod form;
-pub mod log_storage;
-pub mod lost;
+mod log_storage;
+mod lost;
 pub mod machine;
 pub mod node;
 pub mod outcome;
 pub mod peer;
 pub mod runtime;
-pub mod service;
+mod service;
 pub mod state_machine;
 mod tasks;
 pub mod types;

@@ -38,10 +38,7 @@ impl<R, M> Clone for LogStorage<R, M> {
 
 impl<R, M> LogStorage<R, M> {
     pub fn new(store: Arc<LogStore>) -> Self {
-        Self {
-            store,
-            _types: PhantomData,
-        }
+        Self { store, _types: PhantomData }
     }
 }
 
@@ -107,9 +104,7 @@ pub async fn finish(start: impl FnOnce(Done) -> Result<(), StoreError>) -> io::R
         // The receiver is gone only when openraft was dropped in the middle: the node is stopping.
         let _ = tx.send(result);
     }))?;
-    let result = rx
-        .await
-        .map_err(|_| io::Error::other("the store dropped an operation"))?;
+    let result = rx.await.map_err(|_| io::Error::other("the store dropped an operation"))?;
     Ok(result?)
 }
 
@@ -198,11 +193,7 @@ impl<R: Runtime, M: Machine> RaftLogStorage<Types<R, M>> for LogStorage<R, M> {
         let mut new = Vec::new();
         for entry in entries {
             let (kind, body) = payload_parts(&entry.payload);
-            new.push(NewEntry {
-                id: entry.id,
-                kind,
-                body,
-            });
+            new.push(NewEntry { id: entry.id, kind, body });
         }
         let done: Done = Box::new(move |result| callback.io_completed(result.map_err(io::Error::from)));
         self.store.append(new, done)?;

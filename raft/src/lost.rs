@@ -60,13 +60,7 @@ impl<R: Runtime, M: Machine> LeaderWatch<R, M> {
     }
 
     fn member(&self, id: NodeId) -> Option<Member> {
-        self.raft
-            .metrics()
-            .borrow_watched()
-            .membership_config
-            .membership()
-            .get_node(&id)
-            .cloned()
+        self.raft.metrics().borrow_watched().membership_config.membership().get_node(&id).cloned()
     }
 
     /// Whether the process is gone for certain; a timeout or a lost route proves nothing.

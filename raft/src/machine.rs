@@ -30,12 +30,17 @@ pub trait Machine: Debug + Send + Sync + 'static {
     /// The state after the entries applied so far, for a checkpoint or snapshot.
     fn encode(&self) -> Bytes;
 
-    /// Replaces the state by an encoded one, ConsumeQueues cut to it. With `installed` the log starts right behind
-    /// the state and holds no earlier record: every queue's min is its next.
+    /// Replaces the state by an encoded one, derived files cut to it.
     ///
     /// # Errors
     /// The bytes are not a state this build knows.
-    fn restore(&mut self, state: &[u8], installed: bool) -> Result<(), MachineError>;
+    fn restore(&mut self, state: &[u8]) -> Result<(), MachineError>;
+
+    /// After a restore: whether the derived files hold everything for the log from `log_first` (a segment start) on.
+    ///
+    /// # Errors
+    /// What is missing. An older checkpoint is tried then; the one at `log_first` misses nothing.
+    fn check_derived(&self, log_first: PhysicalOffset) -> Result<(), MachineError>;
 
     /// Digest chain value over every (entry, reply) applied so far.
     fn digest(&self) -> u64;

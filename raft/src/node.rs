@@ -6,11 +6,13 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{ChangeMembers, Config, Raft, ReadPolicy, ServerState};
+use quorumq_store::consume_queue::ConsumeQueues;
 use quorumq_store::identity::{GroupConstants, Identity};
-use quorumq_store::log_store::{FlushMode, LogStore, Positions};
+use quorumq_store::log_store::{FlushMode, LogStore, OnInstall, Options, Positions};
 use quorumq_store::{LogId, StoreError};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +23,7 @@ use crate::log_storage::{LogStorage, finish};
 use crate::lost::LeaderWatch;
 use crate::machine::{EffectSink, Machine};
 use crate::outcome::{Once, Outcome, Refusal};
+use crate::peer::handshake::LocalPeer;
 use crate::peer::message::{NodeStatus, Purpose, Request, Response, Role};
 use crate::peer::mux::CallError;
 use crate::peer::network::Network;
@@ -30,7 +33,7 @@ use crate::runtime::{Runtime, Serial};
 use crate::service::{AppHandler, Core, Service};
 use crate::state_machine::{OnFatal, Place, Shared, Shell};
 use crate::tasks;
-use crate::types::{Callback, Member, NodeId, Proposal, Types, from_raft_log_id};
+use crate::types::{Callback, Member, NodeId, Proposal, RaftVote, Types, from_raft_log_id};
 use crate::wire::store_id;
 
 /// Raft timing, in milliseconds.
@@ -48,11 +51,7 @@ impl Default for Timing {
     /// A frozen leader is replaced within `2 * election_max_ms`; a dead one within tens of milliseconds
     /// (see [`crate::lost`]).
     fn default() -> Self {
-        Self {
-            heartbeat_ms: 150,
-            election_min_ms: 600,
-            election_max_ms: 1100,
-        }
+        Self { heartbeat_ms: 150, election_min_ms: 600, election_max_ms: 1100 }
     }
 }
 
@@ -67,8 +66,11 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where clients reach this node, `ip:port`.
     pub client_addr: String,
+    /// The group's constants.
     pub constants: GroupConstants,
+    /// When an append counts as done.
     pub flush: FlushMode,
+    /// Raft timing.
     pub timing: Timing,
     /// What to do with an empty directory.
     pub start: Start,
@@ -76,22 +78,28 @@ pub struct Settings {
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message names its fields")]
 pub enum StartError {
     #[error("cannot listen for peers on {addr}: {source}")]
     Listen { addr: SocketAddr, source: std::io::Error },
+    /// The node has no place in a group.
     #[error(transparent)]
     Form(#[from] FormError),
+    /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// openraft would not start.
     #[error("raft: {0}")]
     Raft(String),
 }
 
 /// What a node is given besides its settings.
 pub struct Parts<M: Machine> {
+    /// Where its files are.
     pub place: Place,
     /// Makes an empty machine; it is restored from a checkpoint if there is one.
-    pub machine: Box<dyn FnOnce(&Identity) -> Result<M, StoreError> + Send>,
+    pub machine: Box<dyn Fn(&Identity) -> Result<M, StoreError> + Send>,
+    /// Takes the effects of applied entries.
     pub sink: EffectSink<M::Effect>,
     /// Called once when the node must end; the process exits, the simulator notes it.
     pub on_fatal: OnFatal,
@@ -114,37 +122,23 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start(settings: Settings, parts: Parts<M>) -> Result<Arc<Self>, StartError> {
-        let Settings {
-            listen,
-            start,
-            flush,
-            timing,
-            constants,
-            ..
-        } = settings.clone();
+    pub fn start(settings: Settings, parts: Parts<M>) -> BoxFuture<'static, Result<Arc<Self>, StartError>> {
+        // Boxed, so that callers need not prove the whole start to be Send again.
+        Box::pin(Self::start_unboxed(settings, parts))
+    }
+
+    async fn start_unboxed(settings: Settings, parts: Parts<M>) -> Result<Arc<Self>, StartError> {
+        let Settings { listen, start, flush, timing, constants, .. } = settings.clone();
         let names = (settings.cluster.clone(), settings.group.clone());
         let joining = start == Start::Join;
         let client = (settings.client_addr.clone(), joining);
-        let desk = Arc::new(Desk::open(
-            parts.place.clone(),
-            names,
-            constants,
-            parts.process,
-            client,
-        )?);
-        let listener = R::bind(listen)
-            .await
-            .map_err(|source| StartError::Listen { addr: listen, source })?;
+        let desk = Arc::new(Desk::open(parts.place.clone(), names, constants, parts.process, client)?);
+        let listener = R::bind(listen).await.map_err(|source| StartError::Listen { addr: listen, source })?;
         let peer_addr = crate::runtime::Listener::local_addr(&listener).unwrap_or(listen);
         let stop = CancellationToken::new();
         let (lost_tx, lost_rx) = mpsc::channel(64);
         let service = Arc::new(Service::<R, M>::new(Arc::clone(&desk), lost_tx.clone()));
-        drop(R::spawn(serve::<R, Service<R, M>>(
-            listener,
-            Arc::clone(&service),
-            stop.clone(),
-        )));
+        drop(R::spawn(serve::<R, Service<R, M>>(listener, Arc::clone(&service), stop.clone())));
         let formed = match form::<R>(&desk, &start).await {
             Ok(formed) => formed,
             Err(e) => {
@@ -152,19 +146,11 @@ impl<R: Runtime, M: Machine> Node<R, M> {
                 return Err(e.into());
             }
         };
-        let identity = desk.identity().ok_or(FormError::NotAsked {
-            dir: parts.place.dir.display().to_string(),
-        })?;
+        let identity = desk.identity().ok_or(FormError::NotAsked { dir: parts.place.dir.display().to_string() })?;
         let core = Self::open(&desk, &identity, parts, (flush, timing), lost_tx).await?;
         service.set_core(&core);
-        let node = Arc::new(Self {
-            core,
-            identity,
-            barrier: Barrier::default(),
-            stop,
-            retain: Arc::default(),
-            peer_addr,
-        });
+        let node =
+            Arc::new(Self { core, identity, barrier: Barrier::default(), stop, retain: Arc::default(), peer_addr });
         node.initialize(formed).await?;
         desk.set_pristine(false);
         node.spawn_tasks(lost_rx, flush);
@@ -178,19 +164,13 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         (flush, timing): (FlushMode, Timing),
         lost: mpsc::Sender<NodeId>,
     ) -> Result<Arc<Core<R, M>>, StartError> {
-        let Parts {
-            place,
-            machine,
-            sink,
-            on_fatal,
-            ..
-        } = parts;
+        let Parts { place, machine, sink, on_fatal, .. } = parts;
         let store = open_store::<R>(&place, identity, flush).await?;
         let positions = store.positions();
         desk.set_pristine(store.vote().is_none() && positions.last.is_none());
-        let machine = machine(identity)?;
-        let (opening, fatal) = (Arc::clone(&store), Arc::clone(&on_fatal));
-        let shell = R::offload(move || Shell::<R, M>::open(machine, opening, place, sink, fatal))
+        let (opening, fatal, shelf) = (Arc::clone(&store), Arc::clone(&on_fatal), place.clone());
+        let whose = identity.clone();
+        let shell = R::offload(move || Shell::<R, M>::open(|| machine(&whose), opening, shelf, sink, fatal))
             .await
             .map_err(|e| StartError::Raft(e.to_string()))??;
         let shared = shell.shared();
@@ -206,16 +186,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
             .map_err(|e| StartError::Raft(e.to_string()))?;
         let processes = Arc::new(Processes::default());
         let handler = OnceLock::new();
-        Ok(Arc::new(Core {
-            raft,
-            shared,
-            store,
-            peers,
-            processes,
-            handler,
-            on_fatal,
-            id: identity.node_id,
-        }))
+        Ok(Arc::new(Core { raft, shared, store, peers, processes, handler, on_fatal, place, id: identity.node_id }))
     }
 
     /// The coordinator of a new group writes its first entry.
@@ -223,22 +194,13 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         let Some(members) = formed.filter(|members| !members.is_empty()) else {
             return Ok(());
         };
-        let initialized = self
-            .core
-            .raft
-            .is_initialized()
-            .await
-            .map_err(|e| StartError::Raft(e.to_string()))?;
+        let initialized = self.core.raft.is_initialized().await.map_err(|e| StartError::Raft(e.to_string()))?;
         if initialized {
             return Ok(());
         }
         let members: std::collections::BTreeMap<_, _> = members.into_iter().collect();
         tracing::info!(group = %self.identity.group, members = members.len(), "forming the group");
-        self.core
-            .raft
-            .initialize(members)
-            .await
-            .map_err(|e| StartError::Raft(e.to_string()))
+        self.core.raft.initialize(members).await.map_err(|e| StartError::Raft(e.to_string()))
     }
 
     fn spawn_tasks(self: &Arc<Self>, lost: mpsc::Receiver<NodeId>, flush: FlushMode) {
@@ -291,11 +253,15 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     }
     /// Why `bytes` more of entry bodies cannot be stored here; `None` if they can. Asked before a proposal.
     pub fn no_room(&self, bytes: u64) -> Option<String> {
-        self.core.store.no_room(bytes)
+        self.core.no_room(bytes)
     }
     /// Where the log stands.
     pub fn positions(&self) -> Positions {
         self.core.store.positions()
+    }
+    /// Who this process is, for handshakes of its own.
+    pub fn local_peer(&self) -> LocalPeer {
+        self.core.peers.local().clone()
     }
     /// Answers calls of peers' applications.
     pub fn set_handler(&self, handler: AppHandler) {
@@ -307,7 +273,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     pub fn leadership(&self) -> (u64, Option<NodeId>) {
         let metrics = self.core.raft.server_metrics();
         let metrics = metrics.borrow_watched();
-        (metrics.vote.leader_id().term, metrics.current_leader)
+        leadership_of(&metrics.vote, metrics.current_leader)
     }
     /// Whether this node leads, by its own knowledge.
     pub fn is_leader(&self) -> bool {
@@ -334,10 +300,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         let answer = Arc::clone(&once);
         let responder = Callback::new(move |result: openraft::raft::ClientWriteResult<Types<R, M>>| {
             answer.call(match result {
-                Ok(written) => Outcome::Applied {
-                    id: from_raft_log_id(&written.log_id),
-                    reply: written.data,
-                },
+                Ok(written) => Outcome::Applied { id: from_raft_log_id(&written.log_id), reply: written.data },
                 Err(ClientWriteError::ForwardToLeader(to)) => {
                     Outcome::Refused(Refusal::NotLeader { leader: to.leader_id })
                 }
@@ -356,9 +319,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     /// No leader confirmed in time.
     pub async fn read_barrier(&self) -> Result<(), ReadError> {
         let core = Arc::clone(&self.core);
-        self.barrier
-            .pass::<R, _, _>(move || Arc::clone(&core).read_round())
-            .await
+        self.barrier.pass::<R, _, _>(move || Arc::clone(&core).read_round()).await
     }
 
     /// Calls the application of another member.
@@ -366,15 +327,8 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     /// # Errors
     /// `NotSent` if it never left, `Unknown` if it may have been handled.
     pub async fn call(&self, to: NodeId, request: Bytes, limit: Duration) -> Result<Bytes, CallError> {
-        let member = self
-            .member(to)
-            .ok_or_else(|| CallError::NotSent(format!("node {to} is no member")))?;
-        match self
-            .core
-            .peers
-            .call((to, &member), Purpose::Forward, Request::Call, &[request], limit)
-            .await?
-        {
+        let member = self.member(to).ok_or_else(|| CallError::NotSent(format!("node {to} is no member")))?;
+        match self.core.peers.call((to, &member), Purpose::Forward, Request::Call, &[request], limit).await? {
             (Response::Called, raw) => Ok(raw),
             (other, _) => Err(CallError::Unknown(format!("unexpected answer {other:?}"))),
         }
@@ -393,16 +347,9 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         if id == self.core.id {
             return Ok(self.status());
         }
-        let member = self
-            .member(id)
-            .ok_or_else(|| CallError::NotSent(format!("node {id} is no member")))?;
+        let member = self.member(id).ok_or_else(|| CallError::NotSent(format!("node {id} is no member")))?;
         let limit = Duration::from_secs(1);
-        match self
-            .core
-            .peers
-            .call((id, &member), Purpose::Control, Request::Status, &[], limit)
-            .await?
-        {
+        match self.core.peers.call((id, &member), Purpose::Control, Request::Status, &[], limit).await? {
             (Response::Status(status), _) => Ok(status),
             (other, _) => Err(CallError::Unknown(format!("unexpected answer {other:?}"))),
         }
@@ -418,12 +365,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     /// # Errors
     /// This node does not lead, or another change is under way.
     pub async fn add_learner(&self, id: NodeId, member: Member) -> Result<(), String> {
-        self.core
-            .raft
-            .add_learner(id, member, true)
-            .await
-            .map(|_| ())
-            .map_err(|e| e.to_string())
+        self.core.raft.add_learner(id, member, true).await.map(|_| ()).map_err(|e| e.to_string())
     }
     /// Makes a learner a voter.
     ///
@@ -439,12 +381,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     pub async fn remove(&self, id: NodeId) -> Result<(), String> {
         let voter = self.members().iter().any(|(member, _, voter)| *member == id && *voter);
         let ids = BTreeSet::from([id]);
-        self.change(if voter {
-            ChangeMembers::RemoveVoters(ids)
-        } else {
-            ChangeMembers::RemoveNodes(ids)
-        })
-        .await
+        self.change(if voter { ChangeMembers::RemoveVoters(ids) } else { ChangeMembers::RemoveNodes(ids) }).await
     }
 
     async fn change(&self, change: ChangeMembers<NodeId, Member>) -> Result<(), String> {
@@ -506,7 +443,10 @@ async fn open_store<R: Runtime>(
         }
     });
     let (place, constants) = (place.clone(), identity.constants);
-    let opened = R::offload(move || LogStore::open(place.disk, &place.dir, constants, flush, wake)).await;
+    let derived = place.clone();
+    let on_install: OnInstall = Arc::new(move || ConsumeQueues::wipe(&*derived.disk, &derived.dir));
+    let options = Options { mode: flush, on_install: Some(on_install), ..Options::default() };
+    let opened = R::offload(move || LogStore::open(place.disk, &place.dir, constants, options, wake)).await;
     let (store, recovered) = opened.map_err(|e| StartError::Raft(e.to_string()))??;
     // Nothing was queued yet: the cell is set before anyone else holds the store.
     let _ = cell.set(Arc::downgrade(&store));
@@ -549,5 +489,26 @@ pub(crate) fn role_of(state: ServerState) -> Role {
     }
 }
 
+/// Term and leader that belong together, from openraft's vote, which is the last one flushed, and its leader, which may
+/// be of a vote still to be flushed. Whoever forms a group passes for the leader of term 0 until its first election.
+pub(crate) fn leadership_of(vote: &RaftVote, leader: Option<NodeId>) -> (u64, Option<NodeId>) {
+    let of = vote.leader_id();
+    (of.term, leader.filter(|leader| of.term > 0 && of.voted_for == *leader))
+}
+
 /// The policy of every linearizable read: never a lease, see [`crate::lost`].
 pub(crate) const READ_POLICY: ReadPolicy = ReadPolicy::ReadIndex;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_is_only_told_with_the_term_it_leads() {
+        let voted = |term, node| RaftVote::new(term, node);
+        assert_eq!(leadership_of(&voted(3, 2), Some(2)), (3, Some(2)));
+        assert_eq!(leadership_of(&voted(3, 2), None), (3, None));
+        assert_eq!(leadership_of(&voted(3, 2), Some(1)), (3, None), "node 1 leads a later term, not yet flushed here");
+        assert_eq!(leadership_of(&voted(0, 1), Some(1)), (0, None), "forming is not leading");
+    }
+}

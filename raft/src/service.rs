@@ -24,7 +24,7 @@ use crate::peer::message::{NodeStatus, Purpose, Request, Response};
 use crate::peer::peers::Peers;
 use crate::peer::server::{Answer, PeerService, Processes};
 use crate::runtime::Runtime;
-use crate::state_machine::{OnFatal, Shared, Shell};
+use crate::state_machine::{OnFatal, Place, Shared, Shell};
 use crate::types::{Member, NodeId, StoredMembership, Types};
 use crate::wire::{WireAppend, WireAppended, WireLogId, WireStoredMembership, WireVote, WireVoteResponse};
 
@@ -43,18 +43,13 @@ pub struct Core<R: Runtime, M: Machine> {
     pub processes: Arc<Processes>,
     pub handler: OnceLock<AppHandler>,
     pub on_fatal: OnFatal,
+    pub place: Place,
     pub id: NodeId,
 }
 
 impl<R: Runtime, M: Machine> Core<R, M> {
     pub fn member(&self, id: NodeId) -> Option<Member> {
-        self.raft
-            .server_metrics()
-            .borrow_watched()
-            .membership_config
-            .membership()
-            .get_node(&id)
-            .cloned()
+        self.raft.server_metrics().borrow_watched().membership_config.membership().get_node(&id).cloned()
     }
 
     pub fn members(&self) -> Vec<(NodeId, Member, bool)> {
@@ -62,24 +57,34 @@ impl<R: Runtime, M: Machine> Core<R, M> {
         let metrics = metrics.borrow_watched();
         let membership = metrics.membership_config.membership();
         let voters: Vec<NodeId> = membership.voter_ids().collect();
-        membership
-            .nodes()
-            .map(|(id, member)| (*id, member.clone(), voters.contains(id)))
-            .collect()
+        membership.nodes().map(|(id, member)| (*id, member.clone(), voters.contains(id))).collect()
+    }
+
+    /// Why `bytes` more of entry bodies cannot be stored; `None` if they can. Besides what the store needs, the volume
+    /// keeps a reserve free, so that everything else on it goes on working.
+    pub fn no_room(&self, bytes: u64) -> Option<String> {
+        if let Some(why) = self.store.no_room(bytes) {
+            return Some(why);
+        }
+        let (place, reserve) = (self.place.dir.display(), self.place.reserve_bytes);
+        match self.place.disk.space(&self.place.dir) {
+            Ok(space) if space.available >= reserve => None,
+            Ok(space) => {
+                let free = space.available;
+                Some(format!("no space: {place} has {free} bytes free, diskSpaceReserveBytes keeps {reserve}"))
+            }
+            Err(e) => Some(format!("cannot tell the free space of {place}: {e}")),
+        }
     }
 
     pub fn status(&self) -> NodeStatus {
         let positions = self.store.positions();
         let metrics = self.raft.metrics().borrow_watched().clone();
-        let voter = metrics
-            .membership_config
-            .membership()
-            .voter_ids()
-            .any(|id| id == self.id);
+        let voter = metrics.membership_config.membership().voter_ids().any(|id| id == self.id);
         NodeStatus {
             id: self.id,
             term: metrics.current_term,
-            leader: metrics.current_leader,
+            leader: metrics.current_leader.filter(|_| metrics.current_term > 0),
             role: role_of(metrics.state),
             voter,
             purged: positions.purged.map(Into::into),
@@ -91,6 +96,7 @@ impl<R: Runtime, M: Machine> Core<R, M> {
             end_offset: positions.end.0,
             digest: self.shared.read().digest(),
             snapshots_installed: self.shared.snapshots_installed(),
+            wall_clock_ms: R::wall_clock_ms(),
         }
     }
 
@@ -109,25 +115,13 @@ impl<R: Runtime, M: Machine> Core<R, M> {
     }
 
     async fn read_index(&self) -> Result<Option<WireLogId>, String> {
-        let (read, _) = self
-            .raft
-            .get_read_log_id(READ_POLICY)
-            .await
-            .map_err(|e| e.to_string())?;
+        let (read, _) = self.raft.get_read_log_id(READ_POLICY).await.map_err(|e| e.to_string())?;
         Ok(Some(WireLogId::from(read.log_id())))
     }
 
     async fn ask_read_index(&self, leader: NodeId) -> Result<Option<WireLogId>, String> {
-        let member = self
-            .member(leader)
-            .ok_or_else(|| format!("the leader, node {leader}, is no member"))?;
-        let asked = self.peers.call(
-            (leader, &member),
-            Purpose::Control,
-            Request::ReadIndex,
-            &[],
-            READ_TIMEOUT,
-        );
+        let member = self.member(leader).ok_or_else(|| format!("the leader, node {leader}, is no member"))?;
+        let asked = self.peers.call((leader, &member), Purpose::Control, Request::ReadIndex, &[], READ_TIMEOUT);
         match asked.await {
             Ok((Response::ReadIndex { at }, _)) => Ok(at),
             Ok((other, _)) => Err(format!("unexpected answer {other:?}")),
@@ -140,11 +134,7 @@ impl<R: Runtime, M: Machine> Core<R, M> {
             Some(to) => to,
             None => self.best_successor().ok_or("no other voter keeps up")?,
         };
-        self.raft
-            .trigger()
-            .transfer_leader(target)
-            .await
-            .map_err(|e| e.to_string())?;
+        self.raft.trigger().transfer_leader(target).await.map_err(|e| e.to_string())?;
         let mut changes = self.raft.server_metrics();
         let deadline = <R::Instant as openraft_rt::Instant>::now() + limit;
         loop {
@@ -164,12 +154,8 @@ impl<R: Runtime, M: Machine> Core<R, M> {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let voters: Vec<NodeId> = metrics.membership_config.membership().voter_ids().collect();
         let replication = metrics.replication?;
-        let others = replication
-            .iter()
-            .filter(|(id, _)| **id != self.id && voters.contains(id));
-        others
-            .max_by_key(|(_, matched)| matched.as_ref().map(openraft::LogId::index))
-            .map(|(id, _)| *id)
+        let others = replication.iter().filter(|(id, _)| **id != self.id && voters.contains(id));
+        others.max_by_key(|(_, matched)| matched.as_ref().map(openraft::LogId::index)).map(|(id, _)| *id)
     }
 
     async fn heartbeat(&self, append: WireAppend) -> Response {
@@ -194,19 +180,10 @@ impl<R: Runtime, M: Machine> Core<R, M> {
         blob: Bytes,
     ) -> Result<Response, String> {
         let last_membership = StoredMembership::try_from(membership).map_err(|e| e.to_string())?;
-        let meta = SnapshotMetaOf::<Types<R, M>> {
-            last_log_id: last.map(Into::into),
-            last_membership,
-        };
+        let meta = SnapshotMetaOf::<Types<R, M>> { last_log_id: last.map(Into::into), last_membership };
         let snapshot = SnapshotOf::<Types<R, M>, Bytes> { meta, snapshot: blob };
-        let installed = self
-            .raft
-            .install_full_snapshot(vote.into(), snapshot)
-            .await
-            .map_err(|e| e.to_string())?;
-        Ok(Response::Installed {
-            vote: (&installed.vote).into(),
-        })
+        let installed = self.raft.install_full_snapshot(vote.into(), snapshot).await.map_err(|e| e.to_string())?;
+        Ok(Response::Installed { vote: (&installed.vote).into() })
     }
 
     async fn answer(&self, from: Option<NodeId>, request: Request, raw: Bytes) -> (Response, Vec<Bytes>) {
@@ -255,11 +232,7 @@ pub struct Service<R: Runtime, M: Machine> {
 
 impl<R: Runtime, M: Machine> Service<R, M> {
     pub fn new(desk: Arc<Desk>, lost: mpsc::Sender<NodeId>) -> Self {
-        Self {
-            desk,
-            core: OnceLock::new(),
-            lost,
-        }
+        Self { desk, core: OnceLock::new(), lost }
     }
     pub fn set_core(&self, core: &Arc<Core<R, M>>) {
         let _ = self.core.set(Arc::clone(core));
@@ -279,16 +252,11 @@ impl<R: Runtime, M: Machine> PeerService<R> for Service<R, M> {
         Box::pin(async move {
             match request {
                 Request::Probe => return (Response::Probed(self.desk.probed()), Vec::new()),
-                Request::Format {
-                    group_uuid,
-                    id,
-                    constants,
-                } => {
+                Request::Format { group_uuid, id, constants } => {
                     let response = match self.desk.format::<R>(group_uuid, id, constants.into()).await {
-                        Ok(incarnation) => Response::Formatted {
-                            incarnation,
-                            client_addr: self.desk.client_addr.clone(),
-                        },
+                        Ok(incarnation) => {
+                            Response::Formatted { incarnation, client_addr: self.desk.client_addr.clone() }
+                        }
                         Err(e) => Response::Error(e),
                     };
                     return (response, Vec::new());
@@ -307,7 +275,7 @@ impl<R: Runtime, M: Machine> PeerService<R> for Service<R, M> {
             let Some(core) = self.core.get() else {
                 return Err(io::Error::other("the node is starting"));
             };
-            log_server::serve_log::<R, M>(stream, &core.raft, |bytes| core.store.no_room(bytes)).await
+            log_server::serve_log::<R, M>(stream, &core.raft, |bytes| core.no_room(bytes)).await
         })
     }
 

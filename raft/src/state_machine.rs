@@ -11,6 +11,7 @@ use futures_util::{FutureExt, Stream, StreamExt};
 use openraft::alias::{SnapshotMetaOf, SnapshotOf};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use quorumq_store::checkpoint::Checkpoint;
+use quorumq_store::consume_queue::FlushPlan;
 use quorumq_store::disk::Disk;
 use quorumq_store::log_store::{Entry, LogStore};
 use quorumq_store::{LogId, PhysicalOffset, StoreError};
@@ -83,9 +84,11 @@ impl<M: Machine> Shared<M> {
     }
     /// Writes derived units out, on the disk thread; durably if `sync`.
     fn flush(&self, sync: bool) -> Result<(), StoreError> {
-        let Some(plan) = self.write().plan_flush() else {
-            return Ok(());
-        };
+        let plan = self.write().plan_flush();
+        plan.map_or(Ok(()), |plan| self.write_plan(plan, sync))
+    }
+
+    fn write_plan(&self, plan: FlushPlan, sync: bool) -> Result<(), StoreError> {
         plan.write(sync)?;
         self.write().flushed(plan);
         Ok(())
@@ -95,8 +98,12 @@ impl<M: Machine> Shared<M> {
 /// Where a node keeps its files.
 #[derive(Clone, Debug)]
 pub struct Place {
+    /// The disk.
     pub disk: Arc<dyn Disk>,
+    /// The store's directory.
     pub dir: PathBuf,
+    /// Bytes kept free on the volume: with less, sends are refused and reads go on.
+    pub reserve_bytes: u64,
 }
 
 /// Told of an error after which the node must not go on.
@@ -124,38 +131,41 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
     /// # Errors
     /// A checkpoint that cannot be read, or a state the machine does not know.
     pub fn open(
-        mut machine: M,
+        fresh: impl Fn() -> Result<M, StoreError>,
         store: Arc<LogStore>,
         place: Place,
         sink: EffectSink<M::Effect>,
         on_fatal: OnFatal,
     ) -> Result<Self, StoreError> {
+        let mut machine = fresh()?;
         let positions = store.positions();
-        let mut last_applied = None;
-        let mut membership = StoredMembership::default();
-        let mut segment = positions.first;
+        let mut restored = None;
         for start in Checkpoint::list(&*place.disk, &place.dir)?.into_iter().rev() {
             let checkpoint = Checkpoint::read(&*place.disk, &place.dir, start)?;
             if Some(checkpoint.position.last) > positions.last || start < positions.first {
                 // Ahead of what the log kept, or behind what was purged: of no use to anyone.
                 Checkpoint::remove(&*place.disk, &place.dir, start)?;
-                continue;
-            }
-            if last_applied.is_none() {
-                let installed = start == positions.first;
-                machine
-                    .restore(&checkpoint.state, installed)
-                    .map_err(|e| StoreError::Contract(e.to_string()))?;
-                membership = stored_membership(&checkpoint)?;
-                last_applied = Some(checkpoint.position.last);
-                segment = start;
+            } else if restored.is_none() {
+                machine.restore(&checkpoint.state).map_err(|e| StoreError::Contract(e.to_string()))?;
+                match machine.check_derived(positions.first) {
+                    Ok(()) => restored = Some(checkpoint),
+                    Err(e) => tracing::warn!(checkpoint = %start, "{e}; replaying from an older recovery checkpoint"),
+                }
             }
         }
-        if last_applied.is_none() && positions.purged.is_some() {
-            return Err(StoreError::Contract(
-                "the log was purged but no recovery checkpoint covers its start".to_owned(),
-            ));
-        }
+        let (last_applied, membership, segment) = match &restored {
+            Some(checkpoint) => {
+                (Some(checkpoint.position.last), stored_membership(checkpoint)?, checkpoint.position.next)
+            }
+            None if positions.purged.is_some() => {
+                let what = "the log was purged, and no recovery checkpoint covers its start";
+                return Err(StoreError::Contract(what.to_owned()));
+            }
+            None => {
+                machine = fresh()?;
+                (None, StoredMembership::default(), positions.first)
+            }
+        };
         let shared = Arc::new(Shared {
             machine: RwLock::new(machine),
             applied_next: AtomicU64::new(last_applied.map_or(0, |id| id.index.0 + 1)),
@@ -165,18 +175,7 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
         });
         let replay_until = positions.committed;
         let _runtime = std::marker::PhantomData;
-        Ok(Self {
-            shared,
-            store,
-            place,
-            sink,
-            on_fatal,
-            last_applied,
-            membership,
-            segment,
-            replay_until,
-            _runtime,
-        })
+        Ok(Self { shared, store, place, sink, on_fatal, last_applied, membership, segment, replay_until, _runtime })
     }
 
     /// The machine, for readers.
@@ -190,28 +189,27 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
     }
 
     /// Queues the checkpoint of the segment about to be entered: the state covers every entry before it.
-    fn checkpoint(&self, segment: PhysicalOffset, state: Bytes) -> io::Result<()> {
-        let position = self.store.snapshot_position(segment).ok_or_else(|| {
-            io::Error::other(format!(
-                "no chain value for the segment at {segment} although an entry lies in it"
-            ))
-        })?;
-        let checkpoint = Checkpoint {
-            position,
-            membership_id: self.membership.log_id().as_ref().map(from_raft_log_id),
-            membership: encode_membership(self.membership.membership())
-                .map_err(io::Error::other)?
-                .into(),
-            state,
-        };
+    fn checkpoint(&self, segment: PhysicalOffset, state: Bytes, plan: Option<FlushPlan>) -> io::Result<()> {
+        let membership_id = self.membership.log_id().as_ref().map(from_raft_log_id);
+        let membership: Bytes = encode_membership(self.membership.membership()).map_err(io::Error::other)?.into();
         let (shared, place, on_fatal) = (Arc::clone(&self.shared), self.place.clone(), Arc::clone(&self.on_fatal));
+        let store = Arc::clone(&self.store);
         // The log it covers first, then the derived files, then the checkpoint itself.
         self.store.sync(ignore_done());
         self.store.enqueue(Box::new(move || {
-            let written = shared
-                .flush(true)
-                .and_then(|()| checkpoint.write(&*place.disk, &place.dir));
-            if let Err(e) = written {
+            let write = || -> Result<(), StoreError> {
+                // Known once the segment's first frame is written here, which this job runs after.
+                let Some(position) = store.snapshot_position(segment) else {
+                    return Err(StoreError::Contract(format!("no chain value for the segment at {segment}")));
+                };
+                // Planned with the state; where another plan was out then, that one is written by now.
+                match plan {
+                    Some(plan) => shared.write_plan(plan, true)?,
+                    None => shared.flush(true)?,
+                }
+                Checkpoint { position, membership_id, membership, state }.write(&*place.disk, &place.dir)
+            };
+            if let Err(e) = write() {
                 on_fatal(format!("recovery checkpoint: {e}"));
             }
         }));
@@ -243,7 +241,8 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
             let stored = to_stored(&entry)?;
             let segment = self.segment_of(stored.position);
             if segment != self.segment {
-                self.checkpoint(segment, machine.encode())?;
+                let (state, plan) = (machine.encode(), machine.plan_flush());
+                self.checkpoint(segment, state, plan)?;
                 self.segment = segment;
             }
             let reply = machine.apply(&stored, &mut effects).map_err(io::Error::other)?;
@@ -279,23 +278,13 @@ fn ignore_done() -> quorumq_store::log_store::Done {
 
 fn to_stored(entry: &RaftEntryOf) -> io::Result<Entry> {
     let (kind, body) = payload_parts(&entry.payload);
-    let position = entry
-        .position
-        .ok_or_else(|| io::Error::other("an entry to apply was not read from the store"))?;
-    Ok(Entry {
-        id: entry.id,
-        kind,
-        position,
-        body,
-    })
+    let position = entry.position.ok_or_else(|| io::Error::other("an entry to apply was not read from the store"))?;
+    Ok(Entry { id: entry.id, kind, position, body })
 }
 
 fn stored_membership(checkpoint: &Checkpoint) -> Result<StoredMembership, StoreError> {
     let members = decode_membership(&checkpoint.membership).map_err(|e| StoreError::Contract(e.to_string()))?;
-    Ok(StoredMembership::new(
-        checkpoint.membership_id.map(to_raft_log_id),
-        members,
-    ))
+    Ok(StoredMembership::new(checkpoint.membership_id.map(to_raft_log_id), members))
 }
 
 impl<R: Runtime, M: Machine> RaftStateMachine<Types<R, M>> for Shell<R, M> {
@@ -306,10 +295,11 @@ impl<R: Runtime, M: Machine> RaftStateMachine<Types<R, M>> for Shell<R, M> {
         Ok((self.last_applied.map(to_raft_log_id), self.membership.clone()))
     }
 
-    async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>
+    async fn apply<Strm>(&mut self, entries: Strm) -> io::Result<()>
     where
         Strm: Stream<Item = io::Result<EntryResponder<Types<R, M>>>> + Unpin + Send,
     {
+        let mut entries = entries.fuse();
         let mut run = Vec::with_capacity(APPLY_RUN);
         while let Some(first) = entries.next().await {
             run.push(first?);
@@ -327,11 +317,7 @@ impl<R: Runtime, M: Machine> RaftStateMachine<Types<R, M>> for Shell<R, M> {
 
     async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder<R, M>> {
         let builder = self.builder();
-        if force || matches!(builder.newest().await, Ok(Some(_))) {
-            Some(builder)
-        } else {
-            None
-        }
+        if force || matches!(builder.newest().await, Ok(Some(_))) { Some(builder) } else { None }
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder<R, M> {
@@ -342,9 +328,7 @@ impl<R: Runtime, M: Machine> RaftStateMachine<Types<R, M>> for Shell<R, M> {
         let checkpoint = Checkpoint::decode(&snapshot)?;
         let last = checkpoint.position.last;
         if meta.last_log_id.as_ref().map(from_raft_log_id) != Some(last) {
-            return Err(io::Error::other(
-                "the snapshot's blob and its meta name different entries",
-            ));
+            return Err(io::Error::other("the snapshot's blob and its meta name different entries"));
         }
         tracing::info!(last = %last, next = %checkpoint.position.next, "installing a snapshot");
         // Checkpoint first: should the process end before the log is cut over, opening drops it as too new.
@@ -355,10 +339,7 @@ impl<R: Runtime, M: Machine> RaftStateMachine<Types<R, M>> for Shell<R, M> {
             Ok(())
         })
         .await?;
-        self.shared
-            .write()
-            .restore(&checkpoint.state, true)
-            .map_err(io::Error::other)?;
+        self.shared.write().restore(&checkpoint.state).map_err(io::Error::other)?;
         self.membership = stored_membership(&checkpoint)?;
         self.last_applied = Some(last);
         self.segment = checkpoint.position.next;
@@ -391,12 +372,7 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
     fn builder(&self) -> Builder<R, M> {
         let boundary = self.shared.read().retained_from();
         let first = self.store.positions().first;
-        Builder {
-            place: self.place.clone(),
-            boundary,
-            first,
-            _types: std::marker::PhantomData,
-        }
+        Builder { place: self.place.clone(), boundary, first, _types: std::marker::PhantomData }
     }
 }
 
@@ -413,10 +389,7 @@ impl<R: Runtime, M: Machine> Builder<R, M> {
     async fn newest(&self) -> io::Result<Option<PhysicalOffset>> {
         let place = self.place.clone();
         let starts = R::offload(move || Checkpoint::list(&*place.disk, &place.dir)).await??;
-        Ok(starts
-            .into_iter()
-            .filter(|s| *s <= self.boundary && *s >= self.first)
-            .next_back())
+        Ok(starts.into_iter().filter(|s| *s <= self.boundary && *s >= self.first).next_back())
     }
 
     async fn load(&self, start: PhysicalOffset) -> io::Result<Option<SnapshotOf<Types<R, M>, Bytes>>> {
@@ -433,10 +406,7 @@ impl<R: Runtime, M: Machine> Builder<R, M> {
             last_log_id: Some(to_raft_log_id(checkpoint.position.last)),
             last_membership: stored_membership(&checkpoint)?,
         };
-        Ok(Some(SnapshotOf::<Types<R, M>, Bytes> {
-            meta,
-            snapshot: checkpoint.encode(),
-        }))
+        Ok(Some(SnapshotOf::<Types<R, M>, Bytes> { meta, snapshot: checkpoint.encode() }))
     }
 }
 

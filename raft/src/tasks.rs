@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::machine::Machine;
+use crate::node::leadership_of;
 use crate::peer::message::Purpose;
 use crate::runtime::Runtime;
 use crate::service::Core;
@@ -33,10 +34,7 @@ pub struct Tasks<R> {
 
 impl<R: Runtime> Tasks<R> {
     pub fn new(stop: CancellationToken) -> Self {
-        Self {
-            stop,
-            _runtime: std::marker::PhantomData,
-        }
+        Self { stop, _runtime: std::marker::PhantomData }
     }
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
@@ -85,6 +83,7 @@ pub async fn persist_marks<R: Runtime, M: Machine>(core: Arc<Core<R, M>>, flush:
         match flush {
             FlushMode::Async => {
                 R::sleep(ASYNC_FLUSH_INTERVAL).await;
+                // A sync that fails poisons the store, and the next append ends the node.
                 core.store.sync(Box::new(|_| {}));
             }
             FlushMode::Sync => R::sleep(MARK_INTERVAL).await,
@@ -100,7 +99,7 @@ pub async fn log_elections<R: Runtime, M: Machine>(core: Arc<Core<R, M>>) {
     loop {
         let now = {
             let metrics = metrics.borrow_watched();
-            (metrics.vote.leader_id().term, metrics.current_leader)
+            leadership_of(&metrics.vote, metrics.current_leader)
         };
         if now != known {
             match now.1 {

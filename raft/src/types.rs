@@ -160,20 +160,14 @@ impl RaftPayload for Payload {
         Self::Blank
     }
     fn with_normal(self, data: Proposal) -> Self {
-        Self::Data {
-            kind: data.kind,
-            body: data.body,
-        }
+        Self::Data { kind: data.kind, body: data.body }
     }
     fn with_membership(self, membership: Membership) -> Self {
         let body = match encode_membership(&membership) {
             Ok(body) => body.into(),
             Err(e) => unreachable!("a membership is plain data and always encodes: {e}"),
         };
-        Self::Members {
-            members: membership,
-            body,
-        }
+        Self::Members { members: membership, body }
     }
     fn get_membership(&self) -> Option<Membership> {
         match self {
@@ -199,21 +193,11 @@ pub struct RaftEntryOf {
 impl RaftEntryOf {
     /// An entry with a known place in the log.
     pub fn stored(id: store::LogId, position: store::PhysicalOffset, payload: Payload) -> Self {
-        Self {
-            id,
-            leader: CommittedLeaderId::from(id.term.0),
-            position: Some(position),
-            payload,
-        }
+        Self { id, leader: CommittedLeaderId::from(id.term.0), position: Some(position), payload }
     }
     /// An entry received from a leader.
     pub fn received(id: store::LogId, payload: Payload) -> Self {
-        Self {
-            id,
-            leader: CommittedLeaderId::from(id.term.0),
-            position: None,
-            payload,
-        }
+        Self { id, leader: CommittedLeaderId::from(id.term.0), position: None, payload }
     }
 }
 
@@ -249,29 +233,18 @@ pub fn to_raft_log_id(id: store::LogId) -> RaftLogId {
 
 /// openraft's log id as the store's.
 pub fn from_raft_log_id(id: &RaftLogId) -> store::LogId {
-    store::LogId {
-        term: store::Term(id.committed_leader_id().term),
-        index: store::LogIndex(id.index()),
-    }
+    store::LogId { term: store::Term(id.committed_leader_id().term), index: store::LogIndex(id.index()) }
 }
 
 /// The store's vote as openraft's.
 pub fn to_raft_vote(vote: store::log_store::Vote) -> RaftVote {
-    if vote.committed {
-        RaftVote::new_committed(vote.term.0, vote.node)
-    } else {
-        RaftVote::new(vote.term.0, vote.node)
-    }
+    if vote.committed { RaftVote::new_committed(vote.term.0, vote.node) } else { RaftVote::new(vote.term.0, vote.node) }
 }
 
 /// openraft's vote as the store's.
 pub fn from_raft_vote(vote: &RaftVote) -> store::log_store::Vote {
     let leader = vote.leader_id();
-    store::log_store::Vote {
-        term: store::Term(leader.term),
-        node: leader.voted_for,
-        committed: vote.is_committed(),
-    }
+    store::log_store::Vote { term: store::Term(leader.term), node: leader.voted_for, committed: vote.is_committed() }
 }
 
 /// Calls back with an operation's result: no channel, no task per entry.

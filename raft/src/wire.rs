@@ -29,10 +29,7 @@ impl From<store::LogId> for WireLogId {
 }
 impl From<WireLogId> for store::LogId {
     fn from(id: WireLogId) -> Self {
-        Self {
-            term: Term(id.0),
-            index: LogIndex(id.1),
-        }
+        Self { term: Term(id.0), index: LogIndex(id.1) }
     }
 }
 impl From<WireLogId> for RaftLogId {
@@ -44,40 +41,39 @@ impl From<WireLogId> for RaftLogId {
 /// A vote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireVote {
+    /// The term.
     pub term: u64,
+    /// The node voted for.
     pub node: NodeId,
+    /// Whether a quorum granted it.
     pub committed: bool,
 }
 
 impl From<&RaftVote> for WireVote {
     fn from(vote: &RaftVote) -> Self {
         let vote = from_raft_vote(vote);
-        Self {
-            term: vote.term.0,
-            node: vote.node,
-            committed: vote.committed,
-        }
+        Self { term: vote.term.0, node: vote.node, committed: vote.committed }
     }
 }
 impl From<WireVote> for RaftVote {
     fn from(vote: WireVote) -> Self {
-        to_raft_vote(store::log_store::Vote {
-            term: Term(vote.term),
-            node: vote.node,
-            committed: vote.committed,
-        })
+        to_raft_vote(store::log_store::Vote { term: Term(vote.term), node: vote.node, committed: vote.committed })
     }
 }
 
 /// A vote request, or a pre-vote request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireVoteRequest {
+    /// The sender's vote.
     pub vote: WireVote,
+    /// The sender's last entry.
     pub last: Option<WireLogId>,
+    /// The leader itself asked for this election.
     pub leadership_transfer: bool,
 }
 
 impl WireVoteRequest {
+    /// From openraft's value.
     pub fn new<R: Runtime, M: Machine>(req: &VoteRequest<Types<R, M>>) -> Self {
         Self {
             vote: (&req.vote).into(),
@@ -85,6 +81,7 @@ impl WireVoteRequest {
             leadership_transfer: req.leadership_transfer,
         }
     }
+    /// As openraft's value.
     pub fn into_raft<R: Runtime, M: Machine>(self) -> VoteRequest<Types<R, M>> {
         let mut req = VoteRequest::new(self.vote.into(), self.last.map(Into::into));
         req.leadership_transfer = self.leadership_transfer;
@@ -95,19 +92,20 @@ impl WireVoteRequest {
 /// The answer to a vote or pre-vote request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireVoteResponse {
+    /// The sender's vote.
     pub vote: WireVote,
+    /// Whether the vote was granted.
     pub granted: bool,
+    /// The sender's last entry.
     pub last: Option<WireLogId>,
 }
 
 impl WireVoteResponse {
+    /// From openraft's value.
     pub fn new<R: Runtime, M: Machine>(resp: &VoteResponse<Types<R, M>>) -> Self {
-        Self {
-            vote: (&resp.vote).into(),
-            granted: resp.vote_granted,
-            last: resp.last_log_id.as_ref().map(Into::into),
-        }
+        Self { vote: (&resp.vote).into(), granted: resp.vote_granted, last: resp.last_log_id.as_ref().map(Into::into) }
     }
+    /// As openraft's value.
     pub fn into_raft<R: Runtime, M: Machine>(self) -> VoteResponse<Types<R, M>> {
         VoteResponse::new(RaftVote::from(self.vote), self.last.map(Into::into), self.granted)
     }
@@ -116,19 +114,26 @@ impl WireVoteResponse {
 /// One entry of an append, without its body: the bodies follow the header as raw bytes, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireEntry {
+    /// Term and index.
     pub id: WireLogId,
     /// [`store::frame::Kind`] as its number.
     pub kind: u8,
+    /// Bytes of the body.
     pub len: u32,
+    /// CRC of the body.
     pub crc: u32,
 }
 
 /// Header of an append.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireAppend {
+    /// The sender's vote.
     pub vote: WireVote,
+    /// The entry before the first one.
     pub prev: Option<WireLogId>,
+    /// The leader's committed entry.
     pub commit: Option<WireLogId>,
+    /// Entries, in order.
     pub entries: Vec<WireEntry>,
 }
 
@@ -228,16 +233,15 @@ impl WireMembership {
 /// A membership with the entry that set it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireStoredMembership {
+    /// Term and index.
     pub id: Option<WireLogId>,
+    /// The membership as of the snapshot.
     pub membership: WireMembership,
 }
 
 impl From<&StoredMembership> for WireStoredMembership {
     fn from(m: &StoredMembership) -> Self {
-        Self {
-            id: m.log_id().as_ref().map(Into::into),
-            membership: m.membership().into(),
-        }
+        Self { id: m.log_id().as_ref().map(Into::into), membership: m.membership().into() }
     }
 }
 

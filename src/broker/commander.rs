@@ -41,10 +41,7 @@ impl From<CommandError> for Refused {
             CommandError::Refused(_) => response::SERVICE_NOT_AVAILABLE,
             CommandError::Unknown(_) => response::SYSTEM_ERROR,
         };
-        Self {
-            code,
-            remark: e.to_string(),
-        }
+        Self { code, remark: e.to_string() }
     }
 }
 
@@ -62,20 +59,9 @@ impl<R: Runtime> Broker<R> {
             // The request's task may be gone with its connection; the commands stand all the same.
             let _ = tx.send(outcome);
         };
-        self.node
-            .propose(
-                Proposal {
-                    kind: Kind::Command,
-                    body,
-                },
-                done,
-            )
-            .await;
+        self.node.propose(Proposal { kind: Kind::Command, body }, done).await;
         match rx.await {
-            Ok(Proposed::Applied {
-                reply: Reply::Commands(outcomes),
-                ..
-            }) => Ok(outcomes),
+            Ok(Proposed::Applied { reply: Reply::Commands(outcomes), .. }) => Ok(outcomes),
             Ok(Proposed::Applied { reply, .. }) => {
                 Err(CommandError::Unknown(format!("the machine answered {reply:?}")))
             }
@@ -91,9 +77,6 @@ impl<R: Runtime> Broker<R> {
     /// As [`Self::command`].
     pub async fn command_one(&self, command: MachineCommand) -> Result<Outcome, CommandError> {
         let outcomes = self.command(vec![command]).await?;
-        outcomes
-            .into_iter()
-            .next()
-            .ok_or_else(|| CommandError::Unknown("no outcome".to_owned()))
+        outcomes.into_iter().next().ok_or_else(|| CommandError::Unknown("no outcome".to_owned()))
     }
 }

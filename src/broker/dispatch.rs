@@ -73,9 +73,7 @@ impl<R: Runtime> Service for Front<R> {
                 _ if session.handling.load(Ordering::Acquire) >= MAX_HANDLING => {
                     let remark =
                         format!("{MAX_HANDLING} requests of this connection are being handled; wait for answers");
-                    origin
-                        .reply_to
-                        .send(&command.reply(response::SYSTEM_BUSY, Some(remark)));
+                    origin.reply_to.send(&command.reply(response::SYSTEM_BUSY, Some(remark)));
                 }
                 Place::Leader => self.spawn(session, Arc::clone(&self.0).by_leader(origin.clone(), vec![command])),
                 Place::Here => self.spawn(session, Arc::clone(&self.0).serve(origin.clone(), command)),
@@ -91,6 +89,7 @@ impl<R: Runtime> Service for Front<R> {
     }
 
     fn closed(&self, _session: ClientSession, conn: &Conn) {
+        self.0.holds.connection_closed();
         self.0.client_lost(conn);
     }
 }
@@ -144,10 +143,7 @@ impl<R: Runtime> Broker<R> {
             Verdict::Refused(refused) => origin.reply_to.send(&send::refusal(&command, refused)),
             Verdict::NeedsTopic => {
                 let remark = "the topic was deleted while it was being created".to_owned();
-                let refused = send::Refused {
-                    code: response::TOPIC_NOT_EXIST,
-                    remark,
-                };
+                let refused = send::Refused { code: response::TOPIC_NOT_EXIST, remark };
                 origin.reply_to.send(&send::refusal(&command, refused));
             }
         }
@@ -197,9 +193,6 @@ impl<R: Runtime> Broker<R> {
 
 /// Code 3 for a code that RocketMQ has and this version does not serve.
 fn not_yet(command: &Command, what: &str) -> Command {
-    let remark = format!(
-        " request type {} not supported: {what} is not implemented yet",
-        command.code
-    );
+    let remark = format!(" request type {} not supported: {what} is not implemented yet", command.code);
     command.reply(response::REQUEST_CODE_NOT_SUPPORTED, Some(remark))
 }

@@ -25,10 +25,7 @@ const FORWARD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whether `code` is a send, whose outcome must not be misstated.
 pub fn is_send(code: i32) -> bool {
-    matches!(
-        code,
-        request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE
-    )
+    matches!(code, request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE)
 }
 
 impl<R: Runtime> Broker<R> {
@@ -49,27 +46,20 @@ impl<R: Runtime> Broker<R> {
     async fn forward(&self, leader: NodeId, origin: Origin, commands: Vec<Command>) {
         let mut raw = BytesMut::new();
         commands.iter().for_each(|command| frame::encode(command, &mut raw));
-        let header = Call::Forward {
-            client: origin.client,
-            count: u32::try_from(commands.len()).unwrap_or(u32::MAX),
-        };
+        let header = Call::Forward { client: origin.client, count: u32::try_from(commands.len()).unwrap_or(u32::MAX) };
         let answered = match call::encode(&header, &raw) {
             Ok(bytes) => self.node.call(leader, bytes, FORWARD_TIMEOUT).await,
             Err(e) => Err(CallError::NotSent(e.to_string())),
         };
         match answered {
-            Ok(answers) => origin
-                .reply_to
-                .send_with(commands.len(), |out| out.extend_from_slice(&answers)),
+            Ok(answers) => origin.reply_to.send_with(commands.len(), |out| out.extend_from_slice(&answers)),
             // It never left this node: it is not and never will be stored.
             Err(CallError::NotSent(why)) => {
                 self.refuse_all(&origin, &commands, &format!("the leader cannot be reached: {why}"));
             }
             Err(CallError::Unknown(why)) => {
                 for command in commands.iter().filter(|command| !command.is_oneway()) {
-                    origin
-                        .reply_to
-                        .send(&answer::unknown(command, format!("the leader was lost: {why}")));
+                    origin.reply_to.send(&answer::unknown(command, format!("the leader was lost: {why}")));
                 }
             }
         }
@@ -94,11 +84,7 @@ impl<R: Runtime> Broker<R> {
             answer.ext.push("leader", member.client_addr);
             answer.ext.push("term", self.leadership.term());
         }
-        if is_send(command.code) {
-            answer::with_region(answer)
-        } else {
-            answer
-        }
+        if is_send(command.code) { answer::with_region(answer) } else { answer }
     }
 
     /// Handles requests that another member forwarded; resolves with their answers.
@@ -112,10 +98,7 @@ impl<R: Runtime> Broker<R> {
         if commands.is_empty() {
             return Bytes::new();
         }
-        let origin = Origin {
-            client,
-            reply_to: ReplyTo::Collector(collector),
-        };
+        let origin = Origin { client, reply_to: ReplyTo::Collector(collector) };
         match self.leadership.now(self.node.id()) {
             Leader::Here => self.lead(origin, commands),
             _ => drop(R::spawn(self.by_leader(origin, commands))),

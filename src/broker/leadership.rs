@@ -98,11 +98,7 @@ impl Leadership {
                 on_change(self.now(node.id()));
                 continue;
             }
-            let wait = if self.now(node.id()) == Leader::Becoming {
-                10
-            } else {
-                3_600_000
-            };
+            let wait = if self.now(node.id()) == Leader::Becoming { 10 } else { 3_600_000 };
             match R::timeout(Duration::from_millis(wait), changes.changed()).await {
                 Ok(Err(_)) => return,
                 _ => continue,

@@ -1,6 +1,5 @@
 //! The broker: one file per family of request codes. Handlers propose and read; they never write the store.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
@@ -16,6 +15,7 @@ use crate::server::{BindError, Server};
 
 mod answer;
 mod call;
+mod clock;
 mod commander;
 mod commit;
 mod dispatch;
@@ -23,7 +23,7 @@ mod forward;
 mod group;
 mod hold;
 mod leadership;
-mod members;
+pub mod members;
 mod offset;
 mod options;
 mod proposer;
@@ -33,7 +33,9 @@ mod reply;
 mod runtime_info;
 mod send;
 mod sessions;
+mod subscription;
 mod topic;
+mod units;
 mod view;
 
 pub use dispatch::Front;
@@ -46,19 +48,17 @@ pub struct Broker<R: Runtime> {
     leadership: Arc<leadership::Leadership>,
     proposer: proposer::Proposer,
     commits: commit::Commits,
-    holds: hold::Holds,
+    holds: hold::Holds<R::Instant>,
+    known: pull::known::Known<R::Instant>,
     sessions: sessions::Sessions,
     registrar: register::Registrar,
     started_ms: i64,
-    messages_put: AtomicU64,
     stop: CancellationToken,
 }
 
 impl<R: Runtime> std::fmt::Debug for Broker<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Broker")
-            .field("options", &self.options)
-            .finish_non_exhaustive()
+        f.debug_struct("Broker").field("options", &self.options).finish_non_exhaustive()
     }
 }
 
@@ -96,11 +96,7 @@ impl<R: Runtime> Running<R> {
     ) -> Result<Self, BrokerError> {
         let mut listeners = Vec::new();
         for addr in options.listen_addrs() {
-            let setting = if addr == options.listen {
-                "listenPort"
-            } else {
-                "listenPort - 2 (vipChannelEnabled)"
-            };
+            let setting = if addr == options.listen { "listenPort" } else { "listenPort - 2 (vipChannelEnabled)" };
             listeners.push(crate::server::bind::<R>(addr, setting).await?);
         }
         let cell: Cell<R> = Arc::default();
@@ -110,7 +106,7 @@ impl<R: Runtime> Running<R> {
         let parts = Parts::<Machine> {
             place,
             machine: Box::new(move |identity| {
-                Machine::new(machine_place.disk, &machine_place.dir, identity.constants.segment_size)
+                Machine::new(Arc::clone(&machine_place.disk), &machine_place.dir, identity.constants.segment_size)
             }),
             sink: Arc::new(move |applied| {
                 if let Some(broker) = effects.get().and_then(Weak::upgrade) {
@@ -141,13 +137,12 @@ impl<R: Runtime> Running<R> {
         let node = Arc::clone(&self.broker.node);
         self.broker.registrar.leave::<R>(&self.broker).await;
         if node.is_leader()
-            && let Err(e) = node
-                .transfer_leadership(None, std::time::Duration::from_millis(1500))
-                .await
+            && let Err(e) = node.transfer_leadership(None, std::time::Duration::from_millis(1500)).await
         {
             tracing::info!("leadership was not handed over: {e}");
         }
         self.server.drain::<R>(std::time::Duration::from_millis(500)).await;
+        self.broker.leave_sessions().await;
         self.broker.stop.cancel();
         node.shutdown().await;
     }
@@ -166,11 +161,11 @@ impl<R: Runtime> Broker<R> {
             proposer,
             commits,
             holds: hold::Holds::default(),
-            sessions: sessions::Sessions::default(),
+            known: pull::known::Known::default(),
+            sessions: sessions::Sessions::new::<R>(),
             registrar: register::Registrar::new(&options),
             options,
             started_ms: R::wall_clock_ms(),
-            messages_put: AtomicU64::new(0),
             stop,
         });
         broker.spawn(work.run());
@@ -207,6 +202,7 @@ impl<R: Runtime> Broker<R> {
         self.spawn(register::run(Arc::clone(self)));
         self.spawn(sessions::run(Arc::clone(self)));
         self.spawn(hold::run(Arc::clone(self)));
+        self.spawn(clock::run(Arc::clone(self)));
         if bootstrapping {
             self.spawn(topic::create_system_topics(Arc::clone(self)));
         }
@@ -237,7 +233,7 @@ impl<R: Runtime> Broker<R> {
     async fn answer_call(self: Arc<Self>, from: u64, bytes: Bytes) -> Bytes {
         match call::decode(bytes) {
             Ok((call::Call::Forward { client, count }, raw)) => self.forwarded(client, count, raw).await,
-            Ok((call::Call::Sessions(sessions), _)) => self.sessions_reported(from, sessions),
+            Ok((call::Call::Sessions(report), _)) => self.sessions_reported(from, report).await,
             Ok((call::Call::Notify(groups), _)) => self.notify_members(&groups),
             Ok((call::Call::Subscriptions { group }, _)) => self.subscriptions_of(&group),
             Err(e) => {
@@ -254,7 +250,7 @@ impl<R: Runtime> Broker<R> {
 
     /// Messages this node stored as leader since it started.
     pub fn messages_put(&self) -> u64 {
-        self.messages_put.load(Ordering::Relaxed)
+        self.proposer.messages_put()
     }
 }
 
@@ -264,9 +260,6 @@ impl From<Refusal> for send::Refused {
             Refusal::TopicNotExist => crate::protocol::code::response::TOPIC_NOT_EXIST,
             _ => crate::protocol::code::response::SYSTEM_ERROR,
         };
-        Self {
-            code,
-            remark: refusal.to_string(),
-        }
+        Self { code, remark: refusal.to_string() }
     }
 }

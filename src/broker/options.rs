@@ -32,6 +32,8 @@ pub struct BrokerOptions {
     pub max_pending_bytes: u64,
     /// A client without a heartbeat for this long is forgotten (RocketMQ's channelExpiredTimeout, 120 s).
     pub client_expiry: Duration,
+    /// How far this node's clock may run ahead of the majority's before it stops leading (maxClockSkewMs, 5 s).
+    pub max_clock_skew: Duration,
     /// Limits of client connections.
     pub limits: crate::server::Limits,
 }

@@ -37,11 +37,13 @@ pub struct Proposer {
     gate: Arc<Gate>,
 }
 
-/// Bytes between a connection and its answer.
+/// Bytes between a connection and its answer, and what came of them.
 #[derive(Debug)]
 struct Gate {
     bytes: AtomicU64,
     limit: u64,
+    /// Messages stored since the start.
+    put: AtomicU64,
 }
 
 /// What the proposer's task works with.
@@ -63,10 +65,7 @@ impl Proposer {
         max_pending_bytes: u64,
     ) -> (Self, Work<R>) {
         let (tx, queue) = mpsc::channel(QUEUE);
-        let gate = Arc::new(Gate {
-            bytes: AtomicU64::new(0),
-            limit: max_pending_bytes,
-        });
+        let gate = Arc::new(Gate { bytes: AtomicU64::new(0), limit: max_pending_bytes, put: AtomicU64::new(0) });
         let work = Work {
             queue,
             gate: Arc::clone(&gate),
@@ -104,6 +103,11 @@ impl Proposer {
             };
             refuse(&chunk, response::SYSTEM_BUSY, remark, None);
         }
+    }
+
+    /// Messages stored since the start.
+    pub fn messages_put(&self) -> u64 {
+        self.gate.put.load(Ordering::Relaxed)
     }
 
     /// Bytes between connections and their answers.
@@ -170,15 +174,7 @@ impl<R: Runtime> Work<R> {
             leader_addr: Arc::clone(&self.node),
             store_host: self.store_host,
         };
-        self.node
-            .propose(
-                Proposal {
-                    kind: Kind::Records,
-                    body,
-                },
-                move |outcome| done.complete(outcome),
-            )
-            .await;
+        self.node.propose(Proposal { kind: Kind::Records, body }, move |outcome| done.complete(outcome)).await;
     }
 
     fn refuse(&self, chunks: &[Chunk], len: usize, code: i32, remark: &str) {
@@ -188,10 +184,7 @@ impl<R: Runtime> Work<R> {
 
     /// The store time of the next entry: never before the machine's time, never going back.
     fn stamp(&self) -> i64 {
-        let floor = self
-            .last_stamp_ms
-            .load(Ordering::Relaxed)
-            .max(self.node.machine().time_ms());
+        let floor = self.last_stamp_ms.load(Ordering::Relaxed).max(self.node.machine().time_ms());
         let now = R::wall_clock_ms().max(floor);
         self.last_stamp_ms.store(now, Ordering::Relaxed);
         now
@@ -212,15 +205,11 @@ impl<R: Runtime> Done<R> {
     fn complete(self, outcome: Outcome<Reply>) {
         self.gate.bytes.fetch_sub(self.body.len() as u64, Ordering::AcqRel);
         match outcome {
-            Outcome::Applied {
-                reply: Reply::Appended(appended),
-                ..
-            } => self.stored(&appended),
+            Outcome::Applied { reply: Reply::Appended(appended), .. } => self.stored(&appended),
             Outcome::Applied { reply, .. } => self.unknown(&format!("the machine answered {reply:?} to records")),
             Outcome::Refused(Refusal::NotLeader { leader }) => {
-                let hint = leader
-                    .and_then(|id| self.leader_addr.member(id))
-                    .map(|m| (m.client_addr, self.leadership.term()));
+                let hint =
+                    leader.and_then(|id| self.leader_addr.member(id)).map(|m| (m.client_addr, self.leadership.term()));
                 self.refused("this node no longer leads", hint);
             }
             Outcome::Refused(refusal) => self.refused(&refusal.to_string(), None),
@@ -239,22 +228,15 @@ impl<R: Runtime> Done<R> {
         for chunk in &self.chunks {
             answer_all(chunk, |send, out| {
                 let head = Head::reply(send.encoding, send.opaque, response::SYSTEM_ERROR).with_remark(&remark);
-                let fields = [
-                    ("outcome", "unknown".into()),
-                    ("TRACE_ON", true.into()),
-                    ("MSG_REGION", REGION.into()),
-                ];
+                let fields = [("outcome", "unknown".into()), ("TRACE_ON", true.into()), ("MSG_REGION", REGION.into())];
                 frame::encode_parts(&head, fields, b"", out);
             });
         }
     }
 
     fn stored(&self, appended: &Appended) {
-        let mut records = Records {
-            rest: self.body.clone(),
-            at: appended.position,
-            index: 0,
-        };
+        self.gate.put.fetch_add(appended.len() as u64, Ordering::Relaxed);
+        let mut records = Records { rest: self.body.clone(), at: appended.position, index: 0 };
         let mut ids = String::new();
         for chunk in &self.chunks {
             answer_all_counted(chunk, |send, out| {
@@ -265,13 +247,7 @@ impl<R: Runtime> Done<R> {
                     if i > 0 {
                         ids.push(',');
                     }
-                    ids.push_str(
-                        &OffsetMsgId {
-                            store_host: self.store_host,
-                            offset: at,
-                        }
-                        .to_hex(),
-                    );
+                    ids.push_str(&OffsetMsgId { store_host: self.store_host, offset: at }.to_hex());
                     first.get_or_insert(index);
                 }
                 if send.oneway {
@@ -320,12 +296,7 @@ fn encode_stored(send: &Pending, ids: &str, appended: &Appended, index: usize, o
         Err(refusal) => {
             let remark = refusal.to_string();
             let head = Head::reply(send.encoding, send.opaque, response::TOPIC_NOT_EXIST).with_remark(&remark);
-            frame::encode_parts(
-                &head,
-                [("TRACE_ON", true.into()), ("MSG_REGION", REGION.into())],
-                b"",
-                out,
-            );
+            frame::encode_parts(&head, [("TRACE_ON", true.into()), ("MSG_REGION", REGION.into())], b"", out);
         }
     }
 }

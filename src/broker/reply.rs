@@ -21,10 +21,7 @@ pub struct Origin {
 impl Origin {
     /// A client of this node.
     pub fn client(conn: &Conn) -> Self {
-        Self {
-            client: conn.peer(),
-            reply_to: ReplyTo::Conn(conn.clone()),
-        }
+        Self { client: conn.peer(), reply_to: ReplyTo::Conn(conn.clone()) }
     }
 
     /// Whether another member forwarded the request: it is not forwarded again.
@@ -118,14 +115,7 @@ impl Collector {
     /// Waits for `due` answers; the receiver gets them as frames back to back.
     pub fn new(due: usize) -> (Arc<Self>, oneshot::Receiver<Bytes>) {
         let (tx, rx) = oneshot::channel();
-        (
-            Arc::new(Self(Mutex::new(Collected {
-                answers: BytesMut::new(),
-                due,
-                done: Some(tx),
-            }))),
-            rx,
-        )
+        (Arc::new(Self(Mutex::new(Collected { answers: BytesMut::new(), due, done: Some(tx) }))), rx)
     }
 
     fn add(&self, count: usize, fill: impl FnOnce(&mut BytesMut)) {

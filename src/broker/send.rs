@@ -52,10 +52,7 @@ pub struct Refused {
 
 impl Refused {
     fn new(code: i32, remark: impl Into<String>) -> Self {
-        Self {
-            code,
-            remark: remark.into(),
-        }
+        Self { code, remark: remark.into() }
     }
 }
 
@@ -72,11 +69,7 @@ pub enum Verdict {
 impl Chunk {
     /// An empty chunk.
     pub fn new(origin: Origin) -> Self {
-        Self {
-            records: BytesMut::new(),
-            sends: Vec::new(),
-            origin,
-        }
+        Self { records: BytesMut::new(), sends: Vec::new(), origin }
     }
 
     /// Validates one send against the machine's state and appends its records.
@@ -108,13 +101,7 @@ impl Chunk {
         match encoded {
             Ok(records) => {
                 let (opaque, encoding, oneway) = (command.opaque, command.encoding, command.is_oneway());
-                self.sends.push(Pending {
-                    opaque,
-                    encoding,
-                    oneway,
-                    queue_id,
-                    records,
-                });
+                self.sends.push(Pending { opaque, encoding, oneway, queue_id, records });
                 Verdict::Taken
             }
             Err(refused) => {
@@ -169,12 +156,7 @@ impl Chunk {
             ));
         }
         let draft = self.draft(broker, header, queue_id);
-        Draft {
-            body: &command.body,
-            properties: &stored,
-            ..draft
-        }
-        .encode(&mut self.records);
+        Draft { body: &command.body, properties: &stored, ..draft }.encode(&mut self.records);
         Ok(1)
     }
 
@@ -192,13 +174,8 @@ impl Chunk {
             let message =
                 message.map_err(|e| Refused::new(response::MESSAGE_ILLEGAL, format!("the batch's body: {e}")))?;
             check_properties(message.properties)?;
-            Draft {
-                flag: message.flag,
-                body: message.body,
-                properties: message.properties.as_bytes(),
-                ..draft
-            }
-            .encode(&mut self.records);
+            Draft { flag: message.flag, body: message.body, properties: message.properties.as_bytes(), ..draft }
+                .encode(&mut self.records);
             records += 1;
         }
         if records == 0 {
@@ -263,20 +240,15 @@ fn check_properties(properties: &str) -> Result<(), Refused> {
 /// The queue the message goes to; a negative queue id leaves the choice to the broker.
 fn check_queue<R: Runtime>(topic: &TopicConfig, header: &SendMessageRequest<'_>, broker: &str) -> Result<u32, Refused> {
     if topic.perm & perm::WRITE == 0 {
-        let remark = format!(
-            "the broker[{broker}] sending message is forbidden: topic[{}] is not writable",
-            header.topic
-        );
+        let remark =
+            format!("the broker[{broker}] sending message is forbidden: topic[{}] is not writable", header.topic);
         return Err(Refused::new(response::NO_PERMISSION, remark));
     }
     let queues = topic.queue_count();
     match u32::try_from(header.queue_id) {
         Ok(queue_id) if queue_id < queues => Ok(queue_id),
         Ok(queue_id) => {
-            let remark = format!(
-                "request queueId[{queue_id}] is illegal: topic[{}] has {queues} queues",
-                header.topic
-            );
+            let remark = format!("request queueId[{queue_id}] is illegal: topic[{}] has {queues} queues", header.topic);
             Err(Refused::new(response::MESSAGE_ILLEGAL, remark))
         }
         Err(_) => Ok(R::thread_rng().random_range(0..topic.write_queue_nums.max(1))),
@@ -318,9 +290,7 @@ impl<R: Runtime> Broker<R> {
                 return Ok(());
             };
             let asked = u32::try_from(header.default_topic_queue_nums).unwrap_or(0).max(1);
-            let queues = asked
-                .min(default.write_queue_nums)
-                .min(self.options.default_topic_queues.max(1));
+            let queues = asked.min(default.write_queue_nums).min(self.options.default_topic_queues.max(1));
             let perm = default.perm & !perm::INHERIT;
             TopicConfig::new(header.topic, queues, queues, perm)
         };

@@ -1,36 +1,154 @@
 //! Topics: 17, 21, 215.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quorumq_raft::runtime::Runtime;
 
 use super::Broker;
+use super::answer;
+use super::leadership::Leader;
 use super::send::Refused;
-use crate::machine::TopicConfig;
+use crate::machine::command::Command as MachineCommand;
+use crate::machine::names::is_system_topic;
+use crate::machine::{Outcome, TopicConfig, TopicFilterType, bootstrap};
+use crate::protocol::body::{self, table, topic as wire};
+use crate::protocol::code::response;
 use crate::protocol::command::Command;
+use crate::protocol::header::topic::{CreateTopicRequest, DeleteTopicRequest};
+
+/// Apache leaves this remark on a created topic; its clients never read it, captures show it.
+const CREATED_REMARK: &str = "not set any response code";
+/// Pause between attempts to create the system topics.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 impl<R: Runtime> Broker<R> {
+    /// Creates a topic or replaces its settings (17). Leader only.
     pub async fn create_topic(&self, command: &Command) -> Command {
-        let _ = command;
-        todo!()
+        let header = match CreateTopicRequest::decode(command) {
+            Ok(header) => header,
+            Err(e) => return answer::error(command, e),
+        };
+        if is_system_topic(header.topic) || header.topic == self.options.cluster {
+            return answer::error(command, format!("The topic[{}] is conflict with system topic.", header.topic));
+        }
+        let config = match from_header(&header) {
+            Ok(config) => config,
+            Err(why) => return answer::error(command, why),
+        };
+        match self.update_topic(config, false).await {
+            Ok(()) => command.reply(response::SUCCESS, Some(CREATED_REMARK.to_owned())),
+            Err(refused) => command.reply(refused.code, Some(refused.remark)),
+        }
     }
+
+    /// Deletes a topic with its queues and offsets (215). Leader only.
     pub async fn delete_topic(&self, command: &Command) -> Command {
-        let _ = command;
-        todo!()
+        let header = match DeleteTopicRequest::decode(command) {
+            Ok(header) => header,
+            Err(e) => return answer::error(command, e),
+        };
+        if is_system_topic(header.topic) || header.topic == self.options.cluster || header.topic == self.options.name {
+            return answer::error(command, format!("The topic[{}] is conflict with system topic.", header.topic));
+        }
+        match self.command_one(MachineCommand::DeleteTopic { topic: header.topic.to_owned() }).await {
+            Ok(Outcome::Refused(refusal)) => {
+                let refused = Refused::from(refusal);
+                command.reply(refused.code, Some(refused.remark))
+            }
+            Ok(_) => command.reply(response::SUCCESS, None),
+            Err(e) => e.answer(self, command),
+        }
     }
+
+    /// Every topic's settings (21).
     pub async fn all_topic_config(&self, command: &Command) -> Command {
-        let _ = command;
-        todo!()
+        if let Err(e) = self.node.read_barrier().await {
+            return self.not_leading(command, &e.to_string());
+        }
+        command.reply(response::SUCCESS, None).with_body(body::encode(&self.topic_table()))
     }
-    /// Creates or updates a topic. Leader only.
+
+    /// Every topic's settings as registrations and 21 carry them.
+    pub fn topic_table(&self) -> wire::TopicConfigSerializeWrapper {
+        let machine = self.node.machine();
+        let version = machine.topic_version();
+        let table: BTreeMap<String, wire::TopicConfig> =
+            machine.topics().map(|config| (config.topic_name.clone(), to_wire(config))).collect();
+        wire::TopicConfigSerializeWrapper { data_version: to_wire_version(version), topic_config_table: table }
+    }
+
+    /// Creates or updates a topic; with `if_absent`, leaves an existing one alone. Leader only.
+    ///
+    /// # Errors
+    /// The settings are out of range, or this node does not lead.
     pub async fn update_topic(&self, config: TopicConfig, if_absent: bool) -> Result<(), Refused> {
-        let _ = (config, if_absent);
-        todo!()
+        config.check()?;
+        match self.command_one(MachineCommand::UpdateTopic { config, if_absent }).await? {
+            Outcome::Refused(refusal) => Err(refusal.into()),
+            _ => Ok(()),
+        }
     }
 }
 
-/// Creates the topics every RocketMQ broker has, once the new group has a leader.
+fn from_header(header: &CreateTopicRequest<'_>) -> Result<TopicConfig, String> {
+    let queues = |name: &str, n: i32| u32::try_from(n).map_err(|_| format!("{name} is {n}, which no topic can have"));
+    let read = queues("readQueueNums", header.read_queue_nums)?;
+    let write = queues("writeQueueNums", header.write_queue_nums)?;
+    let perm = u32::try_from(header.perm).map_err(|_| format!("perm is {}, which is no sum of bits", header.perm))?;
+    let mut config = TopicConfig::new(header.topic, read, write, perm);
+    config.topic_filter_type = match header.topic_filter_type {
+        "MULTI_TAG" => TopicFilterType::MultiTag,
+        _ => TopicFilterType::SingleTag,
+    };
+    config.topic_sys_flag = header.topic_sys_flag.unwrap_or(0);
+    config.order = header.order;
+    for change in header.attributes.unwrap_or_default().split(',').filter(|change| !change.is_empty()) {
+        let (key, value) = change.split_once('=').unwrap_or((change, ""));
+        // A leading '-' takes an attribute away; the request names all that are to stay.
+        if let Some(key) = key.strip_prefix('+') {
+            config.attributes.insert(key.to_owned(), value.to_owned());
+        }
+    }
+    Ok(config)
+}
+
+fn to_wire(config: &TopicConfig) -> wire::TopicConfig {
+    wire::TopicConfig {
+        attributes: config.attributes.clone(),
+        order: config.order,
+        perm: config.perm.cast_signed(),
+        read_queue_nums: config.read_queue_nums.cast_signed(),
+        topic_filter_type: match config.topic_filter_type {
+            TopicFilterType::SingleTag => "SINGLE_TAG".to_owned(),
+            TopicFilterType::MultiTag => "MULTI_TAG".to_owned(),
+        },
+        topic_name: config.topic_name.clone(),
+        topic_sys_flag: config.topic_sys_flag,
+        write_queue_nums: config.write_queue_nums.cast_signed(),
+    }
+}
+
+/// The machine's data version as it goes over the wire.
+pub fn to_wire_version(version: crate::machine::DataVersion) -> table::DataVersion {
+    table::DataVersion { counter: version.counter.cast_signed(), state_version: 0, timestamp: version.timestamp_ms }
+}
+
+/// Creates the topics every RocketMQ broker has, once the new group has a leader. Every member tries; one succeeds,
+/// for the others nothing changes.
 pub async fn create_system_topics<R: Runtime>(broker: Arc<Broker<R>>) {
-    let _ = broker;
-    todo!()
+    loop {
+        let leader = broker.leadership.settled::<R>(broker.node.id(), Duration::from_secs(3600)).await;
+        if leader == Leader::Here {
+            let last = broker.node.members().iter().map(|(id, ..)| *id).max().unwrap_or(1);
+            let commands = bootstrap(&broker.options.cluster, &broker.options.name, last);
+            if broker.command(commands).await.is_ok() {
+                return;
+            }
+        } else if broker.node.machine().topic(crate::machine::names::SELF_TEST_TOPIC).is_some() {
+            return;
+        }
+        R::sleep(RETRY_PAUSE).await;
+    }
 }

@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn months_start_where_the_calendar_says() {
-        for (at, start) in [
+        for (date, day, first) in [
             ("1970-01-01", 0, 0),
             ("1970-01-31", 30, 0),
             ("1970-02-01", 31, 31),
@@ -132,11 +132,9 @@ mod tests {
             ("2026-11-20", 20_777, 20_758),
             ("2100-02-28", 47_540, 47_513),
             ("2100-03-01", 47_541, 47_541),
-        ]
-        .map(|(_, day, start)| (day * DAY_MS, start * DAY_MS))
-        {
-            assert_eq!(month_start_ms(at), start);
-            assert_eq!(month_start_ms(at + DAY_MS - 1), start);
+        ] {
+            assert_eq!(month_start_ms(day * DAY_MS), first * DAY_MS, "{date}");
+            assert_eq!(month_start_ms((day + 1) * DAY_MS - 1), first * DAY_MS, "{date}, last millisecond");
         }
     }
 }

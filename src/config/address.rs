@@ -7,7 +7,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 /// A host (name or IP address) and a port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostPort {
+    /// A name, an IPv4 address, or an IPv6 address in square brackets.
     pub host: String,
+    /// At least 1.
     pub port: u16,
 }
 
@@ -19,17 +21,9 @@ impl HostPort {
         let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
         let good = match bare {
             Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => {
-                !host.is_empty()
-                    && host
-                        .chars()
-                        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
-            }
+            None => !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')),
         };
-        good.then(|| Self {
-            host: host.to_owned(),
-            port,
-        })
+        good.then(|| Self { host: host.to_owned(), port })
     }
 
     /// The socket address, IPv4 before IPv6. Asks the host's resolver for a name, which blocks: call it at start.
@@ -79,18 +73,7 @@ mod tests {
 
     #[test]
     fn what_is_no_host_and_port_is_refused() {
-        for text in [
-            "",
-            "9876",
-            ":9876",
-            "host:",
-            "host:0",
-            "host:65536",
-            "ho st:1",
-            "a:b:1",
-            "[::1:9876",
-            "host:1x",
-        ] {
+        for text in ["", "9876", ":9876", "host:", "host:0", "host:65536", "ho st:1", "a:b:1", "[::1:9876", "host:1x"] {
             assert_eq!(HostPort::parse(text), None, "{text:?}");
         }
     }

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
+use quorumq_raft::node::Timing;
+
 use super::address::HostPort;
 use super::error::{ConfigError, Place, Problems};
 use super::file::Input;
@@ -19,8 +21,8 @@ const SEGMENT_PER_ENTRY: u64 = 4;
 const MAX_MESSAGE_SIZE: u64 = 4 * 1024 * 1024;
 /// A follower must miss several heartbeats before it stands for election: at least, and by default.
 const HEARTBEATS_PER_ELECTION: u64 = 3;
-const DEFAULT_HEARTBEATS_PER_ELECTION: u64 = 5;
-const ELECTION_TIMEOUT_MS: u64 = 1000;
+const DEFAULT_HEARTBEATS_PER_ELECTION: u64 = 4;
+const ELECTION_TIMEOUT_MS: u64 = 600;
 
 settings! {
     /// A broker's settings: one member of one group. Field names are RocketMQ's keys; units are RocketMQ's.
@@ -46,7 +48,7 @@ settings! {
         /// Members of the group and their Raft addresses, e.g. n0-10.0.0.1:40911;n1-10.0.0.2:40911.
         /// Default: this node alone, on listenPort + 1.
         pub d_leger_peers: Vec<Peer> = "dLegerPeers", "dleger-peers", "", Peers;
-        /// Which of dLegerPeers this node is, e.g. n0. The number is its node id.
+        /// Which of dLegerPeers this node is, e.g. n0. When the group is formed, node ids 1, 2, … go by these numbers.
         pub d_leger_self_id: PeerId = "dLegerSelfId", "dleger-self-id", "", SelfId;
         /// RocketMQ's switch for the Raft CommitLog; here there is no other.
         pub enable_d_leger_commit_log: () = "enableDLegerCommitLog", "enable-dleger-commit-log", "true",
@@ -91,15 +93,15 @@ settings! {
         pub server_channel_max_idle_time_seconds: u32 =
             "serverChannelMaxIdleTimeSeconds", "server-channel-max-idle-time-seconds", "120", whole(1, 86_400);
         /// Client connections taken at once; more are refused.
-        pub server_max_connections: u32 = "serverMaxConnections", "server-max-connections", "10000", whole(1, 1_000_000);
+        pub server_max_connections: u32 = "serverMaxConnections", "server-max-connections", "20000", whole(1, 1_000_000);
         /// Bytes of messages that may be queued, unsynced or unapplied at once; with more, sends get SYSTEM_BUSY.
         pub max_pending_bytes: u64 = "maxPendingBytes", "max-pending-bytes", "268435456", whole(1 << 20, 1 << 36);
-        /// Milliseconds between the leader's heartbeats to its followers. Default: a fifth of electionTimeoutMs.
+        /// Milliseconds between the leader's heartbeats to its followers. Default: a quarter of electionTimeoutMs.
         pub heart_beat_time_interval_ms: u64 =
             "heartBeatTimeIntervalMs", "heart-beat-time-interval-ms", "", whole(10, 60_000);
         /// Milliseconds without a leader before an election; each node draws from once to twice of it. A leader whose
         /// process ends is noticed sooner, by its lost connection.
-        pub election_timeout_ms: u64 = "electionTimeoutMs", "election-timeout-ms", "1000", whole(100, 600_000);
+        pub election_timeout_ms: u64 = "electionTimeoutMs", "election-timeout-ms", "600", whole(100, 600_000);
         /// Milliseconds that this node's clock may run ahead of the majority's before it stops leading.
         pub max_clock_skew_ms: u64 = "maxClockSkewMs", "max-clock-skew-ms", "5000", whole(10, 3_600_000);
     }
@@ -107,41 +109,17 @@ settings! {
 
 /// What RocketMQ has and a Raft group makes meaningless.
 const REASONS: &[(&str, &str)] = &[
-    (
-        "brokerId",
-        "the leader is broker 0 and Raft decides who leads; dLegerSelfId tells the members apart",
-    ),
-    (
-        "brokerRole",
-        "Raft decides who leads; every group acknowledges by majority",
-    ),
+    ("brokerId", "the leader is broker 0 and Raft decides who leads; dLegerSelfId tells the members apart"),
+    ("brokerRole", "Raft decides who leads; every group acknowledges by majority"),
     ("haListenPort", "members replicate over the addresses of dLegerPeers"),
-    (
-        "storePathCommitLog",
-        "the CommitLog is always in commitlog/ below storePathRootDir",
-    ),
-    (
-        "storePathDLedgerCommitLog",
-        "the CommitLog is always in commitlog/ below storePathRootDir",
-    ),
-    (
-        "preferredLeaderId",
-        "a leader stays until it stops or loses its majority",
-    ),
-    (
-        "enableControllerMode",
-        "no controller is needed: each group elects its own leader",
-    ),
-    (
-        "controllerAddr",
-        "no controller is needed: each group elects its own leader",
-    ),
+    ("storePathCommitLog", "the CommitLog is always in commitlog/ below storePathRootDir"),
+    ("storePathDLedgerCommitLog", "the CommitLog is always in commitlog/ below storePathRootDir"),
+    ("preferredLeaderId", "a leader stays until it stops or loses its majority"),
+    ("enableControllerMode", "no controller is needed: each group elects its own leader"),
+    ("controllerAddr", "no controller is needed: each group elects its own leader"),
 ];
 
-const FOREIGN: Foreign = Foreign {
-    known: || Box::new(known_keys::broker()),
-    reasons: REASONS,
-};
+const FOREIGN: Foreign = Foreign { known: || Box::new(known_keys::broker()), reasons: REASONS };
 
 impl BrokerConfig {
     /// Resolves file, flags and environment.
@@ -163,10 +141,7 @@ impl BrokerConfig {
 
     /// Address of this node's Raft port, as its peers dial it.
     pub fn peer_address(&self) -> Option<&HostPort> {
-        self.d_leger_peers
-            .iter()
-            .find(|peer| peer.id == self.d_leger_self_id)
-            .map(|peer| &peer.address)
+        self.d_leger_peers.iter().find(|peer| peer.id == self.d_leger_self_id).map(|peer| &peer.address)
     }
 
     /// The VIP port, if it is on.
@@ -177,6 +152,15 @@ impl BrokerConfig {
     /// Largest entry of the log in bytes.
     pub fn largest_entry(&self) -> u64 {
         self.mapped_file_size_commit_log / SEGMENT_PER_ENTRY
+    }
+
+    /// Raft's timing.
+    pub fn timing(&self) -> Timing {
+        Timing {
+            heartbeat_ms: self.heart_beat_time_interval_ms,
+            election_min_ms: self.election_timeout_ms,
+            election_max_ms: self.election_timeout_ms * 2,
+        }
     }
 
     fn check(&self, source: &mut Source) {
@@ -208,7 +192,7 @@ impl BrokerConfig {
         let peers = &self.d_leger_peers;
         for (at, peer) in peers.iter().enumerate() {
             if let Some(twin) = peers.iter().take(at).find(|twin| twin.id.number == peer.id.number) {
-                let reason = format!("{} and {} have the same number; it is the node id", twin.id, peer.id);
+                let reason = format!("{} and {} have the same number; give each member its own", twin.id, peer.id);
                 source.conflict("dLegerPeers", reason);
             }
             if let Some(twin) = peers.iter().take(at).find(|twin| twin.address == peer.address) {
@@ -218,19 +202,14 @@ impl BrokerConfig {
         }
         if self.peer_address().is_none() {
             let ids: Vec<_> = peers.iter().map(|peer| peer.id.to_string()).collect();
-            let reason = format!(
-                "not among dLegerPeers, which has {}; add it there, or name one of them",
-                ids.join(", ")
-            );
+            let reason =
+                format!("not among dLegerPeers, which has {}; add it there, or name one of them", ids.join(", "));
             source.conflict("dLegerSelfId", reason);
         }
         if let [_] = peers.as_slice() {
             source.warn("dLegerPeers names one member: a group of one has no second copy of its messages");
         } else if peers.len().is_multiple_of(2) {
-            let text = format!(
-                "dLegerPeers names {} members: an odd number survives as many failures",
-                peers.len()
-            );
+            let text = format!("dLegerPeers names {} members: an odd number survives as many failures", peers.len());
             source.warn(text);
         }
     }
@@ -240,10 +219,7 @@ impl BrokerConfig {
             return;
         };
         if raft == self.listen_port {
-            source.conflict(
-                "dLegerPeers",
-                format!("its Raft port {raft} is listenPort; it needs a port of its own"),
-            );
+            source.conflict("dLegerPeers", format!("its Raft port {raft} is listenPort; it needs a port of its own"));
         } else if Some(raft) == self.vip_port() {
             let reason =
                 format!("its Raft port {raft} is the VIP port, listenPort - 2; choose another, e.g. listenPort + 1");
@@ -265,10 +241,7 @@ fn derive_names(source: &mut Source) {
         (None, Some(name)) => source.derive("brokerName", name, Place::Derived),
         (None, None) if source.text("dLegerPeers").is_some_and(|peers| peers.contains(';')) => {
             let reason = "every member of a group needs the same name; set it in each broker.conf, e.g. broker-a";
-            source.problem(ConfigError::Missing {
-                key: "brokerName",
-                reason: reason.to_owned(),
-            });
+            source.problem(ConfigError::Missing { key: "brokerName", reason: reason.to_owned() });
         }
         (None, None) => {
             source.derive("brokerName", "broker-a".to_owned(), Place::Derived);
@@ -301,23 +274,13 @@ fn derive_members(source: &mut Source) {
         let id = source.text("dLegerSelfId").unwrap_or_default().to_owned();
         let ip = source.text("brokerIP1").unwrap_or_default().to_owned();
         // A listenPort that is no number is told when it is read itself.
-        let port = source
-            .text("listenPort")
-            .and_then(|port| port.parse::<u16>().ok())
-            .unwrap_or(10911);
+        let port = source.text("listenPort").and_then(|port| port.parse::<u16>().ok()).unwrap_or(10911);
         if PeerId::parse(&id).is_some() && ip.parse::<Ipv4Addr>().is_ok() {
-            source.derive(
-                "dLegerPeers",
-                format!("{id}-{ip}:{}", port.saturating_add(1)),
-                Place::Derived,
-            );
+            source.derive("dLegerPeers", format!("{id}-{ip}:{}", port.saturating_add(1)), Place::Derived);
         }
     } else if !source.is_set("dLegerSelfId") {
         let reason = "it tells which of dLegerPeers this node is, e.g. n0".to_owned();
-        source.problem(ConfigError::Missing {
-            key: "dLegerSelfId",
-            reason,
-        });
+        source.problem(ConfigError::Missing { key: "dLegerSelfId", reason });
     }
 }
 
@@ -326,9 +289,7 @@ fn derive_numbers(source: &mut Source) {
     let number = |key: &str| source.text(key).and_then(|text| text.parse::<u64>().ok());
     let segment = number("mappedFileSizeCommitLog");
     let heartbeat = number("electionTimeoutMs").unwrap_or(ELECTION_TIMEOUT_MS) / DEFAULT_HEARTBEATS_PER_ELECTION;
-    let largest = segment.map_or(MAX_MESSAGE_SIZE, |segment| {
-        MAX_MESSAGE_SIZE.min(segment / SEGMENT_PER_ENTRY)
-    });
+    let largest = segment.map_or(MAX_MESSAGE_SIZE, |segment| MAX_MESSAGE_SIZE.min(segment / SEGMENT_PER_ENTRY));
     source.derive("maxMessageSize", largest.max(1).to_string(), Place::Derived);
     source.derive("heartBeatTimeIntervalMs", heartbeat.to_string(), Place::Derived);
 }

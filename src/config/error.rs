@@ -5,8 +5,13 @@ use std::fmt;
 /// Where a value was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// A line of the configuration file, counted from 1.
-    Line { path: String, line: usize },
+    /// A line of the configuration file.
+    Line {
+        /// As given with `-c`.
+        path: String,
+        /// Counted from 1.
+        line: usize,
+    },
     /// A flag of the command line.
     Flag(&'static str),
     /// An environment variable.
@@ -32,38 +37,70 @@ impl fmt::Display for Place {
 /// One thing that is wrong with a configuration.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
+    /// The file cannot be read or is not text.
     #[error("cannot read {path}: {reason}; give the path of a readable file with -c")]
-    Unreadable { path: String, reason: String },
-    #[error("{path}:{line}: {reason}")]
-    Syntax { path: String, line: usize, reason: String },
-    #[error("{place}: unknown key \"{key}\"{}", hint(nearest.as_deref()))]
-    UnknownKey {
-        place: Place,
-        key: String,
-        nearest: Option<String>,
-    },
-    #[error("{place}: {key} = {value}: must be {allowed}")]
-    Value {
-        place: Place,
-        key: &'static str,
-        value: String,
-        allowed: String,
-    },
-    #[error("{place}: {key} = {value}: {reason}")]
-    Conflict {
-        place: Place,
-        key: &'static str,
-        value: String,
+    Unreadable {
+        /// As given with `-c`.
+        path: String,
+        /// The host's words.
         reason: String,
     },
+    /// A line is not in properties form.
+    #[error("{path}:{line}: {reason}")]
+    Syntax {
+        /// As given with `-c`.
+        path: String,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Neither a setting of ours nor one of RocketMQ's.
+    #[error("{place}: unknown key \"{key}\"{}", hint(nearest.as_deref()))]
+    UnknownKey {
+        /// Where it stands.
+        place: Place,
+        /// As written.
+        key: String,
+        /// The known key most like it.
+        nearest: Option<String>,
+    },
+    /// A value outside what its setting allows.
+    #[error("{place}: {key} = {value}: must be {allowed}")]
+    Value {
+        /// Where it stands.
+        place: Place,
+        /// The setting.
+        key: &'static str,
+        /// As written.
+        value: String,
+        /// What would do: a range, a list, a form.
+        allowed: String,
+    },
+    /// A value that does not go with another setting's.
+    #[error("{place}: {key} = {value}: {reason}")]
+    Conflict {
+        /// Where it stands.
+        place: Place,
+        /// The setting.
+        key: &'static str,
+        /// As written.
+        value: String,
+        /// The other setting, its value, and what would do.
+        reason: String,
+    },
+    /// A setting that has no default here.
     #[error("{key} is not set: {reason}")]
-    Missing { key: &'static str, reason: String },
+    Missing {
+        /// The setting.
+        key: &'static str,
+        /// Why it is needed, with an example.
+        reason: String,
+    },
 }
 
 fn hint(nearest: Option<&str>) -> String {
-    nearest
-        .map(|name| format!("; did you mean \"{name}\"?"))
-        .unwrap_or_default()
+    nearest.map(|name| format!("; did you mean \"{name}\"?")).unwrap_or_default()
 }
 
 /// Everything that is wrong with a configuration; never empty. Displays one problem a line.

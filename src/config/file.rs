@@ -44,10 +44,7 @@ impl Input {
 
 fn read(path: &Path) -> Result<String, Problems> {
     // Not through the disk seam: that is the store's, and opens for writing what an operator may have made read-only.
-    let unreadable = |reason: String| ConfigError::Unreadable {
-        path: path.display().to_string(),
-        reason,
-    };
+    let unreadable = |reason: String| ConfigError::Unreadable { path: path.display().to_string(), reason };
     let bytes = std::fs::read(path).map_err(|e| Problems(vec![unreadable(e.to_string())]))?;
     String::from_utf8(bytes).map_err(|e| Problems(vec![unreadable(e.to_string())]))
 }

@@ -1,5 +1,5 @@
 //! Configuration: broker.conf and namesrv.conf in Java-properties form, flags for the same settings, typed and
-//! checked. Text in, values out; only [`file`] reads a file.
+//! checked. Text in, values out; only [`mod@file`] reads a file.
 //!
 //! Each setting is declared once, in [`broker`] or [`nameserver`]: field, key, flag, default, allowed values, help.
 

@@ -29,19 +29,14 @@ settings! {
         pub server_channel_max_idle_time_seconds: u32 =
             "serverChannelMaxIdleTimeSeconds", "server-channel-max-idle-time-seconds", "120", whole(1, 86_400);
         /// Connections taken at once; more are refused.
-        pub server_max_connections: u32 = "serverMaxConnections", "server-max-connections", "10000", whole(1, 1_000_000);
+        pub server_max_connections: u32 = "serverMaxConnections", "server-max-connections", "20000", whole(1, 1_000_000);
     }
 }
 
-const REASONS: &[(&str, &str)] = &[(
-    "enableControllerInNamesrv",
-    "no controller is needed: each broker group elects its own leader",
-)];
+const REASONS: &[(&str, &str)] =
+    &[("enableControllerInNamesrv", "no controller is needed: each broker group elects its own leader")];
 
-const FOREIGN: Foreign = Foreign {
-    known: || Box::new(known_keys::name_server()),
-    reasons: REASONS,
-};
+const FOREIGN: Foreign = Foreign { known: || Box::new(known_keys::name_server()), reasons: REASONS };
 
 impl NameServerConfig {
     /// Resolves file, flags and environment.

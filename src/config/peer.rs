@@ -4,10 +4,12 @@ use std::fmt;
 
 use super::address::HostPort;
 
-/// DLedger's self id: a letter and a number, e.g. `n0`. The number is the Raft node id, never used twice in a group.
+/// DLedger's self id: a letter and a number, e.g. `n0`. Forming a group gives node ids 1, 2, … in the numbers' order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId {
+    /// Says nothing; DLedger's samples have `n`.
     pub letter: char,
+    /// Unlike every other member's.
     pub number: u32,
 }
 
@@ -32,6 +34,7 @@ impl fmt::Display for PeerId {
 /// A member of the group and where its peers reach it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
+    /// Its dLegerSelfId.
     pub id: PeerId,
     /// Address of its Raft port (not its `listenPort`).
     pub address: HostPort,
@@ -41,10 +44,7 @@ impl Peer {
     /// Reads `n0-127.0.0.1:40911`.
     pub fn parse(text: &str) -> Option<Self> {
         let (id, address) = text.split_once('-')?;
-        Some(Self {
-            id: PeerId::parse(id)?,
-            address: HostPort::parse(address)?,
-        })
+        Some(Self { id: PeerId::parse(id)?, address: HostPort::parse(address)? })
     }
 }
 

@@ -6,10 +6,7 @@ use super::error::Place;
 pub fn print(entries: &[(&'static str, String)], places: &[(&'static str, Place)]) -> String {
     let mut out = String::new();
     for (title, belongs) in GROUPS {
-        let mut members = entries
-            .iter()
-            .filter(|(key, _)| belongs(place_of(places, key)))
-            .peekable();
+        let mut members = entries.iter().filter(|(key, _)| belongs(place_of(places, key))).peekable();
         if members.peek().is_none() {
             continue;
         }
@@ -27,15 +24,10 @@ const GROUPS: [Group; 5] = [
     ("from the file", |place| matches!(place, Place::Line { .. })),
     ("from flags", |place| matches!(place, Place::Flag(_))),
     ("from the environment", |place| matches!(place, Place::Environment(_))),
-    ("worked out from other settings and this machine", |place| {
-        matches!(place, Place::Derived)
-    }),
+    ("worked out from other settings and this machine", |place| matches!(place, Place::Derived)),
     ("defaults", |place| matches!(place, Place::Default)),
 ];
 
 fn place_of<'a>(places: &'a [(&'static str, Place)], key: &str) -> &'a Place {
-    places
-        .iter()
-        .find(|(name, _)| *name == key)
-        .map_or(&Place::Default, |(_, place)| place)
+    places.iter().find(|(name, _)| *name == key).map_or(&Place::Default, |(_, place)| place)
 }

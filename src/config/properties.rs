@@ -27,11 +27,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Property>, SyntaxError> {
             if key.is_empty() {
                 return Err((number, "a value without a key; write key = value".to_owned()));
             }
-            found.push(Property {
-                line: number,
-                key,
-                value: value.trim().to_owned(),
-            });
+            found.push(Property { line: number, key, value: value.trim().to_owned() });
         }
     }
     Ok(found)
@@ -55,11 +51,7 @@ mod tests {
     use super::*;
 
     fn pairs(text: &str) -> Vec<(usize, String, String)> {
-        parse(text)
-            .unwrap()
-            .into_iter()
-            .map(|p| (p.line, p.key, p.value))
-            .collect()
+        parse(text).unwrap().into_iter().map(|p| (p.line, p.key, p.value)).collect()
     }
 
     fn pair(line: usize, key: &str, value: &str) -> (usize, String, String) {
@@ -69,13 +61,7 @@ mod tests {
     #[test]
     fn spaces_around_the_separator_do_not_count() {
         let text = "a=1\nb = 2\n  c\t:  3  \nd 4\ne=\n";
-        let want = [
-            pair(1, "a", "1"),
-            pair(2, "b", "2"),
-            pair(3, "c", "3"),
-            pair(4, "d", "4"),
-            pair(5, "e", ""),
-        ];
+        let want = [pair(1, "a", "1"), pair(2, "b", "2"), pair(3, "c", "3"), pair(4, "d", "4"), pair(5, "e", "")];
         assert_eq!(pairs(text), want);
     }
 
@@ -90,13 +76,7 @@ mod tests {
     #[test]
     fn a_backslash_continues_the_line() {
         let text = "dLegerPeers = n0-127.0.0.1:40911;\\\n    n1-127.0.0.1:40912\nb=2\n";
-        assert_eq!(
-            pairs(text),
-            [
-                pair(1, "dLegerPeers", "n0-127.0.0.1:40911;n1-127.0.0.1:40912"),
-                pair(3, "b", "2")
-            ]
-        );
+        assert_eq!(pairs(text), [pair(1, "dLegerPeers", "n0-127.0.0.1:40911;n1-127.0.0.1:40912"), pair(3, "b", "2")]);
     }
 
     #[test]
@@ -106,10 +86,7 @@ mod tests {
 
     #[test]
     fn escapes_and_utf8_both_work() {
-        assert_eq!(
-            pairs("p=/data/\\u4e2d\nq=/data/中"),
-            [pair(1, "p", "/data/中"), pair(2, "q", "/data/中")]
-        );
+        assert_eq!(pairs("p=/data/\\u4e2d\nq=/data/中"), [pair(1, "p", "/data/中"), pair(2, "q", "/data/中")]);
     }
 
     #[test]

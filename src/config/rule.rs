@@ -38,12 +38,7 @@ pub(super) struct Whole<T> {
 
 /// A whole number from `min` to `max`, both included.
 pub(super) const fn whole<T>(min: u64, max: u64) -> Whole<T> {
-    Whole {
-        min,
-        max,
-        multiple_of: 1,
-        kind: PhantomData,
-    }
+    Whole { min, max, multiple_of: 1, kind: PhantomData }
 }
 
 impl<T> Whole<T> {
@@ -57,7 +52,7 @@ impl<T: TryFrom<u64> + Display> Rule for Whole<T> {
     type Value = T;
 
     fn parse(&self, text: &str) -> Result<T, String> {
-        let fits = |n: &u64| (self.min..=self.max).contains(n) && n % self.multiple_of == 0;
+        let fits = |n: &u64| (self.min..=self.max).contains(n) && n.is_multiple_of(self.multiple_of);
         let value = text.parse::<u64>().ok().filter(fits).and_then(|n| T::try_from(n).ok());
         value.ok_or_else(|| {
             let step = match self.multiple_of {
@@ -157,8 +152,7 @@ impl Rule for Bind {
     type Value = IpAddr;
 
     fn parse(&self, text: &str) -> Result<IpAddr, String> {
-        text.parse()
-            .map_err(|_| "an IP address of this machine, or 0.0.0.0 for all".to_owned())
+        text.parse().map_err(|_| "an IP address of this machine, or 0.0.0.0 for all".to_owned())
     }
 
     fn render(&self, value: &IpAddr) -> String {
@@ -222,9 +216,7 @@ impl Rule for Flush {
 
     fn parse(&self, text: &str) -> Result<FlushDiskType, String> {
         let found = FlushDiskType::ALL.iter().find(|(name, _)| *name == text);
-        found
-            .map(|(_, value)| *value)
-            .ok_or_else(|| "SYNC_FLUSH or ASYNC_FLUSH".to_owned())
+        found.map(|(_, value)| *value).ok_or_else(|| "SYNC_FLUSH or ASYNC_FLUSH".to_owned())
     }
 
     fn render(&self, value: &FlushDiskType) -> String {
@@ -246,11 +238,7 @@ impl Rule for Hours {
     }
 
     fn render(&self, value: &Vec<u8>) -> String {
-        value
-            .iter()
-            .map(|hour| format!("{hour:02}"))
-            .collect::<Vec<_>>()
-            .join(";")
+        value.iter().map(|hour| format!("{hour:02}")).collect::<Vec<_>>().join(";")
     }
 }
 
@@ -262,11 +250,7 @@ impl Rule for AlwaysTrue {
     const SWITCH: bool = true;
 
     fn parse(&self, text: &str) -> Result<(), String> {
-        if text.eq_ignore_ascii_case("true") {
-            Ok(())
-        } else {
-            Err(format!("true: {}", self.0))
-        }
+        if text.eq_ignore_ascii_case("true") { Ok(()) } else { Err(format!("true: {}", self.0)) }
     }
 
     fn render(&self, (): &()) -> String {

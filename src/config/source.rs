@@ -11,6 +11,7 @@ use super::settings::Key;
 /// A checked configuration with what to tell about it.
 #[derive(Debug)]
 pub struct Loaded<C> {
+    /// Good as a whole.
     pub config: C,
     /// To be logged once at start.
     pub warnings: Vec<Warning>,
@@ -37,18 +38,11 @@ pub(super) struct Foreign {
 impl Source {
     /// Merges file and flags. Problems are kept for [`Source::finish`].
     pub(super) fn new(keys: &'static [Key], foreign: &Foreign, input: &Input) -> Self {
-        let mut source = Self {
-            keys,
-            values: BTreeMap::new(),
-            problems: Vec::new(),
-            warnings: Vec::new(),
-        };
+        let mut source = Self { keys, values: BTreeMap::new(), problems: Vec::new(), warnings: Vec::new() };
         source.take_file(foreign, input);
         for (name, value) in &input.flags {
             if let Some(key) = keys.iter().find(|key| key.name == *name) {
-                source
-                    .values
-                    .insert(key.name, (value.trim().to_owned(), Place::Flag(key.flag)));
+                source.values.insert(key.name, (value.trim().to_owned(), Place::Flag(key.flag)));
             }
         }
         source
@@ -59,24 +53,13 @@ impl Source {
         let properties = match properties::parse(text) {
             Ok(properties) => properties,
             Err((line, reason)) => {
-                self.problems.push(ConfigError::Syntax {
-                    path: path.clone(),
-                    line,
-                    reason,
-                });
+                self.problems.push(ConfigError::Syntax { path: path.clone(), line, reason });
                 return;
             }
         };
         for property in properties {
-            let place = Place::Line {
-                path: path.clone(),
-                line: property.line,
-            };
-            match self
-                .keys
-                .iter()
-                .find(|k| k.name == property.key || k.aliases.contains(&property.key.as_str()))
-            {
+            let place = Place::Line { path: path.clone(), line: property.line };
+            match self.keys.iter().find(|k| k.name == property.key || k.aliases.contains(&property.key.as_str())) {
                 Some(key) => self.take_line(key, property.value, place),
                 None => self.take_foreign(foreign, property.key, place),
             }
@@ -94,8 +77,7 @@ impl Source {
 
     fn take_foreign(&mut self, foreign: &Foreign, key: String, place: Place) {
         if let Some((_, reason)) = foreign.reasons.iter().find(|(name, _)| *name == key) {
-            self.warnings
-                .push(Warning(format!("{place}: {key} has no effect: {reason}")));
+            self.warnings.push(Warning(format!("{place}: {key} has no effect: {reason}")));
         } else if (foreign.known)().any(|name| name == key) {
             let text =
                 format!("{place}: {key} is a RocketMQ setting that QuoruMQ does not implement; it has no effect");
@@ -129,12 +111,7 @@ impl Source {
             // A problem that asks for the missing key is told already.
             Err(_) if text.is_empty() && place == Place::Default => None,
             Err(allowed) => {
-                self.problems.push(ConfigError::Value {
-                    place,
-                    key,
-                    value: text,
-                    allowed,
-                });
+                self.problems.push(ConfigError::Value { place, key, value: text, allowed });
                 None
             }
         }
@@ -143,21 +120,13 @@ impl Source {
     /// The text that counts for `key` and where it is from.
     fn given(&self, key: &str) -> (String, Place) {
         let default = || self.keys.iter().find(|k| k.name == key).map_or("", |k| k.default);
-        self.values
-            .get(key)
-            .cloned()
-            .unwrap_or_else(|| (default().to_owned(), Place::Default))
+        self.values.get(key).cloned().unwrap_or_else(|| (default().to_owned(), Place::Default))
     }
 
     /// Notes that the value of `key` does not go with another one.
     pub(super) fn conflict(&mut self, key: &'static str, reason: String) {
         let (value, place) = self.given(key);
-        self.problems.push(ConfigError::Conflict {
-            place,
-            key,
-            value,
-            reason,
-        });
+        self.problems.push(ConfigError::Conflict { place, key, value, reason });
     }
 
     pub(super) fn problem(&mut self, problem: ConfigError) {
@@ -172,29 +141,13 @@ impl Source {
     pub(super) fn finish<C>(mut self, config: Option<C>) -> Result<Loaded<C>, Problems> {
         match config {
             Some(config) if self.problems.is_empty() => {
-                let place = |key: &Key| {
-                    self.values
-                        .get(key.name)
-                        .map_or(Place::Default, |(_, place)| place.clone())
-                };
+                let place = |key: &Key| self.values.get(key.name).map_or(Place::Default, |(_, place)| place.clone());
                 let places = self.keys.iter().map(|key| (key.name, place(key))).collect();
-                Ok(Loaded {
-                    config,
-                    warnings: self.warnings,
-                    places,
-                })
+                Ok(Loaded { config, warnings: self.warnings, places })
             }
             _ => {
                 // What was worked out from a bad value is bad too; the value itself is told.
-                let derived = |p: &ConfigError| {
-                    matches!(
-                        p,
-                        ConfigError::Value {
-                            place: Place::Derived,
-                            ..
-                        }
-                    )
-                };
+                let derived = |p: &ConfigError| matches!(p, ConfigError::Value { place: Place::Derived, .. });
                 if !self.problems.iter().all(derived) {
                     self.problems.retain(|problem| !derived(problem));
                 }

@@ -30,12 +30,7 @@ fn problems(text: &str) -> String {
 }
 
 fn warnings(text: &str) -> Vec<String> {
-    BrokerConfig::resolve(&input(text))
-        .unwrap()
-        .warnings
-        .into_iter()
-        .map(|w| w.0)
-        .collect()
+    BrokerConfig::resolve(&input(text)).unwrap().warnings.into_iter().map(|w| w.0).collect()
 }
 
 #[test]
@@ -47,10 +42,7 @@ fn a_dledger_sample_of_apache_starts_a_member() {
                 sendMessageThreadPoolNums=16\n";
     let config = resolve(text);
     assert_eq!(config.broker_cluster_name, "RaftCluster");
-    assert_eq!(
-        (config.broker_name.as_str(), config.d_leger_group.as_str()),
-        ("RaftNode00", "RaftNode00")
-    );
+    assert_eq!((config.broker_name.as_str(), config.d_leger_group.as_str()), ("RaftNode00", "RaftNode00"));
     assert_eq!((config.listen_port, config.vip_port()), (30911, Some(30909)));
     assert_eq!(config.store_path_root_dir, PathBuf::from("/tmp/rmqstore/node00"));
     assert_eq!(config.d_leger_self_id, PeerId { letter: 'n', number: 0 });
@@ -68,10 +60,7 @@ fn a_dledger_sample_of_apache_starts_a_member() {
 fn an_empty_file_is_a_group_of_one_with_rocketmqs_defaults() {
     let config = resolve("");
     assert_eq!(config.broker_cluster_name, "DefaultCluster");
-    assert_eq!(
-        (config.broker_name.as_str(), config.d_leger_group.as_str()),
-        ("broker-a", "broker-a")
-    );
+    assert_eq!((config.broker_name.as_str(), config.d_leger_group.as_str()), ("broker-a", "broker-a"));
     assert_eq!(config.broker_ip1, Ipv4Addr::new(10, 0, 0, 7));
     assert_eq!(config.listen_port, 10911);
     assert_eq!(config.namesrv_addr, [HostPort::parse("127.0.0.1:9876").unwrap()]);
@@ -81,44 +70,27 @@ fn an_empty_file_is_a_group_of_one_with_rocketmqs_defaults() {
     assert_eq!(config.flush_disk_type, FlushDiskType::SyncFlush);
     assert_eq!(config.mapped_file_size_commit_log, 1 << 30);
     assert_eq!(config.max_message_size, 4 << 20);
-    assert_eq!(
-        (config.file_reserved_time, config.delete_when.as_slice()),
-        (72, [4].as_slice())
-    );
+    assert_eq!((config.file_reserved_time, config.delete_when.as_slice()), (72, [4].as_slice()));
     assert!(config.auto_create_topic_enable && config.auto_create_subscription_group);
     assert!(!config.bootstrap && !config.join);
     assert_eq!(config.default_topic_queue_nums, 8);
     assert_eq!(config.register_name_server_period, 30_000);
-    assert_eq!(
-        warnings(""),
-        ["dLegerPeers names one member: a group of one has no second copy of its messages"]
-    );
+    assert_eq!(warnings(""), ["dLegerPeers names one member: a group of one has no second copy of its messages"]);
 }
 
 #[test]
 fn one_of_brokername_and_dlegergroup_sets_both() {
     for text in ["brokerName=x", "dLegerGroup=x", "brokerName=x\ndLegerGroup=x"] {
         let config = resolve(text);
-        assert_eq!(
-            (config.broker_name.as_str(), config.d_leger_group.as_str()),
-            ("x", "x"),
-            "{text}"
-        );
+        assert_eq!((config.broker_name.as_str(), config.d_leger_group.as_str()), ("x", "x"), "{text}");
     }
 }
 
 #[test]
 fn small_segments_lower_the_default_of_the_largest_message() {
     let config = resolve("mappedFileSizeCommitLog=65536");
-    assert_eq!(
-        (config.mapped_file_size_commit_log, config.max_message_size),
-        (65_536, 16_384)
-    );
-    assert_eq!(
-        resolve("mapedFileSizeCommitLog=4096").mapped_file_size_commit_log,
-        4096,
-        "the spelling of 4.x"
-    );
+    assert_eq!((config.mapped_file_size_commit_log, config.max_message_size), (65_536, 16_384));
+    assert_eq!(resolve("mapedFileSizeCommitLog=4096").mapped_file_size_commit_log, 4096, "the spelling of 4.x");
 }
 
 #[test]
@@ -142,39 +114,18 @@ fn a_flag_beats_the_file() {
 
 /// Text of a file, and all that is said about it.
 const BAD: &[(&str, &str)] = &[
-    (
-        "brokerNmae=x",
-        "broker.conf:1: unknown key \"brokerNmae\"; did you mean \"brokerName\"?",
-    ),
-    (
-        "\n# x\nlistenport=1",
-        "broker.conf:3: unknown key \"listenport\"; did you mean \"listenPort\"?",
-    ),
-    (
-        "fileReservdTime=48",
-        "broker.conf:1: unknown key \"fileReservdTime\"; did you mean \"fileReservedTime\"?",
-    ),
+    ("brokerNmae=x", "broker.conf:1: unknown key \"brokerNmae\"; did you mean \"brokerName\"?"),
+    ("\n# x\nlistenport=1", "broker.conf:3: unknown key \"listenport\"; did you mean \"listenPort\"?"),
+    ("fileReservdTime=48", "broker.conf:1: unknown key \"fileReservdTime\"; did you mean \"fileReservedTime\"?"),
     (
         "sendMesageThreadPoolNums=1",
         "broker.conf:1: unknown key \"sendMesageThreadPoolNums\"; did you mean \"sendMessageThreadPoolNums\"?",
     ),
     ("colour=blue", "broker.conf:1: unknown key \"colour\""),
-    (
-        "listenPort=99999",
-        "broker.conf:1: listenPort = 99999: must be a whole number from 3 to 65534",
-    ),
-    (
-        "listenPort=",
-        "broker.conf:1: listenPort = : must be a whole number from 3 to 65534",
-    ),
-    (
-        "listenPort=10911x",
-        "broker.conf:1: listenPort = 10911x: must be a whole number from 3 to 65534",
-    ),
-    (
-        "listenPort=-1",
-        "broker.conf:1: listenPort = -1: must be a whole number from 3 to 65534",
-    ),
+    ("listenPort=99999", "broker.conf:1: listenPort = 99999: must be a whole number from 3 to 65534"),
+    ("listenPort=", "broker.conf:1: listenPort = : must be a whole number from 3 to 65534"),
+    ("listenPort=10911x", "broker.conf:1: listenPort = 10911x: must be a whole number from 3 to 65534"),
+    ("listenPort=-1", "broker.conf:1: listenPort = -1: must be a whole number from 3 to 65534"),
     (
         "mappedFileSizeCommitLog=5000",
         "broker.conf:1: mappedFileSizeCommitLog = 5000: must be a whole number from 4096 to 2147479552, a multiple of 4096",
@@ -187,14 +138,8 @@ const BAD: &[(&str, &str)] = &[
         "mappedFileSizeCommitLog=65536\nmaxMessageSize=20000",
         "broker.conf:2: maxMessageSize = 20000: more than 16384, a quarter of mappedFileSizeCommitLog = 65536",
     ),
-    (
-        "flushDiskType=SYNC",
-        "broker.conf:1: flushDiskType = SYNC: must be SYNC_FLUSH or ASYNC_FLUSH",
-    ),
-    (
-        "autoCreateTopicEnable=yes",
-        "broker.conf:1: autoCreateTopicEnable = yes: must be true or false",
-    ),
+    ("flushDiskType=SYNC", "broker.conf:1: flushDiskType = SYNC: must be SYNC_FLUSH or ASYNC_FLUSH"),
+    ("autoCreateTopicEnable=yes", "broker.conf:1: autoCreateTopicEnable = yes: must be true or false"),
     (
         "enableDLegerCommitLog=false",
         "broker.conf:1: enableDLegerCommitLog = false: must be true: QuoruMQ replicates the CommitLog by Raft and has no other mode; remove the line",
@@ -223,14 +168,8 @@ const BAD: &[(&str, &str)] = &[
         "deleteWhen=24",
         "broker.conf:1: deleteWhen = 24: must be hours of the day from 00 to 23, several joined by ';', e.g. 04",
     ),
-    (
-        "fileReservedTime=0",
-        "broker.conf:1: fileReservedTime = 0: must be a whole number from 1 to 87600",
-    ),
-    (
-        "dLegerSelfId=node0",
-        "broker.conf:1: dLegerSelfId = node0: must be a letter and a number, e.g. n0",
-    ),
+    ("fileReservedTime=0", "broker.conf:1: fileReservedTime = 0: must be a whole number from 1 to 87600"),
+    ("dLegerSelfId=node0", "broker.conf:1: dLegerSelfId = node0: must be a letter and a number, e.g. n0"),
     (
         "brokerName=a\ndLegerGroup=b",
         "broker.conf:2: dLegerGroup = b: differs from brokerName = a; a group has one name, so give one of the two",
@@ -253,7 +192,7 @@ const BAD: &[(&str, &str)] = &[
     ),
     (
         "dLegerGroup=g\ndLegerPeers=n0-h:1;m0-h:2\ndLegerSelfId=n0",
-        "broker.conf:2: dLegerPeers = n0-h:1;m0-h:2: n0 and m0 have the same number; it is the node id",
+        "broker.conf:2: dLegerPeers = n0-h:1;m0-h:2: n0 and m0 have the same number; give each member its own",
     ),
     (
         "dLegerGroup=g\ndLegerPeers=n0-h:1;n1-h:1\ndLegerSelfId=n0",
@@ -275,10 +214,7 @@ const BAD: &[(&str, &str)] = &[
         "electionTimeoutMs=300\nheartBeatTimeIntervalMs=200",
         "broker.conf:2: heartBeatTimeIntervalMs = 200: more than 100, a third of electionTimeoutMs = 300",
     ),
-    (
-        "a=\\u12",
-        "broker.conf:1: Malformed \\uxxxx encoding: not enough digits. (line_number = 1)",
-    ),
+    ("a=\\u12", "broker.conf:1: Malformed \\uxxxx encoding: not enough digits. (line_number = 1)"),
     ("=5", "broker.conf:1: a value without a key; write key = value"),
 ];
 
@@ -300,10 +236,7 @@ fn a_bad_flag_is_named_as_a_flag() {
     let mut input = input("");
     input.flags.push(("listenPort", "x".to_owned()));
     let said = BrokerConfig::resolve(&input).unwrap_err().to_string();
-    assert_eq!(
-        said,
-        "--listen-port: listenPort = x: must be a whole number from 3 to 65534"
-    );
+    assert_eq!(said, "--listen-port: listenPort = x: must be a whole number from 3 to 65534");
 }
 
 #[test]
@@ -322,10 +255,7 @@ fn what_raft_decides_is_a_warning_that_says_so() {
 fn a_key_given_twice_counts_the_last_time_and_warns() {
     let text = format!("{THREE}listenPort=1000\nlistenPort=2000\nlistenPort=2000\n");
     assert_eq!(resolve(&text).listen_port, 2000);
-    assert_eq!(
-        warnings(&text),
-        ["broker.conf:5: listenPort = 2000 replaces 1000 from broker.conf:4"]
-    );
+    assert_eq!(warnings(&text), ["broker.conf:5: listenPort = 2000 replaces 1000 from broker.conf:4"]);
 }
 
 #[test]
@@ -347,10 +277,7 @@ fn a_machine_without_network_or_nameserver_is_told() {
 #[test]
 fn an_even_group_is_a_warning() {
     let text = "dLegerGroup=g\ndLegerPeers=n0-h:1;n1-h:2\ndLegerSelfId=n0\n";
-    assert_eq!(
-        warnings(text),
-        ["dLegerPeers names 2 members: an odd number survives as many failures"]
-    );
+    assert_eq!(warnings(text), ["dLegerPeers names 2 members: an odd number survives as many failures"]);
 }
 
 #[test]
@@ -369,21 +296,12 @@ fn a_printed_broker_configuration_resolves_to_itself() {
 #[test]
 fn nameserver_defaults_and_mistakes() {
     let config = NameServerConfig::resolve(&input("")).unwrap().config;
-    assert_eq!(
-        (config.listen_port, config.scan_not_active_broker_interval),
-        (9876, 10_000)
-    );
+    assert_eq!((config.listen_port, config.scan_not_active_broker_interval), (9876, 10_000));
     assert_eq!(config.broker_channel_expired_time, 120_000);
     assert_eq!(config.kv_config_path, PathBuf::from("/home/mq/namesrv/kvConfig.json"));
     let said = |text: &str| NameServerConfig::resolve(&input(text)).unwrap_err().to_string();
-    assert_eq!(
-        said("listenPort=70000"),
-        "broker.conf:1: listenPort = 70000: must be a whole number from 0 to 65535"
-    );
-    assert_eq!(
-        said("kvConfgPath=x"),
-        "broker.conf:1: unknown key \"kvConfgPath\"; did you mean \"kvConfigPath\"?"
-    );
+    assert_eq!(said("listenPort=70000"), "broker.conf:1: listenPort = 70000: must be a whole number from 0 to 65535");
+    assert_eq!(said("kvConfgPath=x"), "broker.conf:1: unknown key \"kvConfgPath\"; did you mean \"kvConfigPath\"?");
     let loaded = NameServerConfig::resolve(&input("supportActingMaster=true")).unwrap();
     assert_eq!(
         loaded.warnings[0].0,
@@ -395,10 +313,7 @@ fn nameserver_defaults_and_mistakes() {
 #[test]
 fn settings_have_rocketmqs_names_and_the_rest_is_listed() {
     let own = |keys: &[Key], known: &BTreeSet<&str>| -> Vec<&str> {
-        keys.iter()
-            .map(|key| key.name)
-            .filter(|name| !known.contains(name))
-            .collect()
+        keys.iter().map(|key| key.name).filter(|name| !known.contains(name)).collect()
     };
     let broker: BTreeSet<_> = known_keys::broker().collect();
     assert!(broker.len() > 500, "{}", broker.len());
@@ -417,10 +332,7 @@ fn settings_have_rocketmqs_names_and_the_rest_is_listed() {
         ]
     );
     let nameserver: BTreeSet<_> = known_keys::name_server().collect();
-    assert_eq!(
-        own(NameServerConfig::KEYS, &nameserver),
-        ["brokerChannelExpiredTime", "serverMaxConnections"]
-    );
+    assert_eq!(own(NameServerConfig::KEYS, &nameserver), ["brokerChannelExpiredTime", "serverMaxConnections"]);
 }
 
 #[test]
@@ -430,13 +342,7 @@ fn every_setting_has_help_and_a_flag_of_its_own() {
         assert_eq!(flags.len(), keys.len());
         for key in keys {
             assert!(key.help.trim().ends_with('.'), "{}: {}", key.name, key.help);
-            assert!(
-                key.flag
-                    .chars()
-                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'),
-                "{}",
-                key.flag
-            );
+            assert!(key.flag.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'), "{}", key.flag);
         }
     }
 }

@@ -16,7 +16,7 @@ const SYSTEM_GROUPS: [&str; 7] = [
     "CID_ONSAPI_OWNER",
 ];
 
-/// What the first leader of a group proposes, once; repeated, it changes nothing. Creates the system topics and groups a
+/// What the first leader of a group proposes, once; repeated, it changes nothing. Makes the system topics and groups a
 /// RocketMQ 4.9.8 broker has (but for those of features that are missing here), and reserves the node ids of the
 /// members the group was formed with.
 pub fn bootstrap(cluster: &str, broker_name: &str, max_node_id: u64) -> Vec<Command> {
@@ -32,13 +32,7 @@ pub fn bootstrap(cluster: &str, broker_name: &str, max_node_id: u64) -> Vec<Comm
     ];
     let groups = SYSTEM_GROUPS.map(SubscriptionGroupConfig::new);
     let mut commands = vec![Command::ReserveNodeIds { up_to: max_node_id }];
-    commands.extend(topics.map(|config| Command::UpdateTopic {
-        config,
-        if_absent: true,
-    }));
-    commands.extend(groups.map(|config| Command::UpdateGroup {
-        config,
-        if_absent: true,
-    }));
+    commands.extend(topics.map(|config| Command::UpdateTopic { config, if_absent: true }));
+    commands.extend(groups.map(|config| Command::UpdateGroup { config, if_absent: true }));
     commands
 }

@@ -12,7 +12,10 @@ use super::groups::SubscriptionGroupConfig;
 use super::topics::TopicConfig;
 
 const VERSION: u8 = 1;
-/// Largest decoded size of a batch: bounds what broken lengths in it can make us allocate.
+/// Largest encoded batch in bytes. A leader proposes several entries instead.
+pub const MAX_BATCH_LEN: usize = 2 * 1024 * 1024;
+/// Largest decoded batch: bounds what broken lengths in it can make us allocate. No batch of [`MAX_BATCH_LEN`] comes
+/// near it: the smallest encoded element takes 4 bytes, the largest in memory less than 100.
 const MAX_DECODED: usize = 64 * 1024 * 1024;
 
 /// The commands of one entry, applied in order.
@@ -26,26 +29,19 @@ pub struct CommandBatch {
 /// One change of replicated state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// Creates a topic or replaces its settings; with `if_absent`, leaves an existing one as it is (automatic creation).
+    /// Creates a topic or replaces its settings; with `if_absent`, an existing one stays as it is (automatic creation).
     UpdateTopic { config: TopicConfig, if_absent: bool },
     /// Deletes a topic with its queues and every consumer offset in it. Created again, it starts at offset 0.
     DeleteTopic { topic: String },
     /// Creates a subscription group or replaces its settings; with `if_absent`, leaves an existing one as it is.
-    UpdateGroup {
-        config: SubscriptionGroupConfig,
-        if_absent: bool,
-    },
+    UpdateGroup { config: SubscriptionGroupConfig, if_absent: bool },
     /// Deletes a subscription group; with `clean_offsets`, its consumer offsets as well.
     DeleteGroup { group: String, clean_offsets: bool },
     /// Sets consumer offsets, forward or back, as consumers committed them. One above the queue's next offset counts as
     /// the next offset.
     CommitOffsets { commits: Vec<OffsetCommit> },
     /// Sets a group's offsets in queues of one topic, as an operator asked.
-    ResetOffsets {
-        group: String,
-        topic: String,
-        offsets: Vec<(u32, u64)>,
-    },
+    ResetOffsets { group: String, topic: String, offsets: Vec<(u32, u64)> },
     /// Creates a group's `%RETRY%` topic if it is missing: as many queues as the group's `retryQueueNums`, 1 for a
     /// group without settings; perm 6.
     EnsureRetryTopic { group: String },
@@ -70,12 +66,7 @@ pub struct OffsetCommit {
 impl OffsetCommit {
     /// A commit of `offset`.
     pub fn new(group: &str, topic: &str, queue_id: u32, offset: QueueOffset) -> Self {
-        Self {
-            group: group.to_owned(),
-            topic: topic.to_owned(),
-            queue_id,
-            offset: offset.0,
-        }
+        Self { group: group.to_owned(), topic: topic.to_owned(), queue_id, offset: offset.0 }
     }
 }
 
@@ -87,10 +78,7 @@ impl Command {
 
     /// The command as a batch of its own.
     pub fn at(self, time_ms: i64) -> CommandBatch {
-        CommandBatch {
-            time_ms,
-            commands: vec![self],
-        }
+        CommandBatch { time_ms, commands: vec![self] }
     }
 }
 
@@ -98,11 +86,17 @@ impl CommandBatch {
     /// The body of an entry of kind `Command`.
     ///
     /// # Errors
-    /// If bincode cannot encode it: no value of these types is known to do that.
+    /// If it takes more than [`MAX_BATCH_LEN`].
     pub fn encode(&self) -> Result<Bytes, MachineError> {
         let mut out = vec![VERSION];
         bincode::serde::encode_into_std_write(self, &mut out, bincode::config::standard())
             .map_err(|e| MachineError(format!("encode command: {e}")))?;
+        if out.len() > MAX_BATCH_LEN {
+            return Err(MachineError(format!(
+                "commands of {} bytes; at most {MAX_BATCH_LEN} go into one entry",
+                out.len()
+            )));
+        }
         Ok(out.into())
     }
 
@@ -111,22 +105,16 @@ impl CommandBatch {
     /// # Errors
     /// An unknown version or command, or bytes that are none: the node stops.
     pub fn decode(body: &[u8]) -> Result<Self, MachineError> {
-        let (&version, rest) = body
-            .split_first()
-            .ok_or_else(|| MachineError("decode command: the entry is empty".to_owned()))?;
+        let (&version, rest) =
+            body.split_first().ok_or_else(|| MachineError("decode command: the entry is empty".to_owned()))?;
         if version != VERSION {
-            return Err(MachineError(format!(
-                "commands have version {version}; this build knows version {VERSION}"
-            )));
+            return Err(MachineError(format!("commands have version {version}; this build knows version {VERSION}")));
         }
         let config = bincode::config::standard().with_limit::<MAX_DECODED>();
         let (batch, read) = bincode::serde::decode_from_slice(rest, config)
             .map_err(|e| MachineError(format!("decode command (a newer build may have written it): {e}")))?;
         if read != rest.len() {
-            return Err(MachineError(format!(
-                "decode command: {} bytes are left over",
-                rest.len() - read
-            )));
+            return Err(MachineError(format!("decode command: {} bytes are left over", rest.len() - read)));
         }
         Ok(batch)
     }
@@ -140,29 +128,12 @@ mod tests {
         let config = TopicConfig::new("orders", 4, 8, 6);
         let group = SubscriptionGroupConfig::new("g");
         let commands = vec![
-            Command::UpdateTopic {
-                config,
-                if_absent: true,
-            },
-            Command::DeleteTopic {
-                topic: "orders".to_owned(),
-            },
-            Command::UpdateGroup {
-                config: group,
-                if_absent: false,
-            },
-            Command::DeleteGroup {
-                group: "g".to_owned(),
-                clean_offsets: true,
-            },
-            Command::CommitOffsets {
-                commits: vec![OffsetCommit::new("g", "orders", 3, QueueOffset(7))],
-            },
-            Command::ResetOffsets {
-                group: "g".to_owned(),
-                topic: "orders".to_owned(),
-                offsets: vec![(0, 1)],
-            },
+            Command::UpdateTopic { config, if_absent: true },
+            Command::DeleteTopic { topic: "orders".to_owned() },
+            Command::UpdateGroup { config: group, if_absent: false },
+            Command::DeleteGroup { group: "g".to_owned(), clean_offsets: true },
+            Command::CommitOffsets { commits: vec![OffsetCommit::new("g", "orders", 3, QueueOffset(7))] },
+            Command::ResetOffsets { group: "g".to_owned(), topic: "orders".to_owned(), offsets: vec![(0, 1)] },
             Command::EnsureRetryTopic { group: "g".to_owned() },
             Command::AllocNodeId { request: u128::MAX },
             Command::ReserveNodeIds { up_to: 3 },
@@ -183,14 +154,25 @@ mod tests {
         let batch = CommandBatch {
             time_ms: 5,
             commands: vec![
-                Command::CommitOffsets {
-                    commits: vec![OffsetCommit::new("g", "t", 3, QueueOffset(300))],
-                },
+                Command::CommitOffsets { commits: vec![OffsetCommit::new("g", "t", 3, QueueOffset(300))] },
                 Command::PurgeTo { segment: 4096 },
             ],
         };
         let expected = [1, 10, 2, 4, 1, 1, b'g', 1, b't', 3, 251, 0x2C, 0x01, 9, 251, 0x00, 0x10];
         assert_eq!(&batch.encode().unwrap()[..], expected);
+    }
+
+    #[test]
+    fn the_largest_batch_that_is_encoded_can_be_decoded() {
+        let commits = |n| {
+            let commit = OffsetCommit::new("", "", 0, QueueOffset(0));
+            Command::CommitOffsets { commits: vec![commit; n] }.at(0)
+        };
+        let largest = commits((MAX_BATCH_LEN - 9) / 4);
+        let encoded = largest.encode().unwrap();
+        assert!(encoded.len() > MAX_BATCH_LEN - 8);
+        assert!(CommandBatch::decode(&encoded).unwrap() == largest);
+        assert!(commits(MAX_BATCH_LEN / 4 + 1).encode().unwrap_err().to_string().contains("one entry"));
     }
 
     #[test]
@@ -209,12 +191,7 @@ mod tests {
         assert!(with(3, 10).is_err(), "an unknown variant");
         let mut longer = encoded.to_vec();
         longer.push(0);
-        assert!(
-            CommandBatch::decode(&longer)
-                .unwrap_err()
-                .to_string()
-                .contains("left over")
-        );
+        assert!(CommandBatch::decode(&longer).unwrap_err().to_string().contains("left over"));
         // A length of 2^62 in front of nothing.
         let huge = [1, 0, 253, 0, 0, 0, 0, 0, 0, 0, 0x40];
         assert!(CommandBatch::decode(&huge).is_err());

@@ -56,10 +56,6 @@ mod tests {
             members.alloc(request);
         }
         let last = members.last();
-        assert_eq!(
-            members.alloc(77),
-            last + 1,
-            "a forgotten request gets a new id, never a used one"
-        );
+        assert_eq!(members.alloc(77), last + 1, "a forgotten request gets a new id, never a used one");
     }
 }

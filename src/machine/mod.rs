@@ -1,6 +1,6 @@
 //! The replicated state machine: what the entries of the log mean.
 //!
-//! `apply(entry) → reply + effects`. Pure: a function of the entries before and of the group's constants alone, equal on
+//! `apply(entry) → reply + effects`. Pure: a function of the entries so far and of the group's constants, equal on
 //! every member. No clock (time comes in as data: store timestamps of records, the time of a batch of commands), no
 //! chance, ordered maps only. It writes no file and, while it applies, reads none: its ConsumeQueues are written by the
 //! disk thread and read by handlers.
@@ -35,6 +35,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 pub mod topics;
+mod verify;
 mod view;
 
 pub use bootstrap::bootstrap;
@@ -43,6 +44,7 @@ pub use effect::{Arrival, Effect};
 pub use groups::SubscriptionGroupConfig;
 pub use reply::{Appended, Outcome, Refusal, Reply};
 pub use topics::{DataVersion, TopicConfig, TopicFilterType};
+pub use verify::VerifiedQueues;
 pub use view::{Counts, QueueView};
 
 use digest::Digest;
@@ -89,10 +91,7 @@ impl Machine {
             groups: Groups::default(),
             offsets: Offsets::default(),
             members: Members::default(),
-            retention: Retention {
-                segment_size,
-                retained_from: PhysicalOffset(0),
-            },
+            retention: Retention { segment_size, retained_from: PhysicalOffset(0) },
             time_ms: 0,
             applied: None,
             digest: Digest::default(),
@@ -104,19 +103,17 @@ impl Machine {
         if id.index.0 == expected {
             return Ok(());
         }
-        Err(MachineError(format!(
-            "entry {id} was given to apply where index {expected} comes next"
-        )))
+        Err(MachineError(format!("entry {id} was given to apply where index {expected} comes next")))
     }
 
     fn apply_batch(&mut self, entry: &Entry, effects: &mut Vec<Effect>) -> Result<Reply, MachineError> {
         let batch = CommandBatch::decode(&entry.body)?;
         self.time_ms = self.time_ms.max(batch.time_ms);
         let mut gathered = Gathered::default();
-        let outcomes = batch.commands.into_iter().map(|command| {
-            self.apply_command(command, entry.position, &mut gathered)
-                .unwrap_or_else(Outcome::Refused)
-        });
+        let outcomes = batch
+            .commands
+            .into_iter()
+            .map(|command| self.apply_command(command, entry.position, &mut gathered).unwrap_or_else(Outcome::Refused));
         let reply = Reply::Commands(outcomes.collect());
         gathered.push_to(effects);
         Ok(reply)
@@ -154,9 +151,7 @@ impl Machine {
             }
             Command::CommitOffsets { commits } => Ok(self.commit_offsets(&commits)),
             Command::ResetOffsets { group, topic, offsets } => {
-                let results = offsets
-                    .iter()
-                    .map(|&(queue, offset)| self.set_offset(&group, &topic, queue, offset));
+                let results = offsets.iter().map(|&(queue, offset)| self.set_offset(&group, &topic, queue, offset));
                 results.collect::<Result<(), _>>().map(|()| Outcome::Done)
             }
             Command::EnsureRetryTopic { group } => self.ensure_retry_topic(&group, gathered),
@@ -186,9 +181,7 @@ impl Machine {
         if !topic.has_queue(queue_id) {
             return Err(Refusal::QueueNotExist);
         }
-        let next = topic
-            .queue(queue_id)
-            .map_or(0, |queue| self.queues.next(queue.handle).0);
+        let next = topic.queue(queue_id).map_or(0, |queue| self.queues.next(queue.handle).0);
         self.offsets.set(group, &topic.name, queue_id, offset.min(next))
     }
 
@@ -215,11 +208,7 @@ impl Machine {
         if !self.retention.raise(segment, position)? {
             return Ok(Outcome::Unchanged);
         }
-        let queues = self
-            .topics
-            .by_name
-            .values_mut()
-            .flat_map(|topic| topic.queues.iter_mut().flatten());
+        let queues = self.topics.by_name.values_mut().flat_map(|topic| topic.queues.iter_mut().flatten());
         queues.for_each(|queue| queue.purge(segment, &mut self.queues));
         gathered.purged = Some(segment);
         Ok(Outcome::Done)
@@ -252,10 +241,7 @@ impl quorumq_raft::machine::Machine for Machine {
         }
         let reply = match entry.kind {
             Kind::Filler => {
-                return Err(MachineError(format!(
-                    "entry {} is a filler, which takes no index",
-                    entry.id
-                )));
+                return Err(MachineError(format!("entry {} is a filler, which takes no index", entry.id)));
             }
             Kind::Blank | Kind::Membership => Reply::Nothing,
             Kind::Records => self.apply_records(entry, effects)?,
@@ -270,8 +256,12 @@ impl quorumq_raft::machine::Machine for Machine {
         self.encode_state()
     }
 
-    fn restore(&mut self, state: &[u8], _installed: bool) -> Result<(), MachineError> {
+    fn restore(&mut self, state: &[u8]) -> Result<(), MachineError> {
         self.restore_state(state)
+    }
+
+    fn check_derived(&self, log_first: PhysicalOffset) -> Result<(), MachineError> {
+        self.check_queues(log_first)
     }
 
     fn digest(&self) -> u64 {

@@ -30,11 +30,7 @@ impl Offsets {
 
     /// Sets an offset, forward or back: RocketMQ's operators reset offsets with the code consumers commit with.
     pub fn set(&mut self, group: &str, topic: &str, queue_id: u32, offset: u64) -> Result<(), Refusal> {
-        if let Some(known) = self
-            .by_group
-            .get_mut(group)
-            .and_then(|topics| topics.get_mut(topic)?.get_mut(&queue_id))
-        {
+        if let Some(known) = self.by_group.get_mut(group).and_then(|topics| topics.get_mut(topic)?.get_mut(&queue_id)) {
             *known = offset;
             return Ok(());
         }
@@ -59,11 +55,7 @@ impl Offsets {
     /// Drops every offset of a group; whether there was one.
     pub fn remove_group(&mut self, group: &str) -> bool {
         let removed = self.by_group.remove(group);
-        self.count -= removed
-            .iter()
-            .flat_map(BTreeMap::values)
-            .map(BTreeMap::len)
-            .sum::<usize>();
+        self.count -= removed.iter().flat_map(BTreeMap::values).map(BTreeMap::len).sum::<usize>();
         removed.is_some()
     }
 }
@@ -82,21 +74,14 @@ mod tests {
                 offsets.set(group, "u", queue, 1).unwrap();
             }
         }
-        assert_eq!(
-            (offsets.count, offsets.get("a", "t", 2)),
-            (12, Some(5)),
-            "an offset may go back"
-        );
+        assert_eq!((offsets.count, offsets.get("a", "t", 2)), (12, Some(5)), "an offset may go back");
         offsets.remove_topic("t");
         assert_eq!((offsets.count, offsets.get("a", "t", 2)), (6, None));
         assert!(offsets.remove_group("a") && !offsets.remove_group("a"));
         assert_eq!(offsets.count, 3);
         offsets.remove_topic("u");
         assert_eq!(offsets.count, 0);
-        assert!(
-            offsets.by_group.is_empty(),
-            "a group without offsets leaves nothing behind"
-        );
+        assert!(offsets.by_group.is_empty(), "a group without offsets leaves nothing behind");
         assert_eq!(Offsets::restored(offsets.by_group.clone()).count, 0);
     }
 }

@@ -30,22 +30,14 @@ pub(super) struct Queue {
 
 impl Queue {
     pub fn new(handle: QueueHandle, min: QueueOffset, marks: Vec<Mark>) -> Self {
-        Self {
-            handle,
-            min,
-            marks,
-            arrival: None,
-        }
+        Self { handle, min, marks, arrival: None }
     }
 
     /// Appends a message that lies in the segment starting at `segment`; returns its offset.
     pub fn push(&mut self, queues: &mut ConsumeQueues, segment: PhysicalOffset, unit: Unit) -> QueueOffset {
         let offset = queues.push(self.handle, unit);
         if self.marks.last().is_none_or(|mark| mark.segment != segment.0) {
-            self.marks.push(Mark {
-                segment: segment.0,
-                first: offset.0,
-            });
+            self.marks.push(Mark { segment: segment.0, first: offset.0 });
         }
         offset
     }
@@ -53,9 +45,7 @@ impl Queue {
     /// The first offset at or above a segment start.
     pub fn first_from(&self, segment: PhysicalOffset, queues: &ConsumeQueues) -> QueueOffset {
         let below = self.marks.partition_point(|mark| mark.segment < segment.0);
-        self.marks
-            .get(below)
-            .map_or_else(|| queues.next(self.handle), |mark| QueueOffset(mark.first))
+        self.marks.get(below).map_or_else(|| queues.next(self.handle), |mark| QueueOffset(mark.first))
     }
 
     /// Forgets the messages below a segment start.

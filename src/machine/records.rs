@@ -16,6 +16,9 @@ use super::topics::Topic;
 /// Bytes of a record before its body. They hold its lengths, its body's CRC, its queue, times and hosts.
 const HEAD_LEN: usize = 88;
 
+/// Bytes of a typical record: a guess at how many an entry holds.
+const TYPICAL_LEN: usize = 512;
+
 /// What is the same for all records of an entry.
 struct Append<'a> {
     queues: &'a mut ConsumeQueues,
@@ -29,7 +32,7 @@ impl Machine {
     /// stays in the log, gets no offset and is never seen: its result is a refusal, on every member alike.
     pub(super) fn apply_records(&mut self, entry: &Entry, effects: &mut Vec<Effect>) -> Result<Reply, MachineError> {
         let start = entry.position + HEADER_LEN;
-        let mut appended = Appended::new(start);
+        let mut appended = Appended::new(start, (entry.body.len() / TYPICAL_LEN).clamp(1, 4096));
         let mut append = Append {
             queues: &mut self.queues,
             index: entry.id.index,
@@ -47,11 +50,7 @@ impl Machine {
                 topic = self.topics.by_name.get_mut(topic_name);
                 self.digest.text(topic_name);
             }
-            let unit = Unit {
-                position: start + at as u64,
-                size: record.len() as u32,
-                tags_code: record.tags_code(),
-            };
+            let unit = Unit { position: start + at as u64, size: record.len() as u32, tags_code: record.tags_code() };
             let result = match topic.as_deref_mut() {
                 Some(topic) => append.record(topic, &record, unit)?,
                 None => Err(Refusal::TopicNotExist),
@@ -83,17 +82,11 @@ impl Append<'_> {
         if topic.queues.get(slot).is_none_or(Option::is_none) {
             self.create(topic, queue_id)?;
         }
-        let Some(queue) = topic.queues[slot].as_mut() else {
-            unreachable!("the queue was just created")
-        };
+        let Some(queue) = topic.queues[slot].as_mut() else { unreachable!("the queue was just created") };
         let offset = queue.push(self.queues, self.segment, unit);
         match queue.arrival(self.index, self.arrivals.len()) {
             Some(arrival) => self.arrivals[arrival].next = offset.next(),
-            None => self.arrivals.push(Arrival {
-                topic: topic.name.clone(),
-                queue_id,
-                next: offset.next(),
-            }),
+            None => self.arrivals.push(Arrival { topic: topic.name.clone(), queue_id, next: offset.next() }),
         }
         Ok(Ok(offset))
     }

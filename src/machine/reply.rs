@@ -42,11 +42,9 @@ pub struct Appended {
 const FIRST_REFUSED: u64 = u64::MAX - 255;
 
 impl Appended {
-    pub(super) fn new(position: PhysicalOffset) -> Self {
-        Self {
-            position,
-            offsets: Vec::new(),
-        }
+    /// With room for about as many offsets as there will be.
+    pub(super) fn new(position: PhysicalOffset, records: usize) -> Self {
+        Self { position, offsets: Vec::with_capacity(records) }
     }
 
     /// Notes the next record's result; answers the word that stands for it.
@@ -144,15 +142,9 @@ pub enum Refusal {
     AttributesTooLong,
     #[error("there are {} topics, the most a group can have", super::topics::MAX_TOPICS)]
     TooManyTopics,
-    #[error(
-        "there are {} subscription groups, the most a group of brokers can have",
-        super::groups::MAX_GROUPS
-    )]
+    #[error("there are {} subscription groups, the most a group of brokers can have", super::groups::MAX_GROUPS)]
     TooManyGroups,
-    #[error(
-        "there are {} consumer offsets, the most a group of brokers can have",
-        super::offsets::MAX_OFFSETS
-    )]
+    #[error("there are {} consumer offsets, the most a group of brokers can have", super::offsets::MAX_OFFSETS)]
     TooManyOffsets,
     #[error("a system topic cannot be deleted")]
     SystemTopic,

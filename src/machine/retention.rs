@@ -36,21 +36,10 @@ mod tests {
 
     #[test]
     fn the_boundary_is_a_segment_start_and_only_rises() {
-        let mut retention = Retention {
-            segment_size: 100,
-            retained_from: PhysicalOffset(0),
-        };
+        let mut retention = Retention { segment_size: 100, retained_from: PhysicalOffset(0) };
         let raise = |retention: &mut Retention, to| retention.raise(PhysicalOffset(to), PhysicalOffset(350));
-        assert_eq!(
-            raise(&mut retention, 150),
-            Err(Refusal::BadPurge),
-            "not a segment start"
-        );
-        assert_eq!(
-            raise(&mut retention, 400),
-            Err(Refusal::BadPurge),
-            "past the entry itself"
-        );
+        assert_eq!(raise(&mut retention, 150), Err(Refusal::BadPurge), "not a segment start");
+        assert_eq!(raise(&mut retention, 400), Err(Refusal::BadPurge), "past the entry itself");
         assert_eq!(raise(&mut retention, 300), Ok(true));
         assert_eq!(raise(&mut retention, 300), Ok(false));
         assert_eq!(raise(&mut retention, 200), Ok(false));

@@ -61,12 +61,7 @@ impl Machine {
             segment_size: self.retention.segment_size,
             retained_from: self.retention.retained_from.0,
             members: self.members.clone(),
-            topics: self
-                .topics
-                .by_name
-                .values()
-                .map(|topic| self.encode_topic(topic))
-                .collect(),
+            topics: self.topics.by_name.values().map(|topic| self.encode_topic(topic)).collect(),
             topic_version: self.topics.version,
             next_incarnation: self.topics.next_incarnation,
             groups: self.groups.by_name.values().cloned().collect(),
@@ -84,37 +79,23 @@ impl Machine {
         let queues = topic.queues.iter().zip(0..).filter_map(|(queue, id)| {
             let queue = queue.as_ref()?;
             let next = self.queues.next(queue.handle).0;
-            Some(QueueState {
-                id,
-                min: queue.min.0,
-                next,
-                marks: queue.marks.clone(),
-            })
+            Some(QueueState { id, min: queue.min.0, next, marks: queue.marks.clone() })
         });
-        TopicState {
-            config: topic.config.clone(),
-            incarnation: topic.incarnation,
-            queues: queues.collect(),
-        }
+        TopicState { config: topic.config.clone(), incarnation: topic.incarnation, queues: queues.collect() }
     }
 
     /// Replaces everything by an encoded state. ConsumeQueues are cut to it: their files hold units below each queue's
-    /// next offset (or, after [`quorumq_store::consume_queue::ConsumeQueues::wipe`], none), and what they hold beyond is
+    /// next offset (or, after [`quorumq_store::consume_queue::ConsumeQueues::wipe`], none); what they hold beyond is
     /// overwritten as the log goes on.
     pub(super) fn restore_state(&mut self, bytes: &[u8]) -> Result<(), MachineError> {
         let state = decode(bytes)?;
         let segment_size = self.retention.segment_size;
         if state.segment_size != segment_size {
             let found = state.segment_size;
-            return Err(MachineError(format!(
-                "state of a group with segments of {found} bytes, here {segment_size}"
-            )));
+            return Err(MachineError(format!("state of a group with segments of {found} bytes, here {segment_size}")));
         }
         let mut restored = Self::new(self.disk.clone(), &self.dir, segment_size).map_err(store_error)?;
-        restored.applied = state.applied.map(|(term, index)| LogId {
-            term: Term(term),
-            index: LogIndex(index),
-        });
+        restored.applied = state.applied.map(|(term, index)| LogId { term: Term(term), index: LogIndex(index) });
         restored.digest = Digest(state.digest);
         restored.time_ms = state.time_ms;
         restored.retention.retained_from = PhysicalOffset(state.retained_from);
@@ -126,11 +107,8 @@ impl Machine {
             restored.restore_topic(topic)?;
         }
         restored.groups.version = state.group_version;
-        restored.groups.by_name = state
-            .groups
-            .into_iter()
-            .map(|config| (config.group_name.as_str().into(), config))
-            .collect();
+        restored.groups.by_name =
+            state.groups.into_iter().map(|config| (config.group_name.as_str().into(), config)).collect();
         restored.offsets = Offsets::restored(state.offsets);
         restored.queues.remove_unopened().map_err(store_error)?;
         *self = restored;
@@ -141,16 +119,10 @@ impl Machine {
         let mut topic = Topic::new(state.config, state.incarnation);
         for queue in state.queues {
             let (min, next) = (QueueOffset(queue.min), QueueOffset(queue.next));
-            let handle = self
-                .queues
-                .open(&topic.name, queue.id, min, next)
-                .map_err(store_error)?;
+            let handle = self.queues.open(&topic.name, queue.id, min, next).map_err(store_error)?;
             let slot = queue.id as usize;
             if slot < topic.queues.len() || queue.id >= super::topics::MAX_QUEUES {
-                return Err(MachineError(format!(
-                    "state: queue {} of {} is out of order",
-                    queue.id, topic.name
-                )));
+                return Err(MachineError(format!("state: queue {} of {} is out of order", queue.id, topic.name)));
             }
             topic.queues.resize_with(slot + 1, || None);
             topic.queues[slot] = Some(Queue::new(handle, min, queue.marks));

@@ -88,11 +88,7 @@ impl TopicConfig {
 
 pub(super) fn check_attributes(attributes: &BTreeMap<String, String>) -> Result<(), Refusal> {
     let len: usize = attributes.iter().map(|(key, value)| key.len() + value.len()).sum();
-    if len > MAX_ATTRIBUTES_LEN {
-        Err(Refusal::AttributesTooLong)
-    } else {
-        Ok(())
-    }
+    if len > MAX_ATTRIBUTES_LEN { Err(Refusal::AttributesTooLong) } else { Ok(()) }
 }
 
 /// RocketMQ's DataVersion of a table: tells readers that it changed.
@@ -124,12 +120,7 @@ pub(super) struct Topic {
 
 impl Topic {
     pub fn new(config: TopicConfig, incarnation: u64) -> Self {
-        Self {
-            name: config.topic_name.as_str().into(),
-            config,
-            incarnation,
-            queues: Vec::new(),
-        }
+        Self { name: config.topic_name.as_str().into(), config, incarnation, queues: Vec::new() }
     }
 
     pub fn queue(&self, queue_id: u32) -> Option<&Queue> {
@@ -156,11 +147,7 @@ impl Topics {
         let perm = perm::INHERIT | perm::WRITE | perm::READ;
         let topic = Topic::new(TopicConfig::new(AUTO_CREATE_TOPIC, 8, 8, perm), 0);
         let by_name = BTreeMap::from([(topic.name.clone(), topic)]);
-        Self {
-            by_name,
-            version: DataVersion::default(),
-            next_incarnation: 1,
-        }
+        Self { by_name, version: DataVersion::default(), next_incarnation: 1 }
     }
 
     pub fn get(&self, name: &str) -> Option<&Topic> {
@@ -196,11 +183,7 @@ impl Topics {
             return Err(Refusal::SystemTopic);
         }
         let topic = self.by_name.remove(name).ok_or(Refusal::TopicNotExist)?;
-        topic
-            .queues
-            .iter()
-            .flatten()
-            .for_each(|queue| queues.remove(queue.handle));
+        topic.queues.iter().flatten().for_each(|queue| queues.remove(queue.handle));
         self.version.bump(time_ms);
         Ok(topic.name)
     }

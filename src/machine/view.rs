@@ -1,5 +1,6 @@
 //! What handlers read, under the machine's read lock. Everything here is as of the last applied entry.
 
+use quorumq_raft::machine::MachineError;
 use quorumq_store::consume_queue::{ConsumeQueues, QueueHandle, Unit, UnitRead};
 use quorumq_store::{LogId, PhysicalOffset, QueueOffset, StoreError};
 
@@ -57,9 +58,16 @@ impl Machine {
     pub fn queue(&self, topic: &str, queue_id: u32) -> Option<QueueView<'_>> {
         let topic = self.topics.get(topic)?;
         let handle = topic.queue(queue_id).map(|queue| queue.handle);
-        topic.has_queue(queue_id).then_some(QueueView {
-            queues: &self.queues,
-            handle,
+        topic.has_queue(queue_id).then_some(QueueView { queues: &self.queues, handle })
+    }
+
+    /// Every queue that has or had messages: topic, queue id, queue; in that order.
+    pub fn queues(&self) -> impl Iterator<Item = (&str, u32, QueueView<'_>)> {
+        self.topics.by_name.values().flat_map(move |topic| {
+            topic.queues.iter().zip(0_u32..).filter_map(move |(queue, id)| {
+                let handle = Some(queue.as_ref()?.handle);
+                Some((&*topic.name, id, QueueView { queues: &self.queues, handle }))
+            })
         })
     }
 
@@ -72,9 +80,7 @@ impl Machine {
     pub fn consumer_offsets(&self) -> impl Iterator<Item = (&str, &str, u32, QueueOffset)> {
         self.offsets.by_group.iter().flat_map(|(group, topics)| {
             topics.iter().flat_map(move |(topic, queues)| {
-                queues
-                    .iter()
-                    .map(move |(queue, offset)| (group.as_str(), topic.as_str(), *queue, QueueOffset(*offset)))
+                queues.iter().map(move |(queue, offset)| (group.as_str(), topic.as_str(), *queue, QueueOffset(*offset)))
             })
         })
     }
@@ -94,17 +100,31 @@ impl Machine {
         self.members.last()
     }
 
+    /// Whether every queue holds its units for the log from `log_first` (a segment start) on. To be asked after a
+    /// restore and before anything is applied.
+    ///
+    /// # Errors
+    /// The first queue that misses some: its files were lost or damaged, or belong to a later life of its topic. The
+    /// checkpoint at `log_first` needs no unit at all, and applying the log from there makes all of them again.
+    pub fn check_queues(&self, log_first: PhysicalOffset) -> Result<(), MachineError> {
+        for topic in self.topics.by_name.values() {
+            for (queue, id) in topic.queues.iter().zip(0_u32..) {
+                let Some(queue) = queue else { continue };
+                let expected = queue.min.max(queue.first_from(log_first, &self.queues));
+                let held = self.queues.min(queue.handle);
+                if held > expected {
+                    let name = &topic.name;
+                    return Err(MachineError(format!("ConsumeQueue {name}/{id} misses units [{expected}, {held})")));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// How many topics and messages there are.
     pub fn counts(&self) -> Counts {
         let topics = self.topics.by_name.keys().filter(|name| !is_system_topic(name)).count();
-        let queues = self
-            .topics
-            .by_name
-            .values()
-            .flat_map(|topic| topic.queues.iter().flatten());
-        let messages = queues
-            .map(|queue| self.queues.next(queue.handle).0 - self.queues.min(queue.handle).0)
-            .sum();
+        let messages = self.queues().map(|(_, _, queue)| queue.max_offset().0 - queue.min_offset().0).sum();
         Counts { topics, messages }
     }
 }
@@ -134,8 +154,7 @@ impl QueueView<'_> {
     /// # Errors
     /// `Contract` if `from` lies below [`QueueView::min_offset`]; `Io` and `Corrupt` as [`UnitRead::run`].
     pub fn read(&self, from: QueueOffset, max: usize, out: &mut Vec<Unit>) -> Result<(), StoreError> {
-        self.handle
-            .map_or(Ok(()), |handle| self.queues.read(handle, from, max, out))
+        self.handle.map_or(Ok(()), |handle| self.queues.read(handle, from, max, out))
     }
 
     /// As [`QueueView::read`], but what must come from a file is read by [`UnitRead::run`], after the lock is released
@@ -144,9 +163,7 @@ impl QueueView<'_> {
     /// # Errors
     /// `Contract` if `from` lies below [`QueueView::min_offset`].
     pub fn plan_read(&self, from: QueueOffset, max: usize) -> Result<Option<UnitRead>, StoreError> {
-        self.handle
-            .map(|handle| self.queues.plan_read(handle, from, max))
-            .transpose()
+        self.handle.map(|handle| self.queues.plan_read(handle, from, max)).transpose()
     }
 
     /// The first offset whose message lies at or above a position of the log, [`QueueView::max_offset`] if none does.
@@ -155,8 +172,6 @@ impl QueueView<'_> {
     /// # Errors
     /// `Io` and `Corrupt` as [`UnitRead::run`].
     pub fn first_at_or_above(&self, position: PhysicalOffset) -> Result<QueueOffset, StoreError> {
-        self.handle.map_or(Ok(QueueOffset(0)), |handle| {
-            self.queues.first_at_or_above(handle, position)
-        })
+        self.handle.map_or(Ok(QueueOffset(0)), |handle| self.queues.first_at_or_above(handle, position))
     }
 }

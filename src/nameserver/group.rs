@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::route_table::{
-    GroupAddrs, MASTER_ID, Master, Refusal, Registered, Registration, Removed, TableVersion, TopicTable, share,
+    GroupAddrs, MASTER_ID, MAX_TOPICS, Master, Refusal, Registered, Registration, Removed, TableVersion, TopicTable,
+    share,
 };
 
 /// A registered broker.
@@ -56,6 +57,13 @@ impl Group {
 
     /// Whether the registration may be taken.
     pub fn check(&self, new: &Registration) -> Result<(), Refusal> {
+        let kept = self
+            .kept_topics(new)
+            .map_or(0, |kept| kept.keys().filter(|topic| !new.topics.contains_key(*topic)).count());
+        let count = new.topics.len() + kept;
+        if count > MAX_TOPICS {
+            return Err(Refusal::TooManyTopics { addr: new.addr.clone(), count, limit: MAX_TOPICS });
+        }
         if self.is_other_group(new)
             && let Some(known) = &self.uuid
         {
@@ -71,14 +79,17 @@ impl Group {
             return Ok(());
         }
         match self.leader_term {
-            Some(known) if new.broker_id == MASTER_ID && new.term < Some(known) => Err(Refusal::StaleTerm {
-                group: new.group.clone(),
-                addr: new.addr.clone(),
-                term: new.term,
-                known,
-            }),
+            Some(known) if new.broker_id == MASTER_ID && new.term < Some(known) => {
+                Err(Refusal::StaleTerm { group: new.group.clone(), addr: new.addr.clone(), term: new.term, known })
+            }
             _ => Ok(()),
         }
+    }
+
+    /// The topics a broker keeps that its new registration need not mention.
+    fn kept_topics(&self, new: &Registration) -> Option<&TopicTable> {
+        let before = self.members.get(&new.addr).filter(|_| new.term.is_none())?;
+        Some(&before.topics)
     }
 
     fn is_other_group(&self, new: &Registration) -> bool {
@@ -86,9 +97,14 @@ impl Group {
     }
 
     /// Takes a registration that [`Self::check`] allowed.
-    pub fn register(&mut self, new: Registration, now_ms: u64) -> Registered {
+    pub fn register(&mut self, mut new: Registration, now_ms: u64) -> Registered {
         if self.is_other_group(&new) {
             *self = Self::default();
+        }
+        if let Some(kept) = self.kept_topics(&new) {
+            for (topic, queues) in kept {
+                new.topics.entry(topic.clone()).or_insert(*queues);
+            }
         }
         let displaced = self.displace(&new);
         if new.broker_id == MASTER_ID {
@@ -114,25 +130,15 @@ impl Group {
         };
         self.members.insert(new.addr, member);
         self.choose_source();
-        let master = if new.broker_id == MASTER_ID {
-            None
-        } else {
-            self.master()
-        };
-        Registered {
-            master,
-            changed,
-            displaced,
-        }
+        let master = if new.broker_id == MASTER_ID { None } else { self.master() };
+        Registered { master, changed, displaced }
     }
 
     /// Takes out other addresses under the id of the newcomer. A former leader that lives on registers again as
     /// a follower; until then nobody should send to it.
     fn displace(&mut self, new: &Registration) -> Vec<String> {
-        let same_id = self
-            .members
-            .values()
-            .filter(|member| member.broker_id == new.broker_id && member.addr != new.addr);
+        let same_id =
+            self.members.values().filter(|member| member.broker_id == new.broker_id && member.addr != new.addr);
         let displaced: Vec<String> = same_id.map(|member| member.addr.clone()).collect();
         for addr in &displaced {
             self.members.remove(addr);
@@ -144,11 +150,7 @@ impl Group {
     pub fn remove_where(&mut self, name: &str, now_ms: u64, gone: impl Fn(&Member, u64) -> bool) -> Vec<Removed> {
         let chosen = self.members.values().filter(|member| gone(member, now_ms));
         let removed: Vec<Removed> = chosen
-            .map(|member| Removed {
-                group: name.to_owned(),
-                addr: member.addr.clone(),
-                broker_id: member.broker_id,
-            })
+            .map(|member| Removed { group: name.to_owned(), addr: member.addr.clone(), broker_id: member.broker_id })
             .collect();
         for broker in &removed {
             self.members.remove(&broker.addr);
@@ -166,12 +168,7 @@ impl Group {
     /// that is furthest.
     fn choose_source(&mut self) {
         let best = self.members.values().max_by_key(|member| {
-            (
-                member.term,
-                member.broker_id == MASTER_ID,
-                member.version,
-                std::cmp::Reverse(member.broker_id),
-            )
+            (member.term, member.broker_id == MASTER_ID, member.version, std::cmp::Reverse(member.broker_id))
         });
         self.source = best.map(|member| member.addr.clone());
     }
@@ -191,23 +188,12 @@ impl Group {
 
     fn master(&self) -> Option<Master> {
         let master = self.members.values().find(|member| member.broker_id == MASTER_ID)?;
-        Some(Master {
-            addr: master.addr.clone(),
-            ha_addr: master.ha_addr.clone(),
-        })
+        Some(Master { addr: master.addr.clone(), ha_addr: master.ha_addr.clone() })
     }
 
     pub fn addrs(&self, name: &str) -> GroupAddrs {
-        let addrs = self
-            .members
-            .values()
-            .map(|member| (member.broker_id, member.addr.clone()))
-            .collect();
-        GroupAddrs {
-            cluster: self.cluster().to_owned(),
-            group: name.to_owned(),
-            addrs,
-        }
+        let addrs = self.members.values().map(|member| (member.broker_id, member.addr.clone())).collect();
+        GroupAddrs { cluster: self.cluster().to_owned(), group: name.to_owned(), addrs }
     }
 
     /// Forgets a topic; whether clients saw it.

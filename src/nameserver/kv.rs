@@ -45,14 +45,16 @@ pub enum KvError {
         detail: String,
     },
     /// A name or value is too long, or empty.
-    #[error("{what} has {len} bytes; it may have 1 to {limit}")]
+    #[error("{what} has {len} bytes; it may have {least} to {most}")]
     BadLength {
         /// Namespace, key or value.
         what: &'static str,
         /// Its length in bytes.
         len: usize,
-        /// The limit in bytes.
-        limit: usize,
+        /// The shortest allowed.
+        least: usize,
+        /// The longest allowed.
+        most: usize,
     },
     /// There are too many entries.
     #[error("{limit} entries are configured, which is the limit")]
@@ -85,35 +87,26 @@ impl KvConfig {
     /// # Errors
     /// A limit is passed; nothing is changed.
     pub fn put(&mut self, namespace: &str, key: &str, value: &str) -> Result<(), KvError> {
-        check_len("namespace", namespace, MAX_KEY)?;
-        check_len("key", key, MAX_KEY)?;
-        check_len("value", value, MAX_VALUE)?;
+        check_len("namespace", namespace, 1, MAX_KEY)?;
+        check_len("key", key, 1, MAX_KEY)?;
+        check_len("value", value, 0, MAX_VALUE)?;
         let entries: usize = self.table.values().map(BTreeMap::len).sum();
         if entries >= MAX_ENTRIES && self.get(namespace, key).is_none() {
             return Err(KvError::TooMany { limit: MAX_ENTRIES });
         }
-        self.table
-            .entry(namespace.to_owned())
-            .or_default()
-            .insert(key.to_owned(), value.to_owned());
+        self.table.entry(namespace.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
         Ok(())
     }
 
     /// Removes `key`; whether it was there.
     pub fn delete(&mut self, namespace: &str, key: &str) -> bool {
-        self.table
-            .get_mut(namespace)
-            .is_some_and(|keys| keys.remove(key).is_some())
+        self.table.get_mut(namespace).is_some_and(|keys| keys.remove(key).is_some())
     }
 }
 
-fn check_len(what: &'static str, text: &str, limit: usize) -> Result<(), KvError> {
-    if text.is_empty() || text.len() > limit {
-        return Err(KvError::BadLength {
-            what,
-            len: text.len(),
-            limit,
-        });
+fn check_len(what: &'static str, text: &str, least: usize, most: usize) -> Result<(), KvError> {
+    if text.len() < least || text.len() > most {
+        return Err(KvError::BadLength { what, len: text.len(), least, most });
     }
     Ok(())
 }
@@ -137,18 +130,12 @@ impl KvFile {
     /// The disk fails or the file makes no sense.
     pub fn load(&self) -> Result<KvConfig, KvError> {
         let path = &self.path;
-        if !self
-            .disk
-            .exists(path)
-            .map_err(|source| io_error("look for", path, source))?
-        {
+        if !self.disk.exists(path).map_err(|source| io_error("look for", path, source))? {
             return Ok(KvConfig::default());
         }
         let bytes = self.read().map_err(|source| io_error("read", path, source))?;
-        serde_json::from_slice(&bytes).map_err(|error| KvError::Unreadable {
-            path: path.clone(),
-            detail: error.to_string(),
-        })
+        serde_json::from_slice(&bytes)
+            .map_err(|error| KvError::Unreadable { path: path.clone(), detail: error.to_string() })
     }
 
     fn read(&self) -> io::Result<Vec<u8>> {
@@ -169,18 +156,15 @@ impl KvFile {
     pub fn save(&self, config: &KvConfig) -> Result<(), KvError> {
         let bytes = serde_json::to_vec_pretty(config)
             .map_err(|error| io_error("encode", &self.path, io::Error::other(error)))?;
-        let dir = self.path.parent().unwrap_or(Path::new("/"));
-        self.disk
-            .create_dir_all(dir)
-            .map_err(|source| io_error("create", dir, source))?;
+        // A bare file name lies in the working directory.
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let dir = parent.unwrap_or(Path::new("."));
+        self.disk.create_dir_all(dir).map_err(|source| io_error("create", dir, source))?;
         let mut tmp = self.path.clone().into_os_string();
         tmp.push(".tmp");
         let tmp = PathBuf::from(tmp);
-        self.write(&tmp, &bytes)
-            .map_err(|source| io_error("write", &tmp, source))?;
-        self.disk
-            .rename(&tmp, &self.path)
-            .map_err(|source| io_error("replace", &self.path, source))?;
+        self.write(&tmp, &bytes).map_err(|source| io_error("write", &tmp, source))?;
+        self.disk.rename(&tmp, &self.path).map_err(|source| io_error("replace", &self.path, source))?;
         self.disk.sync_dir(dir).map_err(|source| io_error("sync", dir, source))
     }
 
@@ -196,9 +180,5 @@ impl KvFile {
 }
 
 fn io_error(verb: &'static str, path: &Path, source: io::Error) -> KvError {
-    KvError::Io {
-        verb,
-        path: path.to_owned(),
-        source,
-    }
+    KvError::Io { verb, path: path.to_owned(), source }
 }

@@ -12,7 +12,7 @@ use super::group::{Group, Member};
 /// that registers nonsense can make us hold.
 pub const MAX_BROKERS: usize = 4096;
 
-/// Topics in one registration: three times the largest cluster on record (70,000, apache/rocketmq issue 5296).
+/// Topics of one broker: three times the largest cluster on record (70,000, apache/rocketmq issue 5296).
 pub const MAX_TOPICS: usize = 200_000;
 
 /// Id of a group's master, which is always its Raft leader.
@@ -64,7 +64,8 @@ pub struct Registration {
     pub group_uuid: Option<String>,
     /// Version of `topics`.
     pub version: TableVersion,
-    /// All topics of the broker.
+    /// With a term, all topics of the broker. Without, what it wants to add or change: Apache's brokers register a
+    /// new topic by itself.
     pub topics: TopicTable,
     /// The connection it came on: when that closes, the registration is gone.
     pub conn: u64,
@@ -106,8 +107,8 @@ pub enum Refusal {
         /// [`MAX_BROKERS`].
         limit: usize,
     },
-    /// The registration is too large.
-    #[error("{addr} registers {count} topics, the limit is {limit}")]
+    /// The broker has too many topics.
+    #[error("{addr} would have {count} topics, the limit is {limit}")]
     TooManyTopics {
         /// Who tried.
         addr: String,
@@ -192,10 +193,7 @@ pub struct RouteTable {
 impl RouteTable {
     /// An empty table whose registrations expire `expiry_ms` after they were last heard of.
     pub fn new(expiry_ms: u64) -> Self {
-        Self {
-            groups: BTreeMap::new(),
-            expiry_ms,
-        }
+        Self { groups: BTreeMap::new(), expiry_ms }
     }
 
     /// Takes a registration at time `now_ms`.
@@ -211,18 +209,7 @@ impl RouteTable {
     }
 
     fn check(&self, registration: &Registration) -> Result<(), Refusal> {
-        let count = registration.topics.len();
-        if count > MAX_TOPICS {
-            return Err(Refusal::TooManyTopics {
-                addr: registration.addr.clone(),
-                count,
-                limit: MAX_TOPICS,
-            });
-        }
-        let known = self
-            .groups
-            .get(&registration.group)
-            .is_some_and(|group| group.has(&registration.addr));
+        let known = self.groups.get(&registration.group).is_some_and(|group| group.has(&registration.addr));
         // A group that is only remembered for its term takes a place too.
         let brokers: usize = self.groups.values().map(|group| group.len().max(1)).sum();
         if !known && brokers >= MAX_BROKERS {
@@ -234,10 +221,7 @@ impl RouteTable {
     /// Whether the broker must register again (code 322): it is unknown here, or with another topic table, id or
     /// term. If not, the question itself keeps its registration alive, now on connection `conn`.
     pub fn query(&mut self, asked: &Asked<'_>, now_ms: u64) -> bool {
-        let member = self
-            .groups
-            .get_mut(asked.group)
-            .and_then(|group| group.member_mut(asked.addr));
+        let member = self.groups.get_mut(asked.group).and_then(|group| group.member_mut(asked.addr));
         let Some(member) = member else { return true };
         let same = member.version == Some(asked.version)
             && member.broker_id == asked.broker_id
@@ -251,10 +235,7 @@ impl RouteTable {
 
     /// Takes a broker out (code 104); whether it was there.
     pub fn unregister(&mut self, group: &str, addr: &str, now_ms: u64) -> Option<Removed> {
-        let removed = self
-            .groups
-            .get_mut(group)?
-            .remove_where(group, now_ms, |member, _| member.addr == addr);
+        let removed = self.groups.get_mut(group)?.remove_where(group, now_ms, |member, _| member.addr == addr);
         removed.into_iter().next()
     }
 
@@ -266,20 +247,14 @@ impl RouteTable {
     /// Takes out all that was not heard of for the expiry time.
     pub fn expire(&mut self, now_ms: u64) -> Vec<Removed> {
         let expiry_ms = self.expiry_ms;
-        let removed = self.remove_where(now_ms, |member, now_ms| {
-            now_ms.saturating_sub(member.seen_ms) > expiry_ms
-        });
+        let removed = self.remove_where(now_ms, |member, now_ms| now_ms.saturating_sub(member.seen_ms) > expiry_ms);
         // An empty group is kept for as long, so that its term still holds off a leader of the past.
-        self.groups
-            .retain(|_, group| group.len() > 0 || now_ms.saturating_sub(group.empty_since_ms()) <= expiry_ms);
+        self.groups.retain(|_, group| group.len() > 0 || now_ms.saturating_sub(group.empty_since_ms()) <= expiry_ms);
         removed
     }
 
     fn remove_where(&mut self, now_ms: u64, gone: impl Fn(&Member, u64) -> bool) -> Vec<Removed> {
-        self.groups
-            .iter_mut()
-            .flat_map(|(name, group)| group.remove_where(name, now_ms, &gone))
-            .collect()
+        self.groups.iter_mut().flat_map(|(name, group)| group.remove_where(name, now_ms, &gone)).collect()
     }
 
     /// Where `topic` is; `None` if no group has it.
@@ -289,10 +264,7 @@ impl RouteTable {
             let Some(&queues) = group.topics().and_then(|topics| topics.get(topic)) else {
                 continue;
             };
-            route.queues.push(GroupQueues {
-                group: name.clone(),
-                queues,
-            });
+            route.queues.push(GroupQueues { group: name.clone(), queues });
             route.groups.push(group.addrs(name));
         }
         (!route.groups.is_empty()).then_some(route)
@@ -343,9 +315,5 @@ pub struct Asked<'a> {
 
 /// Shares one table between members that registered equal ones: all members of a group have the same topics.
 pub(super) fn share(topics: TopicTable, known: &[Arc<TopicTable>]) -> Arc<TopicTable> {
-    known
-        .iter()
-        .find(|table| ***table == topics)
-        .cloned()
-        .unwrap_or_else(|| Arc::new(topics))
+    known.iter().find(|table| ***table == topics).cloned().unwrap_or_else(|| Arc::new(topics))
 }

@@ -58,29 +58,17 @@ fn take<'a>(rest: &mut &'a [u8]) -> Result<BatchMessage<'a>, &'static str> {
         return Err("its length does not fit the body");
     }
     let (message, next) = rest.split_at(total);
-    let flag = message[12..]
-        .first_chunk()
-        .map(|bytes| i32::from_be_bytes(*bytes))
-        .ok_or("no flag")?;
+    let flag = message[12..].first_chunk().map(|bytes| i32::from_be_bytes(*bytes)).ok_or("no flag")?;
     let body_len = length(message, 16).ok_or("no body length")?;
-    let body_end = 20usize
-        .checked_add(body_len)
-        .filter(|end| end + 2 <= total)
-        .ok_or("its body does not fit")?;
-    let properties_len = message[body_end..]
-        .first_chunk()
-        .map(|bytes| u16::from_be_bytes(*bytes))
-        .ok_or("cut short")?;
+    let body_end = 20usize.checked_add(body_len).filter(|end| end + 2 <= total).ok_or("its body does not fit")?;
+    let properties_len =
+        message[body_end..].first_chunk().map(|bytes| u16::from_be_bytes(*bytes)).ok_or("cut short")?;
     if body_end + 2 + usize::from(properties_len) != total {
         return Err("its properties do not end with it");
     }
     let properties = std::str::from_utf8(&message[body_end + 2..]).map_err(|_| "its properties are not UTF-8")?;
     *rest = next;
-    Ok(BatchMessage {
-        flag,
-        body: &message[20..body_end],
-        properties,
-    })
+    Ok(BatchMessage { flag, body: &message[20..body_end], properties })
 }
 
 fn length(bytes: &[u8], at: usize) -> Option<usize> {
@@ -113,16 +101,8 @@ mod tests {
 
     #[test]
     fn a_batch_reads_and_writes_the_bytes_of_the_layout() {
-        let first = BatchMessage {
-            flag: 7,
-            body: b"hi",
-            properties: "P",
-        };
-        let second = BatchMessage {
-            flag: -1,
-            body: b"",
-            properties: "",
-        };
+        let first = BatchMessage { flag: 7, body: b"hi", properties: "P" };
+        let second = BatchMessage { flag: -1, body: b"", properties: "" };
         let read: Result<Vec<_>, _> = messages(TWO).collect();
         assert_eq!(read, Ok(vec![first, second]));
         let mut out = Vec::new();
@@ -133,28 +113,14 @@ mod tests {
 
     #[test]
     fn a_broken_message_ends_the_batch_with_an_error() {
-        for (at, byte) in [
-            (0, 0x80),
-            (3, 0x15),
-            (3, 0xFF),
-            (19, 0x80),
-            (16, 0xFF),
-            (23, 9),
-            (24, 0xFF),
-        ] {
+        for (at, byte) in [(0, 0x80), (3, 0x15), (3, 0xFF), (19, 0x80), (16, 0xFF), (23, 9), (24, 0xFF)] {
             let mut bytes = TWO.to_vec();
             bytes[at] = byte;
             let read: Vec<_> = messages(&bytes).collect();
             assert!(read.last().is_some_and(Result::is_err), "byte {at}");
         }
         let cut: Vec<_> = messages(&TWO[..TWO.len() - 1]).collect();
-        assert_eq!(
-            cut[1],
-            Err(BatchError {
-                index: 1,
-                reason: "its length does not fit the body"
-            })
-        );
+        assert_eq!(cut[1], Err(BatchError { index: 1, reason: "its length does not fit the body" }));
         assert_eq!(messages(&[0; 3]).count(), 1);
     }
 }

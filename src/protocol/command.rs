@@ -47,25 +47,12 @@ pub struct Command {
 impl Command {
     /// A request of ours. `opaque` is 0: whoever owns the connection numbers it.
     pub fn request(encoding: Encoding, code: i32, ext: ExtFields, body: Bytes) -> Self {
-        Self {
-            encoding,
-            code,
-            language: language::RUST,
-            version: VERSION,
-            opaque: 0,
-            flag: 0,
-            remark: None,
-            ext,
-            body,
-        }
+        Self { encoding, code, language: language::RUST, version: VERSION, opaque: 0, flag: 0, remark: None, ext, body }
     }
 
     /// A request of ours that wants no response.
     pub fn oneway(encoding: Encoding, code: i32, ext: ExtFields, body: Bytes) -> Self {
-        Self {
-            flag: FLAG_ONEWAY,
-            ..Self::request(encoding, code, ext, body)
-        }
+        Self { flag: FLAG_ONEWAY, ..Self::request(encoding, code, ext, body) }
     }
 
     /// A response to `self`: same encoding and opaque.
@@ -92,10 +79,7 @@ impl Command {
     /// The same command with this body.
     #[must_use]
     pub fn with_body(self, body: impl Into<Bytes>) -> Self {
-        Self {
-            body: body.into(),
-            ..self
-        }
+        Self { body: body.into(), ..self }
     }
 
     /// Whether it is a response.

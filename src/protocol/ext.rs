@@ -33,10 +33,7 @@ const OWN: u32 = 1 << 31;
 impl Text {
     /// A range of the received header, whose bytes the caller has checked to be UTF-8.
     pub(super) fn of_wire(start: usize, len: usize) -> Self {
-        Self {
-            start: narrow(start),
-            len: narrow(len),
-        }
+        Self { start: narrow(start), len: narrow(len) }
     }
 }
 
@@ -50,11 +47,7 @@ fn narrow(value: usize) -> u32 {
 impl ExtFields {
     /// An empty list that decoded ranges of `wire` are added to.
     pub(super) fn over(wire: Bytes) -> Self {
-        Self {
-            wire,
-            own: String::new(),
-            pairs: Vec::with_capacity(16),
-        }
+        Self { wire, own: String::new(), pairs: Vec::with_capacity(16) }
     }
 
     /// Adds a decoded pair.
@@ -62,26 +55,23 @@ impl ExtFields {
         self.pairs.push((key, value));
     }
 
-    /// Copies text that is no plain range of the header.
-    pub(super) fn own_text(&mut self, value: impl Display) -> Text {
+    /// Adds text that is no plain range of the header, written by `write`.
+    pub(super) fn own_text_by<E>(&mut self, write: impl FnOnce(&mut String) -> Result<(), E>) -> Result<Text, E> {
         let start = self.own.len();
-        if write!(self.own, "{value}").is_err() {
-            unreachable!("writing to a String does not fail");
-        }
-        let len = self.own.len() - start;
-        Text {
-            start: narrow(start),
-            len: narrow(len) | OWN,
+        write(&mut self.own)?;
+        Ok(Text { start: narrow(start), len: narrow(self.own.len() - start) | OWN })
+    }
+
+    fn own_text(&mut self, value: impl Display) -> Text {
+        match self.own_text_by(|own| write!(own, "{value}")) {
+            Ok(text) => text,
+            Err(fmt::Error) => unreachable!("writing to a String does not fail"),
         }
     }
 
     /// The value of `key`; the last one if a sender repeats it, as in a Java map.
     pub fn get(&self, key: &str) -> Option<&str> {
-        let found = self
-            .pairs
-            .iter()
-            .rev()
-            .find(|(name, _)| self.bytes(*name) == key.as_bytes())?;
+        let found = self.pairs.iter().rev().find(|(name, _)| self.bytes(*name) == key.as_bytes())?;
         Some(self.text(found.1))
     }
 
@@ -95,11 +85,7 @@ impl ExtFields {
     /// Replaces the value of `key` in its place, or adds the pair at the end.
     pub fn set(&mut self, key: &str, value: impl Display) {
         let value = self.own_text(value);
-        match self
-            .pairs
-            .iter()
-            .rposition(|(name, _)| self.bytes(*name) == key.as_bytes())
-        {
+        match self.pairs.iter().rposition(|(name, _)| self.bytes(*name) == key.as_bytes()) {
             Some(at) => self.pairs[at].1 = value,
             None => {
                 let key = self.own_text(key);
@@ -119,16 +105,12 @@ impl ExtFields {
 
     /// Pairs in their order on the wire.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
-        self.pairs
-            .iter()
-            .map(|(key, value)| (self.text(*key), self.text(*value)))
+        self.pairs.iter().map(|(key, value)| (self.text(*key), self.text(*value)))
     }
 
     /// Pairs as bytes of UTF-8, which spares the check when only some are read.
     pub(super) fn iter_bytes(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
-        self.pairs
-            .iter()
-            .map(|(key, value)| (self.bytes(*key), self.bytes(*value)))
+        self.pairs.iter().map(|(key, value)| (self.bytes(*key), self.bytes(*value)))
     }
 
     /// How many pairs.
@@ -143,11 +125,7 @@ impl ExtFields {
 
     /// Moves all text to memory of its own, so that the list no longer keeps the connection's read buffer alive.
     pub fn detach(&mut self) {
-        let mut detached = Self {
-            wire: Bytes::new(),
-            own: String::new(),
-            pairs: Vec::with_capacity(self.pairs.len()),
-        };
+        let mut detached = Self { wire: Bytes::new(), own: String::new(), pairs: Vec::with_capacity(self.pairs.len()) };
         for (key, value) in self.iter() {
             detached.push(key, value);
         }
@@ -155,11 +133,7 @@ impl ExtFields {
     }
 
     fn bytes(&self, text: Text) -> &[u8] {
-        let memory = if text.len & OWN == 0 {
-            &self.wire[..]
-        } else {
-            self.own.as_bytes()
-        };
+        let memory = if text.len & OWN == 0 { &self.wire[..] } else { self.own.as_bytes() };
         let start = text.start as usize;
         &memory[start..start + (text.len & !OWN) as usize]
     }

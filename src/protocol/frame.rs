@@ -2,6 +2,7 @@
 
 mod binary;
 mod json;
+mod scan;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -64,10 +65,7 @@ pub fn decode_limited(buf: &mut BytesMut, limit: usize) -> Result<Option<Command
     let Some(len) = read_u32(buf, 0) else { return Ok(None) };
     let frame = len as usize;
     if frame > limit {
-        return Err(FrameError::TooLarge {
-            len: u64::from(len),
-            limit,
-        });
+        return Err(FrameError::TooLarge { len: u64::from(len), limit });
     }
     if frame < 4 {
         return Err(FrameError::TooShort(len.cast_signed()));
@@ -88,11 +86,7 @@ pub fn decode_limited(buf: &mut BytesMut, limit: usize) -> Result<Option<Command
     buf.advance(PREFIX);
     let header_bytes = buf.split_to(header).freeze();
     let body_len = frame - 4 - header;
-    let body = if body_len == 0 {
-        Bytes::new()
-    } else {
-        buf.split_to(body_len).freeze()
-    };
+    let body = if body_len == 0 { Bytes::new() } else { buf.split_to(body_len).freeze() };
     let head = match encoding {
         Encoding::Json => json::decode(header_bytes)?,
         Encoding::Binary => binary::decode(header_bytes)?,
@@ -132,11 +126,7 @@ pub fn encode_head(command: &Command, body_len: usize, out: &mut BytesMut) {
         flag: command.flag,
         remark: command.remark.as_deref(),
     };
-    head.write(
-        command.ext.iter().map(|(key, value)| (key, Value::Text(value))),
-        body_len,
-        out,
-    );
+    head.write(command.ext.iter().map(|(key, value)| (key, Value::Text(value))), body_len, out);
 }
 
 /// Appends a frame straight from its parts, without building a [`Command`]: what the send path uses on both sides.
@@ -148,9 +138,9 @@ pub fn encode_head(command: &Command, body_len: usize, out: &mut BytesMut) {
 /// let head = Head::reply(Encoding::Binary, 7, 0);
 /// frame::encode_parts(&head, [("msgId", "7F00…".into()), ("queueId", 3.into())], b"", &mut out);
 /// ```
-pub fn encode_parts<'f>(
+pub fn encode_parts<'k, 'f>(
     head: &Head<'_>,
-    fields: impl IntoIterator<Item = (&'f str, Value<'f>)>,
+    fields: impl IntoIterator<Item = (&'k str, Value<'f>)>,
     body: &[u8],
     out: &mut BytesMut,
 ) {
@@ -160,9 +150,9 @@ pub fn encode_parts<'f>(
 
 /// Appends a frame up to its body. The caller appends, or sends, exactly `body_len` bytes after it: what the pull path
 /// uses to pass records on without gathering them first.
-pub fn encode_parts_head<'f>(
+pub fn encode_parts_head<'k, 'f>(
     head: &Head<'_>,
-    fields: impl IntoIterator<Item = (&'f str, Value<'f>)>,
+    fields: impl IntoIterator<Item = (&'k str, Value<'f>)>,
     body_len: usize,
     out: &mut BytesMut,
 ) {
@@ -185,49 +175,27 @@ pub struct Head<'a> {
 impl<'a> Head<'a> {
     /// The response to a request that came with this encoding and opaque. The same bytes as [`Command::reply`].
     pub fn reply(encoding: Encoding, opaque: i32, code: i32) -> Self {
-        Self {
-            encoding,
-            code,
-            language: language::JAVA,
-            version: VERSION,
-            opaque,
-            flag: FLAG_RESPONSE,
-            remark: None,
-        }
+        Self { encoding, code, language: language::JAVA, version: VERSION, opaque, flag: FLAG_RESPONSE, remark: None }
     }
 
     /// A request of ours. The same bytes as [`Command::request`].
     pub fn request(encoding: Encoding, opaque: i32, code: i32) -> Self {
-        Self {
-            encoding,
-            code,
-            language: language::RUST,
-            version: VERSION,
-            opaque,
-            flag: 0,
-            remark: None,
-        }
+        Self { encoding, code, language: language::RUST, version: VERSION, opaque, flag: 0, remark: None }
     }
 
     /// A request of ours that wants no response.
     pub fn oneway(encoding: Encoding, opaque: i32, code: i32) -> Self {
-        Self {
-            flag: FLAG_ONEWAY,
-            ..Self::request(encoding, opaque, code)
-        }
+        Self { flag: FLAG_ONEWAY, ..Self::request(encoding, opaque, code) }
     }
 
     /// The same head with a remark.
     #[must_use]
     pub fn with_remark(self, remark: &'a str) -> Self {
-        Self {
-            remark: Some(remark),
-            ..self
-        }
+        Self { remark: Some(remark), ..self }
     }
 
     /// Appends prefix and header.
-    fn write<'f>(&self, fields: impl Iterator<Item = (&'f str, Value<'f>)>, body_len: usize, out: &mut BytesMut) {
+    fn write<'k, 'f>(&self, fields: impl Iterator<Item = (&'k str, Value<'f>)>, body_len: usize, out: &mut BytesMut) {
         let start = out.len();
         out.put_u64(0);
         let serialize_type = match self.encoding {
@@ -241,10 +209,7 @@ impl<'a> Head<'a> {
             }
         };
         let header = out.len() - start - PREFIX;
-        assert!(
-            header <= MAX_HEADER,
-            "header of {header} bytes: ours are short, and decoded ones were bounded"
-        );
+        assert!(header <= MAX_HEADER, "header of {header} bytes: ours are short, and decoded ones were bounded");
         let Ok(frame) = u32::try_from(4 + header + body_len) else {
             unreachable!("body of {body_len} bytes: bodies are bounded far below 4 GiB")
         };

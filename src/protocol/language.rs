@@ -16,17 +16,10 @@ const NAMES: [&str; 14] = [
 
 /// The byte for a name; unknown names are [`OTHER`].
 pub fn from_name(name: &str) -> u8 {
-    NAMES
-        .iter()
-        .position(|known| *known == name)
-        .and_then(|at| u8::try_from(at).ok())
-        .unwrap_or(OTHER)
+    NAMES.iter().position(|known| *known == name).and_then(|at| u8::try_from(at).ok()).unwrap_or(OTHER)
 }
 
 /// The name for a byte; unknown bytes are "OTHER".
 pub fn name(language: u8) -> &'static str {
-    NAMES
-        .get(usize::from(language))
-        .copied()
-        .unwrap_or(NAMES[usize::from(OTHER)])
+    NAMES.get(usize::from(language)).copied().unwrap_or(NAMES[usize::from(OTHER)])
 }

@@ -20,10 +20,7 @@ pub enum SizeError {
 /// When the body is over `max_body` ([`MAX_BODY`] by default) or the properties over [`MAX_PROPERTIES`].
 pub fn check_size(body: usize, properties: usize, max_body: usize) -> Result<(), SizeError> {
     if body > max_body {
-        return Err(SizeError::Body {
-            len: body,
-            limit: max_body,
-        });
+        return Err(SizeError::Body { len: body, limit: max_body });
     }
     if properties > MAX_PROPERTIES {
         return Err(SizeError::Properties { len: properties });
@@ -38,16 +35,7 @@ mod tests {
     #[test]
     fn the_largest_message_passes_and_one_byte_more_does_not() {
         assert_eq!(check_size(MAX_BODY, MAX_PROPERTIES, MAX_BODY), Ok(()));
-        assert_eq!(
-            check_size(MAX_BODY + 1, 0, MAX_BODY),
-            Err(SizeError::Body {
-                len: 4_194_305,
-                limit: 4_194_304
-            })
-        );
-        assert_eq!(
-            check_size(0, 32_768, MAX_BODY),
-            Err(SizeError::Properties { len: 32_768 })
-        );
+        assert_eq!(check_size(MAX_BODY + 1, 0, MAX_BODY), Err(SizeError::Body { len: 4_194_305, limit: 4_194_304 }));
+        assert_eq!(check_size(0, 32_768, MAX_BODY), Err(SizeError::Properties { len: 32_768 }));
     }
 }

@@ -39,10 +39,7 @@ impl OffsetMsgId {
         let port = u32::from_str_radix(&hex[8..16], 16).ok()?;
         let offset = u64::from_str_radix(&hex[16..], 16).ok()?;
         let store_host = SocketAddrV4::new(Ipv4Addr::from(ip), u16::try_from(port).ok()?);
-        Some(Self {
-            store_host,
-            offset: PhysicalOffset(offset),
-        })
+        Some(Self { store_host, offset: PhysicalOffset(offset) })
     }
 }
 
@@ -79,10 +76,7 @@ mod tests {
 
     #[test]
     fn the_first_message_of_a_captured_broker_gets_its_id() {
-        let id = OffsetMsgId {
-            store_host: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 30911),
-            offset: PhysicalOffset(48),
-        };
+        let id = OffsetMsgId { store_host: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 30911), offset: PhysicalOffset(48) };
         assert_eq!(&*id.to_hex(), "7F000001000078BF0000000000000030");
         assert_eq!(OffsetMsgId::parse("7F000001000078BF0000000000000030"), Some(id));
         assert_eq!(OffsetMsgId::parse("7f000001000078bf0000000000000030"), Some(id));

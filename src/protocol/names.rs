@@ -39,17 +39,9 @@ pub enum NameError {
     #[error("the {what} name is empty")]
     Empty { what: &'static str },
     #[error("the {what} name has {len} bytes, more than {limit}")]
-    TooLong {
-        what: &'static str,
-        len: usize,
-        limit: usize,
-    },
+    TooLong { what: &'static str, len: usize, limit: usize },
     #[error("the {what} name {name:?} holds {character:?}; only letters, digits, %, |, - and _ are allowed")]
-    BadCharacter {
-        what: &'static str,
-        name: String,
-        character: char,
-    },
+    BadCharacter { what: &'static str, name: String, character: char },
 }
 
 /// Checks a topic's name.
@@ -73,21 +65,10 @@ fn check(what: &'static str, name: &str, limit: usize) -> Result<(), NameError> 
         return Err(NameError::Empty { what });
     }
     if name.len() > limit {
-        return Err(NameError::TooLong {
-            what,
-            len: name.len(),
-            limit,
-        });
+        return Err(NameError::TooLong { what, len: name.len(), limit });
     }
-    match name
-        .chars()
-        .find(|c| !matches!(c, '%' | '|' | 'a'..='z' | 'A'..='Z' | '0'..='9' | '_' | '-'))
-    {
-        Some(character) => Err(NameError::BadCharacter {
-            what,
-            name: name.to_owned(),
-            character,
-        }),
+    match name.chars().find(|c| !matches!(c, '%' | '|' | 'a'..='z' | 'A'..='Z' | '0'..='9' | '_' | '-')) {
+        Some(character) => Err(NameError::BadCharacter { what, name: name.to_owned(), character }),
         None => Ok(()),
     }
 }
@@ -124,19 +105,11 @@ mod tests {
         assert_eq!(check_topic("  "), Err(NameError::Empty { what: "topic" }));
         assert_eq!(
             check_group(&"x".repeat(MAX_GROUP + 1)),
-            Err(NameError::TooLong {
-                what: "group",
-                len: 121,
-                limit: 120
-            })
+            Err(NameError::TooLong { what: "group", len: 121, limit: 120 })
         );
         assert_eq!(check_topic(&retry_topic(&"x".repeat(MAX_GROUP))), Ok(()));
         for (name, character) in [("a.b", '.'), ("a b", ' '), ("größe", 'ö'), ("a/../b", '/')] {
-            let refused = NameError::BadCharacter {
-                what: "topic",
-                name: name.to_owned(),
-                character,
-            };
+            let refused = NameError::BadCharacter { what: "topic", name: name.to_owned(), character };
             assert_eq!(check_topic(name), Err(refused));
         }
     }

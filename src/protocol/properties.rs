@@ -53,17 +53,12 @@ pub mod name {
 
 /// The properties in their order. A piece without a separator is skipped, as in Java.
 pub fn iter(properties: &str) -> impl DoubleEndedIterator<Item = (&str, &str)> {
-    properties
-        .split(PROPERTY_SEPARATOR)
-        .filter_map(|pair| pair.split_once(NAME_VALUE_SEPARATOR))
+    properties.split(PROPERTY_SEPARATOR).filter_map(|pair| pair.split_once(NAME_VALUE_SEPARATOR))
 }
 
 /// The value of `name`; the last one if it is repeated, as in a Java map.
 pub fn get<'p>(properties: &'p str, name: &str) -> Option<&'p str> {
-    iter(properties)
-        .rev()
-        .find(|(found, _)| *found == name)
-        .map(|(_, value)| value)
+    iter(properties).rev().find(|(found, _)| *found == name).map(|(_, value)| value)
 }
 
 /// The string without `name`; borrowed when it holds none.
@@ -76,11 +71,7 @@ pub fn without<'p>(properties: &'p str, name: &str) -> Cow<'p, str> {
 
 /// The string with `name` set to `value`, at the end.
 pub fn with(properties: &str, name: &str, value: &str) -> String {
-    join(
-        iter(properties)
-            .filter(|(found, _)| *found != name)
-            .chain([(name, value)]),
-    )
+    join(iter(properties).filter(|(found, _)| *found != name).chain([(name, value)]))
 }
 
 /// Joins properties to a string.

@@ -77,10 +77,7 @@ pub(super) struct Shared {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared")
-            .field("limits", &self.limits)
-            .field("connections", &self.count())
-            .finish()
+        f.debug_struct("Shared").field("limits", &self.limits).field("connections", &self.count()).finish()
     }
 }
 
@@ -94,10 +91,7 @@ where
     L: Listener<Stream = R::Stream>,
     S: Service,
 {
-    let addrs = listeners
-        .iter()
-        .map(Listener::local_addr)
-        .collect::<io::Result<Vec<_>>>()?;
+    let addrs = listeners.iter().map(Listener::local_addr).collect::<io::Result<Vec<_>>>()?;
     let counted = Arc::clone(&service);
     let shared = Arc::new(Shared {
         // A child: ending one server must not end its owner.
@@ -110,12 +104,7 @@ where
     });
     for (listener, &local) in listeners.into_iter().zip(&addrs) {
         // The task ends with `stop`; nobody needs its result.
-        drop(R::spawn(accept::<R, L, S>(
-            listener,
-            local,
-            Arc::clone(&service),
-            Arc::clone(&shared),
-        )));
+        drop(R::spawn(accept::<R, L, S>(listener, local, Arc::clone(&service), Arc::clone(&shared))));
     }
     Ok(Server { shared, addrs })
 }
@@ -217,20 +206,12 @@ where
             continue;
         };
         full = false;
-        drop(R::spawn(connection::<R, S>(
-            stream,
-            conn,
-            Arc::clone(&service),
-            Arc::clone(&shared),
-        )));
+        drop(R::spawn(connection::<R, S>(stream, conn, Arc::clone(&service), Arc::clone(&shared))));
     }
 }
 
 async fn connection<R: Runtime, S: Service>(stream: R::Stream, conn: Conn, service: Arc<S>, shared: Arc<Shared>) {
-    let _registered = Registered {
-        shared: &shared,
-        id: conn.id(),
-    };
+    let _registered = Registered { shared: &shared, id: conn.id() };
     if shared.stop.is_cancelled() {
         // Accepted while the server stopped, after it closed the others.
         conn.close(CloseReason::Shutdown);

@@ -56,10 +56,7 @@ pub enum CloseReason {
 
 impl From<io::Error> for CloseReason {
     fn from(error: io::Error) -> Self {
-        Self::Io {
-            kind: error.kind(),
-            detail: error.to_string(),
-        }
+        Self::Io { kind: error.kind(), detail: error.to_string() }
     }
 }
 
@@ -115,9 +112,7 @@ impl Conn {
             state: Mutex::default(),
             pump: AtomicWaker::new(),
         };
-        Self {
-            shared: Arc::new(shared),
-        }
+        Self { shared: Arc::new(shared) }
     }
 
     /// Its number, unique within the server or client that opened it.
@@ -231,11 +226,7 @@ impl Conn {
         let mut state = self.lock();
         writing.refill(&mut state.queued);
         state.taken = writing.len();
-        Look {
-            closed: state.closed.clone(),
-            reads_paused: state.reads_paused,
-            queued: state.queued.len(),
-        }
+        Look { closed: state.closed.clone(), reads_paused: state.reads_paused, queued: state.queued.len() }
     }
 
     /// The pump has ended: nothing will be written any more. The first reason given stays.
@@ -253,10 +244,6 @@ impl Conn {
 
 impl fmt::Debug for Conn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Conn({} {} -> {})",
-            self.shared.id, self.shared.peer, self.shared.local
-        )
+        write!(f, "Conn({} {} -> {})", self.shared.id, self.shared.peer, self.shared.local)
     }
 }

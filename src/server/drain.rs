@@ -48,10 +48,7 @@ impl Server {
             }
         };
         bounded::<R>(within / 2, emptied).await;
-        Drained {
-            unanswered,
-            still_open: shared.count(),
-        }
+        Drained { unanswered, still_open: shared.count() }
     }
 }
 

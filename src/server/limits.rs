@@ -47,10 +47,7 @@ impl Limits {
     };
 
     /// A client's limits: it never stops reading.
-    pub const CLIENT: Self = Self {
-        pause_reads_above: None,
-        ..Self::SERVER
-    };
+    pub const CLIENT: Self = Self { pause_reads_above: None, ..Self::SERVER };
 }
 
 impl Default for Limits {

@@ -144,10 +144,8 @@ impl<R: Runtime, S: AsyncRead + AsyncWrite + Unpin, H: Inbound> Pump<'_, R, S, H
 
     /// A round of a closing connection: what is queued goes out, then the stream is shut down.
     fn close_round(&mut self, cx: &mut Context<'_>, reason: CloseReason) -> Result<Round, CloseReason> {
-        let hopeless = matches!(
-            reason,
-            CloseReason::Io { .. } | CloseReason::OutboundLimit { .. } | CloseReason::TaskEnded
-        );
+        let hopeless =
+            matches!(reason, CloseReason::Io { .. } | CloseReason::OutboundLimit { .. } | CloseReason::TaskEnded);
         if hopeless {
             return Ok(Round::Done(reason));
         }
@@ -194,9 +192,7 @@ impl<R: Runtime, S: AsyncRead + AsyncWrite + Unpin, H: Inbound> Pump<'_, R, S, H
     }
 
     fn backed_up(&self, queued: usize) -> bool {
-        self.limits
-            .pause_reads_above
-            .is_some_and(|limit| queued + self.writing.len() > limit)
+        self.limits.pause_reads_above.is_some_and(|limit| queued + self.writing.len() > limit)
     }
 
     /// Reads once and lets the handler take what arrived.

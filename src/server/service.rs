@@ -74,12 +74,7 @@ pub(super) struct Served<S: Service> {
 impl<S: Service> Served<S> {
     pub(super) fn new(service: Arc<S>, conn: Conn) -> Self {
         let session = Some(service.connected(&conn));
-        Self {
-            service,
-            conn,
-            session,
-            reader: CommandReader::default(),
-        }
+        Self { service, conn, session, reader: CommandReader::default() }
     }
 }
 

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::disk::Disk;
+use crate::error::At;
 use crate::log_store::SnapshotPosition;
 use crate::{LogId, LogIndex, PhysicalOffset, StoreError, Term};
 
@@ -49,16 +50,16 @@ impl Checkpoint {
         let path = path(dir, self.position.next);
         let tmp = path.with_extension("tmp");
         let parent = dir.join(DIR);
-        disk.create_dir_all(&parent).map_err(io_error("create", &parent))?;
-        if disk.exists(&tmp).map_err(io_error("stat", &tmp))? {
-            disk.remove(&tmp).map_err(io_error("remove", &tmp))?;
+        disk.create_dir_all(&parent).at("create", &parent)?;
+        if disk.exists(&tmp).at("stat", &tmp)? {
+            disk.remove(&tmp).at("remove", &tmp)?;
         }
         let blob = self.encode();
-        let file = disk.create(&tmp, blob.len() as u64).map_err(io_error("create", &tmp))?;
-        file.write_at(0, &[&blob]).map_err(io_error("write", &tmp))?;
-        file.sync_data().map_err(io_error("sync", &tmp))?;
-        disk.rename(&tmp, &path).map_err(io_error("rename", &tmp))?;
-        disk.sync_dir(&parent).map_err(io_error("sync", &parent))
+        let file = disk.create(&tmp, blob.len() as u64).at("create", &tmp)?;
+        file.write_at(0, &[&blob]).at("write", &tmp)?;
+        file.sync_data().at("sync", &tmp)?;
+        disk.rename(&tmp, &path).at("rename", &tmp)?;
+        disk.sync_dir(&parent).at("sync", &parent)
     }
 
     /// Encodes it as one self-checking blob: what a snapshot transfer carries, and the file's content. Equal
@@ -99,7 +100,7 @@ impl Checkpoint {
     /// `Io` if the directory cannot be listed.
     pub fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<PhysicalOffset>, StoreError> {
         let parent = dir.join(DIR);
-        let names = disk.list(&parent).map_err(io_error("list", &parent))?;
+        let names = disk.list(&parent).at("list", &parent)?;
         let is_ours = |name: &String| name.len() == 20 && name.bytes().all(|b| b.is_ascii_digit());
         let mut segments: Vec<_> = names
             .iter()
@@ -117,17 +118,13 @@ impl Checkpoint {
     /// As [`Checkpoint::decode`], and `Corrupt` if the file is of another segment; `Io` if it cannot be read.
     pub fn read(disk: &dyn Disk, dir: &Path, segment: PhysicalOffset) -> Result<Self, StoreError> {
         let path = path(dir, segment);
-        let file = disk.open(&path).map_err(io_error("open", &path))?;
-        let len = file.len().map_err(io_error("stat", &path))?;
+        let file = disk.open(&path).at("open", &path)?;
+        let len = file.len().at("stat", &path)?;
         let mut blob = vec![0; len as usize];
-        file.read_at(0, &mut blob).map_err(io_error("read", &path))?;
+        file.read_at(0, &mut blob).at("read", &path)?;
         let checkpoint = decode(&blob, &path)?;
         if checkpoint.position.next != segment {
-            return Err(StoreError::Corrupt {
-                what: "checkpoint of another segment",
-                path,
-                offset: 28,
-            });
+            return Err(StoreError::Corrupt { what: "checkpoint of another segment", path, offset: 28 });
         }
         Ok(checkpoint)
     }
@@ -140,10 +137,10 @@ impl Checkpoint {
         let path = path(dir, segment);
         match disk.remove(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            removed => removed.map_err(io_error("remove", &path))?,
+            removed => removed.at("remove", &path)?,
         }
         let parent = dir.join(DIR);
-        disk.sync_dir(&parent).map_err(io_error("sync", &parent))
+        disk.sync_dir(&parent).at("sync", &parent)
     }
 }
 
@@ -151,17 +148,9 @@ fn path(dir: &Path, segment: PhysicalOffset) -> PathBuf {
     dir.join(DIR).join(format!("{:020}", segment.0))
 }
 
-fn io_error(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError + use<> {
-    let path = path.to_path_buf();
-    move |source| StoreError::Io { verb, path, source }
-}
-
 fn decode(blob: &[u8], path: &Path) -> Result<Checkpoint, StoreError> {
-    let corrupt = |offset: usize| StoreError::Corrupt {
-        what: "checkpoint",
-        path: path.to_path_buf(),
-        offset: offset as u64,
-    };
+    let corrupt =
+        |offset: usize| StoreError::Corrupt { what: "checkpoint", path: path.to_path_buf(), offset: offset as u64 };
     let mut head = Cursor { bytes: blob, at: 0 };
     if head.u32().ok_or_else(|| corrupt(0))? != MAGIC {
         return Err(corrupt(0));
@@ -169,12 +158,7 @@ fn decode(blob: &[u8], path: &Path) -> Result<Checkpoint, StoreError> {
     let found = head.u32().ok_or_else(|| corrupt(4))?;
     if found != VERSION {
         let path = path.to_path_buf();
-        return Err(StoreError::UnknownVersion {
-            what: "checkpoint",
-            path,
-            found,
-            known: VERSION,
-        });
+        return Err(StoreError::UnknownVersion { what: "checkpoint", path, found, known: VERSION });
     }
     let crc = head.u32().ok_or_else(|| corrupt(8))?;
     if crc32fast::hash(&blob[CHECKED_FROM..]) != crc {
@@ -221,10 +205,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn log_id(&mut self) -> Option<LogId> {
-        Some(LogId {
-            term: Term(self.u64()?),
-            index: LogIndex(self.u64()?),
-        })
+        Some(LogId { term: Term(self.u64()?), index: LogIndex(self.u64()?) })
     }
 
     fn part(&mut self) -> Option<Bytes> {
@@ -242,16 +223,9 @@ mod tests {
     const DIR: &str = "/store";
 
     fn checkpoint(segment: u64) -> Checkpoint {
-        let id = |term, index| LogId {
-            term: Term(term),
-            index: LogIndex(index),
-        };
+        let id = |term, index| LogId { term: Term(term), index: LogIndex(index) };
         Checkpoint {
-            position: SnapshotPosition {
-                last: id(3, segment / 10),
-                next: PhysicalOffset(segment),
-                chain: 0xDEAD_BEEF,
-            },
+            position: SnapshotPosition { last: id(3, segment / 10), next: PhysicalOffset(segment), chain: 0xDEAD_BEEF },
             membership_id: Some(id(2, 1)),
             membership: Bytes::from_static(b"three members"),
             state: vec![7; 5000].into(),
@@ -276,11 +250,7 @@ mod tests {
 
     #[test]
     fn a_blob_that_was_changed_or_cut_is_refused() {
-        let blob = Checkpoint {
-            state: Bytes::from_static(b"state"),
-            ..checkpoint(4096)
-        }
-        .encode();
+        let blob = Checkpoint { state: Bytes::from_static(b"state"), ..checkpoint(4096) }.encode();
         for cut in 0..blob.len() {
             assert!(Checkpoint::decode(&blob[..cut]).is_err(), "cut at {cut}");
         }
@@ -301,10 +271,7 @@ mod tests {
         let mut blob = checkpoint(0).encode().to_vec();
         blob[7] = 2;
         let e = Checkpoint::decode(&blob).unwrap_err();
-        assert_eq!(
-            e.to_string(),
-            "transferred snapshot has checkpoint format version 2; this build reads version 1"
-        );
+        assert_eq!(e.to_string(), "transferred snapshot has checkpoint format version 2; this build reads version 1");
     }
 
     #[test]
@@ -317,14 +284,8 @@ mod tests {
         }
         medium.crash();
         let disk = &*medium.mount();
-        assert_eq!(
-            Checkpoint::list(disk, dir).unwrap(),
-            [0, 4096, 8192].map(PhysicalOffset)
-        );
-        assert_eq!(
-            Checkpoint::read(disk, dir, PhysicalOffset(4096)).unwrap(),
-            checkpoint(4096)
-        );
+        assert_eq!(Checkpoint::list(disk, dir).unwrap(), [0, 4096, 8192].map(PhysicalOffset));
+        assert_eq!(Checkpoint::read(disk, dir, PhysicalOffset(4096)).unwrap(), checkpoint(4096));
         Checkpoint::remove(disk, dir, PhysicalOffset(4096)).unwrap();
         Checkpoint::remove(disk, dir, PhysicalOffset(4096)).unwrap();
         assert!(Checkpoint::read(disk, dir, PhysicalOffset(4096)).is_err());
@@ -339,10 +300,7 @@ mod tests {
         let dir = Path::new(DIR);
         for operations in 0.. {
             let medium = medium();
-            let old = Checkpoint {
-                membership: Bytes::new(),
-                ..checkpoint(4096)
-            };
+            let old = Checkpoint { membership: Bytes::new(), ..checkpoint(4096) };
             old.write(&*medium.mount(), dir).unwrap();
             medium.freeze_after(operations);
             let written = checkpoint(4096).write(&*medium.mount(), dir);
@@ -366,10 +324,7 @@ mod tests {
         checkpoint(0).write(disk, dir).unwrap();
         medium.set_capacity(Some(6000));
         let e = checkpoint(4096).write(disk, dir).unwrap_err();
-        assert!(
-            matches!(&e, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull),
-            "{e}"
-        );
+        assert!(matches!(&e, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull), "{e}");
         assert_eq!(Checkpoint::list(disk, dir).unwrap(), [PhysicalOffset(0)]);
         medium.set_capacity(None);
         medium.fail(Operation::Sync, 0, 5);

@@ -7,29 +7,17 @@ use crate::{LogIndex, PhysicalOffset};
 
 /// Why the store could not do something.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message names its fields")]
 pub enum StoreError {
     /// The disk answered an error. After a failed write or sync of the log the store is poisoned.
     #[error("{verb} {}: {source}", path.display())]
-    Io {
-        verb: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    Io { verb: &'static str, path: PathBuf, source: io::Error },
     /// Bytes that were durable once no longer check.
     #[error("corrupt {what} in {} at byte {offset}", path.display())]
-    Corrupt {
-        what: &'static str,
-        path: PathBuf,
-        offset: u64,
-    },
+    Corrupt { what: &'static str, path: PathBuf, offset: u64 },
     /// A file of a format this build does not know.
     #[error("{} has {what} format version {found}; this build reads version {known}", path.display())]
-    UnknownVersion {
-        what: &'static str,
-        path: PathBuf,
-        found: u32,
-        known: u32,
-    },
+    UnknownVersion { what: &'static str, path: PathBuf, found: u32, known: u32 },
     /// The directory is in use by another process.
     #[error("{} is in use by another process; stop it, or give this node its own storePathRootDir", path.display())]
     Locked { path: PathBuf },
@@ -38,12 +26,7 @@ pub enum StoreError {
     Unformatted { path: PathBuf },
     /// A setting differs from what the group was formed with.
     #[error("{} was formed with {what} {stored}, but the configuration says {asked}", path.display())]
-    Differs {
-        what: &'static str,
-        path: PathBuf,
-        stored: u64,
-        asked: u64,
-    },
+    Differs { what: &'static str, path: PathBuf, stored: u64, asked: u64 },
     /// An earlier write or sync failed; nothing more is acknowledged.
     #[error("the store is poisoned: {reason}")]
     Poisoned { reason: String },
@@ -52,18 +35,10 @@ pub enum StoreError {
     Closed,
     /// The asked position is not (or no longer) in the log.
     #[error("position {at} is outside the log, which holds [{first}, {end})")]
-    OutOfRange {
-        at: PhysicalOffset,
-        first: PhysicalOffset,
-        end: PhysicalOffset,
-    },
+    OutOfRange { at: PhysicalOffset, first: PhysicalOffset, end: PhysicalOffset },
     /// The asked entry is not (or no longer) in the log.
     #[error("entry {index} is outside the log, which holds [{first}, {next})")]
-    NoEntry {
-        index: LogIndex,
-        first: LogIndex,
-        next: LogIndex,
-    },
+    NoEntry { index: LogIndex, first: LogIndex, next: LogIndex },
     /// A caller broke the store's contract; a bug, not a state of the disk.
     #[error("broken contract: {0}")]
     Contract(String),
@@ -77,11 +52,7 @@ pub(crate) trait At<T> {
 
 impl<T> At<T> for io::Result<T> {
     fn at(self, verb: &'static str, path: &Path) -> Result<T, StoreError> {
-        self.map_err(|source| StoreError::Io {
-            verb,
-            path: path.to_owned(),
-            source,
-        })
+        self.map_err(|source| StoreError::Io { verb, path: path.to_owned(), source })
     }
 }
 

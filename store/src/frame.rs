@@ -170,10 +170,7 @@ impl Header {
         if position != at {
             return Err(Flaw::Position);
         }
-        let id = LogId {
-            term: Term(u64_at(bytes, 16)),
-            index: LogIndex(u64_at(bytes, 24)),
-        };
+        let id = LogId { term: Term(u64_at(bytes, 16)), index: LogIndex(u64_at(bytes, 24)) };
         let header = Self {
             kind,
             body_len: u32_at(bytes, 8),
@@ -223,10 +220,7 @@ mod tests {
         Header {
             kind: Kind::Records,
             body_len: 5,
-            id: LogId {
-                term: Term(7),
-                index: LogIndex(9),
-            },
+            id: LogId { term: Term(7), index: LogIndex(9) },
             position: PhysicalOffset(4096),
             chain: 0xAABB_CCDD,
             body_crc: crc32fast::hash(b"hello"),
@@ -239,9 +233,7 @@ mod tests {
         let mut want = Vec::new();
         want.extend_from_slice(b"QMQF\x01\x03\0\0");
         want.extend_from_slice(&[0, 0, 0, 5, 0xAA, 0xBB, 0xCC, 0xDD]);
-        want.extend_from_slice(&[
-            0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0x10, 0,
-        ]);
+        want.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0x10, 0]);
         want.extend_from_slice(&0x3610_A686u32.to_be_bytes());
         want.extend_from_slice(&crc.to_be_bytes());
         assert_eq!(bytes.as_slice(), want);

@@ -106,14 +106,7 @@ impl HardState {
     pub(crate) fn create(disk: &dyn Disk, dir: &Path, state: State) -> Result<Self, StoreError> {
         let path = path(dir);
         let file = disk.create(&path, FILE_LEN).at("create", &path)?;
-        let mut hard = Self {
-            path,
-            file,
-            state,
-            sequence: 0,
-            mark_sequence: 0,
-            mark_dirty: false,
-        };
+        let mut hard = Self { path, file, state, sequence: 0, mark_sequence: 0, mark_dirty: false };
         hard.save()?;
         hard.save()?;
         Ok(hard)
@@ -124,20 +117,9 @@ impl HardState {
         let path = path(dir);
         let file = disk.open(&path).at("open", &path)?;
         if file.len().at("look at", &path)? < FILE_LEN {
-            return Err(StoreError::Corrupt {
-                what: "hard state (the file is too short)",
-                path,
-                offset: 0,
-            });
+            return Err(StoreError::Corrupt { what: "hard state (the file is too short)", path, offset: 0 });
         }
-        let mut hard = Self {
-            path,
-            file,
-            state: State::default(),
-            sequence: 0,
-            mark_sequence: 0,
-            mark_dirty: false,
-        };
+        let mut hard = Self { path, file, state: State::default(), sequence: 0, mark_sequence: 0, mark_dirty: false };
         for page in 0..MARKS {
             if let Some((sequence, state)) = hard.read_page(page, STATE_MAGIC, State::decode)?
                 && sequence > hard.sequence
@@ -146,11 +128,7 @@ impl HardState {
             }
         }
         if hard.sequence == 0 {
-            return Err(StoreError::Corrupt {
-                what: "hard state (no copy is sound)",
-                path: hard.path,
-                offset: 0,
-            });
+            return Err(StoreError::Corrupt { what: "hard state (no copy is sound)", path: hard.path, offset: 0 });
         }
         for page in MARKS..MARKS + 2 {
             let Some((sequence, mark)) = hard.read_page(page, MARK_MAGIC, MarkRecord::decode)? else {
@@ -238,11 +216,8 @@ impl HardState {
             return Ok(());
         }
         self.mark_sequence += 1;
-        let content = MarkRecord {
-            generation: self.state.generation,
-            mark: self.state.mark,
-            committed: self.state.committed,
-        };
+        let content =
+            MarkRecord { generation: self.state.generation, mark: self.state.mark, committed: self.state.committed };
         let record = record(MARK_MAGIC, self.mark_sequence, |encoder| content.encode(encoder));
         let page = MARKS + self.mark_sequence % 2;
         self.file.write_at(page * PAGE, &[&record]).at("write", &self.path)?;

@@ -38,21 +38,14 @@ impl GroupConstants {
     /// # Errors
     /// `Contract`, naming the constant, its value and its range; `UnknownVersion` for the frame layout.
     pub fn check(&self) -> Result<(), StoreError> {
-        let Self {
-            segment_size,
-            max_entry,
-            frame_version,
-            ..
-        } = *self;
+        let Self { segment_size, max_entry, frame_version, .. } = *self;
         if segment_size < 4096 || !segment_size.is_multiple_of(4096) || segment_size > 2 << 30 {
             return Err(StoreError::Contract(format!(
                 "segment size {segment_size} is no multiple of 4096 up to 2 GiB"
             )));
         }
         if u64::from(max_entry) > segment_size / 4 {
-            return Err(StoreError::Contract(format!(
-                "largest entry {max_entry} exceeds a quarter of {segment_size}"
-            )));
+            return Err(StoreError::Contract(format!("largest entry {max_entry} exceeds a quarter of {segment_size}")));
         }
         if frame_version != frame::VERSION {
             return Err(StoreError::UnknownVersion {
@@ -97,9 +90,7 @@ impl Identity {
         self.constants.check()?;
         for name in [&self.cluster, &self.group] {
             if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
-                return Err(StoreError::Contract(format!(
-                    "{name:?} is no name of 1 to {MAX_NAME} printable bytes"
-                )));
+                return Err(StoreError::Contract(format!("{name:?} is no name of 1 to {MAX_NAME} printable bytes")));
             }
         }
         if Self::read(disk, dir)?.is_some() {
@@ -116,10 +107,7 @@ impl Identity {
         }
         let state = State {
             chain: frame::genesis(self),
-            mark: Mark {
-                last: None,
-                end: PhysicalOffset(0),
-            },
+            mark: Mark { last: None, end: PhysicalOffset(0) },
             ..State::default()
         };
         HardState::create(disk, dir, state)?;
@@ -139,18 +127,10 @@ impl Identity {
         if !disk.exists(&path).at("look for", &path)? {
             let log = dir.join(commit_log::DIR);
             let foreign = !disk.list(&log).at("list", &log)?.is_empty();
-            return if foreign {
-                Err(StoreError::Unformatted { path: dir.to_owned() })
-            } else {
-                Ok(None)
-            };
+            return if foreign { Err(StoreError::Unformatted { path: dir.to_owned() }) } else { Ok(None) };
         }
         let file = disk.open(&path).at("open", &path)?;
-        let corrupt = || StoreError::Corrupt {
-            what: "identity",
-            path: path.clone(),
-            offset: 0,
-        };
+        let corrupt = || StoreError::Corrupt { what: "identity", path: path.clone(), offset: 0 };
         let len = file.len().at("look at", &path)?;
         if len > MAX_FILE {
             return Err(corrupt());
@@ -162,35 +142,16 @@ impl Identity {
         if u32::from_str_radix(crc.trim_end(), 16) != Ok(crc32fast::hash(content.as_bytes())) {
             return Err(corrupt());
         }
-        let found: u32 = value(content, "format")
-            .and_then(|v| v.parse().ok())
-            .ok_or_else(corrupt)?;
+        let found: u32 = value(content, "format").and_then(|v| v.parse().ok()).ok_or_else(corrupt)?;
         if found != VERSION {
-            return Err(StoreError::UnknownVersion {
-                what: "identity",
-                path,
-                found,
-                known: VERSION,
-            });
+            return Err(StoreError::UnknownVersion { what: "identity", path, found, known: VERSION });
         }
         Self::from_text(content).ok_or_else(corrupt).map(Some)
     }
 
     fn to_text(&self) -> String {
-        let Self {
-            cluster,
-            group,
-            group_uuid,
-            node_id,
-            incarnation,
-            constants,
-        } = self;
-        let GroupConstants {
-            segment_size,
-            max_entry,
-            frame_version,
-            feature_level,
-        } = constants;
+        let Self { cluster, group, group_uuid, node_id, incarnation, constants } = self;
+        let GroupConstants { segment_size, max_entry, frame_version, feature_level } = constants;
         let mut text = format!(
             "format={VERSION}\ncluster={cluster}\ngroup={group}\ngroupUuid={group_uuid:032x}\nnodeId={node_id}\n\
              incarnation={incarnation:016x}\nsegmentSize={segment_size}\nmaxEntry={max_entry}\n\

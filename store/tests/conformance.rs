@@ -1,4 +1,5 @@
 //! The conformance suites on the memory and the real disk.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use quorumq_store::suite::{self, MemoryMedium, RealMedium};
 

@@ -1,4 +1,5 @@
 //! When a store may say "done": on a memory disk whose syncs can be held, failed and counted.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::sync::Arc;
 
@@ -22,12 +23,7 @@ fn open(medium: &MemoryMedium, mode: FlushMode) -> Rig {
 }
 
 fn append(rig: &Rig, index: u64) {
-    rig.log
-        .append(
-            vec![entry(id(1, index), 100)],
-            rig.finished.done(format!("append {index}")),
-        )
-        .unwrap();
+    rig.log.append(vec![entry(id(1, index), 100)], rig.finished.done(format!("append {index}"))).unwrap();
 }
 
 #[test]
@@ -57,15 +53,7 @@ fn nothing_is_acknowledged_while_its_sync_is_held() {
 #[test]
 fn a_group_takes_one_write_and_one_sync() {
     let medium = MemoryMedium::default();
-    let rig = Rig::open(
-        &medium,
-        SMALL,
-        Options {
-            prewrite_bytes: 0,
-            ..Options::default()
-        },
-    )
-    .unwrap();
+    let rig = Rig::open(&medium, SMALL, Options { prewrite_bytes: 0, ..Options::default() }).unwrap();
     append(&rig, 0);
     rig.log.run_pending();
     let (writes, syncs) = (medium.disk.count(Operation::Write), medium.disk.count(Operation::Sync));
@@ -75,11 +63,7 @@ fn a_group_takes_one_write_and_one_sync() {
     rig.log.run_pending();
     assert_eq!(rig.finished.names().unwrap().len(), 11);
     assert_eq!(medium.disk.count(Operation::Sync) - syncs, 1, "one sync of the log");
-    assert_eq!(
-        medium.disk.count(Operation::Write) - writes,
-        2,
-        "the frames, and the synced mark"
-    );
+    assert_eq!(medium.disk.count(Operation::Write) - writes, 2, "the frames, and the synced mark");
 }
 
 #[test]
@@ -90,10 +74,7 @@ fn async_flush_acknowledges_what_is_written_and_syncs_votes_all_the_same() {
     append(&rig, 0);
     rig.log.run_pending();
     assert_eq!(rig.finished.names().unwrap(), ["append 0"]);
-    assert_eq!(
-        (medium.disk.count(Operation::Sync), rig.log.positions().synced),
-        (syncs, None)
-    );
+    assert_eq!((medium.disk.count(Operation::Sync), rig.log.positions().synced), (syncs, None));
     rig.log.save_vote(vote(3), rig.finished.done("vote"));
     rig.log.run_pending();
     assert!(medium.disk.count(Operation::Sync) > syncs);
@@ -120,22 +101,15 @@ fn a_failed_sync_poisons_the_store_for_good() {
         append(&rig, 1);
         append(&rig, 2);
         rig.log.save_vote(vote(2), rig.finished.done("vote"));
-        rig.log
-            .enqueue(Box::new(|| panic!("a job behind a failed sync must not run")));
+        rig.log.enqueue(Box::new(|| panic!("a job behind a failed sync must not run")));
         medium.disk.fail(operation, 0, EIO);
         rig.log.run_pending();
         let finished = rig.finished.take();
         let names: Vec<_> = finished.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["append 1", "append 2", "vote"]);
         let errors: Vec<_> = finished.into_iter().map(|(_, result)| result.unwrap_err()).collect();
-        assert!(
-            errors[0].contains("commitlog") && errors[0].contains("Input/output error"),
-            "{errors:?}"
-        );
-        assert!(
-            errors[1].contains("poisoned") && errors[2].contains("poisoned"),
-            "{errors:?}"
-        );
+        assert!(errors[0].contains("commitlog") && errors[0].contains("Input/output error"), "{errors:?}");
+        assert!(errors[1].contains("poisoned") && errors[2].contains("poisoned"), "{errors:?}");
         // The disk would work again; the store does not try.
         let syncs = medium.disk.count(Operation::Sync);
         rig.log.sync(rig.finished.done("sync"));
@@ -144,11 +118,7 @@ fn a_failed_sync_poisons_the_store_for_good() {
         assert!(rig.finished.take().iter().all(|(_, result)| result.is_err()));
         let refused = rig.log.append(vec![entry(id(1, 3), 10)], rig.finished.done("late"));
         assert!(matches!(refused, Err(StoreError::Poisoned { .. })));
-        assert_eq!(
-            medium.disk.count(Operation::Sync),
-            syncs,
-            "a failed sync is never tried again"
-        );
+        assert_eq!(medium.disk.count(Operation::Sync), syncs, "a failed sync is never tried again");
         assert_eq!((rig.log.room(), rig.log.positions().synced), (0, Some(id(1, 0))));
         assert!(rig.log.no_room(1).unwrap().contains("poisoned"));
         drop(rig);
@@ -165,9 +135,7 @@ fn a_write_that_fails_while_a_truncation_waits_acknowledges_neither() {
     append(&rig, 1);
     rig.log.run_pending();
     rig.finished.take();
-    rig.log
-        .truncate_after(Some(id(1, 0)), rig.finished.done("truncate"))
-        .unwrap();
+    rig.log.truncate_after(Some(id(1, 0)), rig.finished.done("truncate")).unwrap();
     medium.disk.fail(Operation::Write, 1, EIO);
     rig.log.run_pending();
     assert!(rig.finished.take().iter().all(|(_, result)| result.is_err()));
@@ -187,10 +155,7 @@ fn a_full_volume_is_told_before_an_append_needs_it() {
     assert!(room > 1000 && room < 4096, "{room}");
     assert_eq!(rig.log.no_room(1000), None);
     let why = rig.log.no_room(3500).unwrap();
-    assert!(
-        why.contains("cannot allocate") && why.contains("00000000000000004096"),
-        "{why}"
-    );
+    assert!(why.contains("cannot allocate") && why.contains("00000000000000004096"), "{why}");
     rig.fill(1, 2, 1000).unwrap();
     assert!(rig.log.no_room(1000).is_some());
     assert!(rig.log.room() < 1000);
@@ -225,44 +190,26 @@ fn room_covers_what_it_promises_whatever_the_sizes() {
 #[test]
 fn the_first_start_writes_next_to_nothing() {
     let medium = MemoryDisk::new();
-    let constants = quorumq_store::identity::GroupConstants {
-        segment_size: 1 << 30,
-        max_entry: 8 << 20,
-        ..SMALL
-    };
+    let constants = quorumq_store::identity::GroupConstants { segment_size: 1 << 30, max_entry: 8 << 20, ..SMALL };
     let disk = medium.mount();
     let dir = Path::new("/node");
     identity(constants).format(&*disk, dir).unwrap();
     let writes = medium.count(Operation::Write);
     let (log, _) = LogStore::open(Arc::clone(&disk), dir, constants, FlushMode::Sync, Box::new(|| {})).unwrap();
-    assert!(
-        medium.count(Operation::Write) - writes <= 2,
-        "only hard state is written"
-    );
+    assert!(medium.count(Operation::Write) - writes <= 2, "only hard state is written");
     assert_eq!(disk.list(&dir.join("commitlog")).unwrap().len(), 1);
     let body = Bytes::from_static(b"hello");
-    let new = quorumq_store::log_store::NewEntry {
-        id: id(1, 0),
-        kind: quorumq_store::frame::Kind::Blank,
-        body,
-    };
+    let new = quorumq_store::log_store::NewEntry { id: id(1, 0), kind: quorumq_store::frame::Kind::Blank, body };
     log.append(vec![new], Box::new(|result| result.unwrap())).unwrap();
     log.run_pending();
-    assert_eq!(
-        disk.list(&dir.join("commitlog")).unwrap().len(),
-        2,
-        "current and next segment are held"
-    );
+    assert_eq!(disk.list(&dir.join("commitlog")).unwrap().len(), 2, "current and next segment are held");
     assert!(log.room() > 2 * ((1 << 30) - (9 << 20)));
 }
 
 #[test]
 fn a_reboot_is_told_from_a_restart() {
     let medium = MemoryMedium::default();
-    let at_boot = |boot: u128| Options {
-        boot_id: Some(boot),
-        ..Options::default()
-    };
+    let at_boot = |boot: u128| Options { boot_id: Some(boot), ..Options::default() };
     let rebooted = |boot| Rig::open(&medium, SMALL, at_boot(boot)).unwrap().recovered.rebooted;
     assert!(!rebooted(1), "the first start");
     assert!(!rebooted(1), "the same boot");
@@ -285,8 +232,7 @@ fn the_disk_thread_is_woken_once_for_all_that_waits() {
     for round in 1..4 {
         for i in 0..5 {
             let last = log.positions().last.map_or(0, |last| last.index.0 + 1);
-            log.append(vec![entry(id(1, last), i)], Box::new(|result| result.unwrap()))
-                .unwrap();
+            log.append(vec![entry(id(1, last), i)], Box::new(|result| result.unwrap())).unwrap();
         }
         log.save_vote(vote(round), Box::new(|result| result.unwrap()));
         assert_eq!(woken.load(Ordering::Relaxed), u32::try_from(round).unwrap());

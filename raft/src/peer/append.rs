@@ -24,12 +24,7 @@ pub fn to_wire<R: Runtime, M: Machine>(
     for entry in &req.entries {
         let (kind, body) = payload_parts(&entry.payload);
         let len = u32::try_from(body.len()).map_err(io::Error::other)?;
-        header.entries.push(WireEntry {
-            id: entry.id.into(),
-            kind: kind as u8,
-            len,
-            crc: crc32fast::hash(&body),
-        });
+        header.entries.push(WireEntry { id: entry.id.into(), kind: kind as u8, len, crc: crc32fast::hash(&body) });
         raw.push(body);
     }
     Ok((header, raw))

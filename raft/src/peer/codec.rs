@@ -58,9 +58,7 @@ pub fn encode_frame<H: Serialize>(header: &H, raw: &[Bytes], out: &mut BytesMut)
     let raw_len: usize = raw.iter().map(Bytes::len).sum();
     let total = FIXED - 4 + header.len() + raw_len;
     if total > MAX_FRAME || header.len() > MAX_HEADER {
-        return Err(bad(format!(
-            "peer frame of {total} bytes is over the limit of {MAX_FRAME}"
-        )));
+        return Err(bad(format!("peer frame of {total} bytes is over the limit of {MAX_FRAME}")));
     }
     out.reserve(total + 4);
     out.put_u32(len_u32(total));
@@ -108,9 +106,7 @@ impl<T, H: DeserializeOwned> Decoder for PeerCodec<T, H> {
         let crc = frame.get_u32();
         let header_len = frame.get_u32() as usize;
         if header_len > MAX_HEADER || header_len > frame.len() {
-            return Err(bad(format!(
-                "peer frame header of {header_len} bytes does not fit its frame"
-            )));
+            return Err(bad(format!("peer frame header of {header_len} bytes does not fit its frame")));
         }
         let header = frame.split_to(header_len);
         if crc32fast::hash(&header) != crc {
@@ -131,12 +127,7 @@ mod tests {
     fn a_frame_survives_any_split_of_its_bytes() {
         let mut bytes = BytesMut::new();
         let header = (7u64, "hello".to_owned());
-        encode_frame(
-            &header,
-            &[Bytes::from_static(b"ab"), Bytes::from_static(b"c")],
-            &mut bytes,
-        )
-        .unwrap();
+        encode_frame(&header, &[Bytes::from_static(b"ab"), Bytes::from_static(b"c")], &mut bytes).unwrap();
         for cut in 0..bytes.len() {
             let mut buf = BytesMut::from(&bytes[..cut]);
             let mut codec = Both::default();

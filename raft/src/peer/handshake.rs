@@ -18,7 +18,9 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Who this process is, as peers see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalPeer {
+    /// RocketMQ's `brokerClusterName`.
     pub cluster: String,
+    /// RocketMQ's `brokerName`.
     pub group: String,
     /// The formatted store, once there is one.
     pub caller: Option<Caller>,
@@ -28,6 +30,7 @@ pub struct LocalPeer {
 
 /// Why a connection to a peer could not be used.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message names its fields")]
 pub enum DialError {
     /// The host is alive and nothing listens on the port: the process is gone.
     #[error("{addr} refused the connection")]
@@ -43,6 +46,7 @@ pub enum DialError {
 /// A connection that has shaken hands.
 #[derive(Debug)]
 pub struct Dialed<S> {
+    /// The connection.
     pub stream: S,
     /// The acceptor's incarnation; 0 before it is formatted.
     pub incarnation: u64,
@@ -86,17 +90,10 @@ impl LocalPeer {
             ));
         }
         if ours.constants != theirs.constants {
-            return Some(format!(
-                "group constants differ: {:?} here, {:?} there",
-                ours.constants, theirs.constants
-            ));
+            return Some(format!("group constants differ: {:?} here, {:?} there", ours.constants, theirs.constants));
         }
         if hello.to.is_some_and(|to| to != ours.id) {
-            return Some(format!(
-                "this is node {}, not node {}",
-                ours.id,
-                hello.to.unwrap_or_default()
-            ));
+            return Some(format!("this is node {}, not node {}", ours.id, hello.to.unwrap_or_default()));
         }
         match known(theirs.id) {
             Some(member) if member.incarnation != theirs.incarnation => Some(format!(
@@ -132,23 +129,14 @@ async fn shake<R: Runtime>(
     purpose: Purpose,
     to: Option<(NodeId, u64)>,
 ) -> Result<Dialed<R::Stream>, DialError> {
-    let unreachable = |e: io::Error| DialError::Unreachable {
-        addr,
-        reason: e.to_string(),
-    };
+    let unreachable = |e: io::Error| DialError::Unreachable { addr, reason: e.to_string() };
     let stream = R::connect(addr).await.map_err(|e| match e.kind() {
         io::ErrorKind::ConnectionRefused => DialError::Gone { addr },
         _ => unreachable(e),
     })?;
     let mut framed = Framed::new(stream, PeerCodec::<Hello, Welcome>::default());
     let hello = local.hello(purpose, to.map(|(id, _)| id));
-    framed
-        .send(Outgoing {
-            header: &hello,
-            raw: &[],
-        })
-        .await
-        .map_err(unreachable)?;
+    framed.send(Outgoing { header: &hello, raw: &[] }).await.map_err(unreachable)?;
     let welcome = match framed.next().await {
         Some(frame) => frame.map_err(unreachable)?.header,
         None => return Err(unreachable(io::ErrorKind::UnexpectedEof.into())),
@@ -157,19 +145,12 @@ async fn shake<R: Runtime>(
         Welcome::Refused { reason } => Err(DialError::Refused { addr, reason }),
         Welcome::Accepted { incarnation, .. } if to.is_some_and(|(_, known)| known != 0 && known != incarnation) => {
             let reason = "the node answers with another store than the group knows; was its directory wiped?";
-            Err(DialError::Refused {
-                addr,
-                reason: reason.to_owned(),
-            })
+            Err(DialError::Refused { addr, reason: reason.to_owned() })
         }
         Welcome::Accepted { incarnation, process } => {
             // The acceptor speaks only when asked, so nothing can be buffered behind its welcome.
             let FramedParts { io, .. } = framed.into_parts();
-            Ok(Dialed {
-                stream: io,
-                incarnation,
-                process,
-            })
+            Ok(Dialed { stream: io, incarnation, process })
         }
     }
 }
@@ -191,31 +172,15 @@ pub async fn accept<R: Runtime>(
     };
     if let Some(reason) = local.refusal(&hello, known) {
         let welcome = Welcome::Refused { reason: reason.clone() };
-        framed
-            .send(Outgoing {
-                header: &welcome,
-                raw: &[],
-            })
-            .await?;
+        framed.send(Outgoing { header: &welcome, raw: &[] }).await?;
         return Ok(Err(reason));
     }
     let incarnation = local.caller.as_ref().map_or(0, |c| c.incarnation);
-    let welcome = Welcome::Accepted {
-        incarnation,
-        process: local.process,
-    };
-    framed
-        .send(Outgoing {
-            header: &welcome,
-            raw: &[],
-        })
-        .await?;
+    let welcome = Welcome::Accepted { incarnation, process: local.process };
+    framed.send(Outgoing { header: &welcome, raw: &[] }).await?;
     let parts = framed.into_parts();
     if !parts.read_buf.is_empty() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "the dialer spoke before it was welcomed",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the dialer spoke before it was welcomed"));
     }
     Ok(Ok((parts.io, hello)))
 }

@@ -37,12 +37,7 @@ pub async fn serve_log<R: Runtime, M: Machine>(
     let (tx, rx) = mpsc::channel(AHEAD);
     let input = stream::unfold(rx, |mut rx| async move { rx.recv().await.map(|request| (request, rx)) });
     let answers = Box::pin(raft.stream_append(Box::pin(input)));
-    let mut serving = Serving {
-        framed,
-        sender: Some(PollSender::new(tx)),
-        answers,
-        ended: false,
-    };
+    let mut serving = Serving { framed, sender: Some(PollSender::new(tx)), answers, ended: false };
     poll_fn(|cx| serving.poll(cx, &room)).await
 }
 
@@ -103,13 +98,7 @@ where
     }
 
     fn send(&mut self, answer: &WireAppended) -> io::Result<()> {
-        Sink::start_send(
-            Pin::new(&mut self.framed),
-            Outgoing {
-                header: answer,
-                raw: &[],
-            },
-        )
+        Sink::start_send(Pin::new(&mut self.framed), Outgoing { header: answer, raw: &[] })
     }
 
     /// Takes one append. Ready(false) when the leader closed the connection.

@@ -48,15 +48,7 @@ pub struct LogSession<'s, R: Runtime, M, S> {
 impl<'s, R: Runtime, M, S> LogSession<'s, R, M, S> {
     pub fn new(conn: &'s mut Option<LogStream<R::Stream>>, input: S, patience: Duration) -> Self {
         let _machine = std::marker::PhantomData;
-        Self {
-            conn,
-            input: Some(input),
-            in_flight: 0,
-            patience,
-            timer: None,
-            failed: false,
-            _machine,
-        }
+        Self { conn, input: Some(input), in_flight: 0, patience, timer: None, failed: false, _machine }
     }
 }
 
@@ -77,13 +69,7 @@ where
             match Pin::new(input).poll_next(cx) {
                 Poll::Ready(Some(request)) => {
                     let (header, raw) = to_wire(&request)?;
-                    Sink::start_send(
-                        Pin::new(&mut *conn),
-                        Outgoing {
-                            header: &header,
-                            raw: &raw,
-                        },
-                    )?;
+                    Sink::start_send(Pin::new(&mut *conn), Outgoing { header: &header, raw: &raw })?;
                     self.in_flight += 1;
                     taken = true;
                 }

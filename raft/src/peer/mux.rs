@@ -87,9 +87,7 @@ impl Mux {
     /// [`CallError::NotSent`] before anything was queued, [`CallError::Unknown`] after.
     pub async fn call(&self, request: Request, raw: &[Bytes]) -> Result<(Response, Bytes), CallError> {
         let answer = self.queue(request, raw)?;
-        answer
-            .await
-            .unwrap_or_else(|_| Err(CallError::Unknown("the connection's task ended".to_owned())))
+        answer.await.unwrap_or_else(|_| Err(CallError::Unknown("the connection's task ended".to_owned())))
     }
 
     fn queue(

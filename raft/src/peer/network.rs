@@ -46,13 +46,7 @@ impl<R: Runtime> Network<R> {
     }
 
     fn client(&self, target: NodeId, member: &Member, heartbeat: bool) -> Client<R> {
-        Client {
-            peers: Arc::clone(&self.peers),
-            target,
-            member: member.clone(),
-            heartbeat,
-            log: Mutex::new(None),
-        }
+        Client { peers: Arc::clone(&self.peers), target, member: member.clone(), heartbeat, log: Mutex::new(None) }
     }
 }
 
@@ -109,11 +103,7 @@ impl<R: Runtime> Client<R> {
     async fn log<M: Machine>(&mut self) -> Result<&mut Option<LogStream<R::Stream>>, RPCError<Types<R, M>>> {
         let log = self.log.get_mut().unwrap_or_else(PoisonError::into_inner);
         if log.is_none() {
-            let dialed = self
-                .peers
-                .dial(self.target, &self.member, Purpose::Log)
-                .await
-                .map_err(|e| dial_error(&e))?;
+            let dialed = self.peers.dial(self.target, &self.member, Purpose::Log).await.map_err(|e| dial_error(&e))?;
             *log = Some(log_stream(dialed.stream));
         }
         Ok(log)
@@ -158,10 +148,7 @@ impl<R: Runtime, M: Machine> RaftNetworkV2<Types<R, M>> for Client<R> {
         rpc: VoteRequest<Types<R, M>>,
         _option: RPCOption,
     ) -> Result<VoteResponse<Types<R, M>>, RPCError<Types<R, M>>> {
-        match self
-            .control(Request::Vote(WireVoteRequest::new(&rpc)), VOTE_TIMEOUT)
-            .await?
-        {
+        match self.control(Request::Vote(WireVoteRequest::new(&rpc)), VOTE_TIMEOUT).await? {
             Response::Vote(answer) => Ok(answer.into_raft()),
             other => Err(unexpected(&other)),
         }
@@ -172,10 +159,7 @@ impl<R: Runtime, M: Machine> RaftNetworkV2<Types<R, M>> for Client<R> {
         rpc: VoteRequest<Types<R, M>>,
         _option: RPCOption,
     ) -> Result<VoteResponse<Types<R, M>>, RPCError<Types<R, M>>> {
-        match self
-            .control(Request::PreVote(WireVoteRequest::new(&rpc)), VOTE_TIMEOUT)
-            .await?
-        {
+        match self.control(Request::PreVote(WireVoteRequest::new(&rpc)), VOTE_TIMEOUT).await? {
             Response::Vote(answer) => Ok(answer.into_raft()),
             other => Err(unexpected(&other)),
         }
@@ -195,17 +179,15 @@ impl<R: Runtime, M: Machine> RaftNetworkV2<Types<R, M>> for Client<R> {
         };
         let raw = [snapshot.snapshot];
         let peer = (self.target, &self.member);
-        let sent = self
-            .peers
-            .call(peer, Purpose::Snapshot, request, &raw, SNAPSHOT_TIMEOUT);
+        let sent = self.peers.call(peer, Purpose::Snapshot, request, &raw, SNAPSHOT_TIMEOUT);
         match R::select2(cancel, sent).await {
             openraft_rt::Select2::First(closed) => Err(StreamingError::Closed(closed)),
             openraft_rt::Select2::Second(Ok((Response::Installed { vote }, _))) => {
                 Ok(SnapshotResponse::new(vote.into()))
             }
-            openraft_rt::Select2::Second(Ok((other, _))) => Err(StreamingError::Unreachable(Unreachable::from_string(
-                format!("unexpected answer {other:?}"),
-            ))),
+            openraft_rt::Select2::Second(Ok((other, _))) => {
+                Err(StreamingError::Unreachable(Unreachable::from_string(format!("unexpected answer {other:?}"))))
+            }
             openraft_rt::Select2::Second(Err(e)) => Err(StreamingError::Unreachable(Unreachable::from_string(e))),
         }
     }

@@ -31,20 +31,13 @@ pub struct Peers<R> {
 
 impl<R> std::fmt::Debug for Peers<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Peers")
-            .field("local", &self.local)
-            .finish_non_exhaustive()
+        f.debug_struct("Peers").field("local", &self.local).finish_non_exhaustive()
     }
 }
 
 impl<R: Runtime> Peers<R> {
     pub fn new(local: LocalPeer, on_lost: OnLost) -> Arc<Self> {
-        Arc::new(Self {
-            local,
-            links: Mutex::default(),
-            on_lost,
-            _runtime: std::marker::PhantomData,
-        })
+        Arc::new(Self { local, links: Mutex::default(), on_lost, _runtime: std::marker::PhantomData })
     }
 
     /// Who this process is.
@@ -72,10 +65,7 @@ impl<R: Runtime> Peers<R> {
         let Dialed { stream, process, .. } = self.dial(id, member, purpose).await?;
         let on_lost = Arc::clone(&self.on_lost);
         let mux = Mux::start::<R>(stream, move || on_lost(id));
-        *link = Some(Link {
-            mux: Arc::clone(&mux),
-            process,
-        });
+        *link = Some(Link { mux: Arc::clone(&mux), process });
         Ok((mux, process))
     }
 
@@ -105,9 +95,7 @@ impl<R: Runtime> Peers<R> {
             Ok(Ok(link)) => link,
             Ok(Err(e)) => return Err(CallError::NotSent(e.to_string())),
             Err(_) => {
-                return Err(CallError::NotSent(format!(
-                    "no connection to node {id} within {limit:?}"
-                )));
+                return Err(CallError::NotSent(format!("no connection to node {id} within {limit:?}")));
             }
         };
         match R::timeout_at(deadline, mux.call(request, raw)).await {
@@ -118,13 +106,7 @@ impl<R: Runtime> Peers<R> {
 
     /// Ends every connection.
     pub async fn close(&self) {
-        let links: Vec<_> = self
-            .links
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect();
+        let links: Vec<_> = self.links.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         for slot in links {
             if let Some(link) = slot.lock().await.take() {
                 link.mux.close();

@@ -182,11 +182,7 @@ pub struct Processes(Mutex<BTreeMap<NodeId, u64>>);
 impl Processes {
     /// Notes `process` for `id`; the one before, if it was another.
     pub fn note(&self, id: NodeId, process: u64) -> Option<u64> {
-        let before = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id, process);
+        let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, process);
         before.filter(|before| *before != process)
     }
 }

@@ -21,11 +21,7 @@ impl Runtime for Tokio {
     type Serial = DiskThread;
 
     async fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
-        let socket = if addr.is_ipv4() {
-            tokio::net::TcpSocket::new_v4()?
-        } else {
-            tokio::net::TcpSocket::new_v6()?
-        };
+        let socket = if addr.is_ipv4() { tokio::net::TcpSocket::new_v4()? } else { tokio::net::TcpSocket::new_v6()? };
         // A restarted process must get its port back while old connections sit in TIME_WAIT.
         socket.set_reuseaddr(true)?;
         socket.bind(addr)?;

@@ -71,7 +71,7 @@ impl<R: Runtime> Calls<R> {
     /// A number no request in flight has.
     pub(super) fn next_opaque(&mut self) -> i32 {
         loop {
-            self.last_opaque = if self.last_opaque == i32::MAX { 0 } else { self.last_opaque + 1 };
+            self.last_opaque = if self.last_opaque == i32::MAX { 1 } else { self.last_opaque + 1 };
             // After a turn of 2^31 a long poll could still hold its number.
             if !self.pending.contains_key(&self.last_opaque) {
                 return self.last_opaque;
@@ -80,8 +80,8 @@ impl<R: Runtime> Calls<R> {
     }
 
     /// Adds a request whose frame of `len` bytes was just queued. Whether the next sweep must come earlier.
-    pub(super) fn insert(&mut self, opaque: i32, len: u64, times: (R::Instant, R::Instant), waiter: Waiter) -> bool {
-        self.queued += len;
+    pub(super) fn insert(&mut self, opaque: i32, len: usize, times: (R::Instant, R::Instant), waiter: Waiter) -> bool {
+        self.queued += len as u64;
         let (begun, deadline) = times;
         self.pending.insert(opaque, Pending { end: self.queued, begun, deadline, waiter });
         let earlier = self.earliest.is_none_or(|earliest| deadline < earliest);

@@ -17,20 +17,21 @@ use tokio::sync::{Notify, oneshot};
 
 use super::time::now;
 use crate::protocol::command::Command;
-use crate::protocol::frame;
-use crate::server::{CloseReason, Conn, Limits, Outgoing};
+use crate::server::{CloseReason, Conn, Limits};
 
 mod calls;
 mod completions;
 mod counted;
 mod error;
 mod pool;
+mod request;
 mod task;
 
 use calls::{Calls, Waiter};
 pub use completions::{Completion, Completions};
 pub use error::{CallError, CallResult, NotSent};
 pub use pool::Connections;
+pub use request::Request;
 
 /// How exact a request's deadline is: expired requests are collected this often.
 pub const TICK: Duration = Duration::from_millis(10);
@@ -157,14 +158,14 @@ impl<R: Runtime> Connection<R> {
     ///
     /// # Errors
     /// [`CallError`]: not sent, lost or timed out.
-    pub fn call(
+    pub fn call<Q: Request>(
         &self,
-        command: Command,
+        request: &Q,
         timeout: Duration,
-    ) -> impl Future<Output = CallResult> + Send + use<R> {
+    ) -> impl Future<Output = CallResult> + Send + use<R, Q> {
         let addr = self.addr();
         let (answer, answered) = oneshot::channel();
-        self.start(std::iter::once((Waiter::One(answer), command)), timeout);
+        self.start(std::iter::once((Waiter::One(answer), request)), timeout);
         async move {
             let ended = || CallError::Lost { addr, reason: CloseReason::TaskEnded };
             answered.await.unwrap_or_else(|_| Err(ended()))
@@ -172,49 +173,52 @@ impl<R: Runtime> Connection<R> {
     }
 
     /// Sends many requests with one lock and one wake-up. Each ends exactly once in `done`, under its token.
-    pub fn call_many(
+    pub fn call_many<Q: Request>(
         &self,
-        calls: impl IntoIterator<Item = (u64, Command)>,
+        requests: impl IntoIterator<Item = (u64, Q)>,
         timeout: Duration,
         done: &Arc<Completions>,
     ) {
-        let many = |(token, command)| (Waiter::Many { done: Arc::clone(done), token }, command);
-        self.start(calls.into_iter().map(many), timeout);
+        let many = |(token, request)| (Waiter::Many { done: Arc::clone(done), token }, request);
+        self.start(requests.into_iter().map(many), timeout);
     }
 
     /// Sends a request that wants no answer. Queued is all that is known of it.
     ///
     /// # Errors
     /// The connection is closed or full.
-    pub fn oneway(&self, command: &Command) -> Result<(), CallError> {
+    pub fn oneway<Q: Request>(&self, request: &Q) -> Result<(), CallError> {
         let link = &self.handle.link;
         let not_sent = |reason| CallError::NotSent { addr: link.addr, reason };
         if let Some(full) = link.lock().full(&link.limits, &link.written) {
             return Err(not_sent(full));
         }
         let queued = link.conn.send_with(|out| {
-            link.lock().queued += encode(command, out);
+            let before = out.len();
+            // 0 is no request's opaque: an answer to it finds nobody.
+            request.write(0, true, out);
+            link.lock().queued += (out.len() - before) as u64;
         });
         queued.map_err(|reason| not_sent(NotSent::Closed(reason)))
     }
 
-    fn start(&self, calls: impl Iterator<Item = (Waiter, Command)>, timeout: Duration) {
+    fn start<Q: Request>(&self, mut calls: impl Iterator<Item = (Waiter, Q)>, timeout: Duration) {
         let link = &self.handle.link;
         let begun = now::<R>();
         let deadline = begun + timeout;
-        let mut calls = calls.peekable();
         let mut refused = Vec::new();
         let mut earlier = false;
         let queued = link.conn.send_with(|out| {
             let mut table = link.lock();
-            for (waiter, mut command) in calls.by_ref() {
+            for (waiter, request) in calls.by_ref() {
                 if let Some(full) = table.full(&link.limits, &link.written) {
                     refused.push((waiter, Err(CallError::NotSent { addr: link.addr, reason: full })));
                     continue;
                 }
-                command.opaque = table.next_opaque();
-                let len = encode(&command, out);
-                earlier |= table.insert(command.opaque, len, (begun, deadline), waiter);
+                let opaque = table.next_opaque();
+                let before = out.len();
+                request.write(opaque, false, out);
+                earlier |= table.insert(opaque, out.len() - before, (begun, deadline), waiter);
             }
         });
         if let Err(reason) = queued {
@@ -229,14 +233,6 @@ impl<R: Runtime> Connection<R> {
         }
         calls::deliver(&mut refused);
     }
-}
-
-/// Appends one frame and says how long it is.
-fn encode(command: &Command, out: &mut Outgoing) -> u64 {
-    let buffer = out.buffer();
-    let before = buffer.len();
-    frame::encode(command, buffer);
-    (buffer.len() - before) as u64
 }
 
 fn pump_limits(limits: &CallLimits) -> Limits {

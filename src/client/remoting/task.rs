@@ -12,6 +12,7 @@ use quorumq_raft::runtime::Runtime;
 use super::calls::{self, Ended, Ready};
 use super::counted::Counted;
 use super::error::NotSent;
+use super::request::Request;
 use super::{Link, TICK, pump_limits};
 use crate::client::time::now;
 use crate::protocol::code::response;
@@ -122,7 +123,11 @@ impl<R: Runtime> Inbound for Answers<R> {
                 Some(command.reply(response::REQUEST_CODE_NOT_SUPPORTED, Some(unknown)))
             });
             if let Some(answer) = answer.filter(|_| !command.is_oneway()) {
-                let queued = conn.send_with(|out| self.link.lock().queued += super::encode(&answer, out));
+                let queued = conn.send_with(|out| {
+                    let before = out.len();
+                    answer.write(answer.opaque, false, out);
+                    self.link.lock().queued += (out.len() - before) as u64;
+                });
                 if let Err(reason) = queued {
                     tracing::debug!(peer = %self.link.addr, %reason, "an answer to a server's request was dropped");
                 }

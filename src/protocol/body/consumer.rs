@@ -39,10 +39,7 @@ mod tests {
     fn an_offset_table_is_read_and_written_as_apache_does() {
         let captured = br#"{"offsetTable":{"GoldenTopicJSON@g_consumerJSON":{0:1}}}"#;
         let table: ConsumerOffsetTable = body::decode(captured).expect("fastjson");
-        assert_eq!(
-            table.offset_table[&ConsumerOffsetTable::key("GoldenTopicJSON", "g_consumerJSON")][&0],
-            1
-        );
+        assert_eq!(table.offset_table[&ConsumerOffsetTable::key("GoldenTopicJSON", "g_consumerJSON")][&0], 1);
         assert_eq!(&body::encode_fastjson(&table)[..], captured);
     }
 }

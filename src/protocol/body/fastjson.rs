@@ -69,11 +69,7 @@ impl Formatter for BareKeys {
     }
 
     fn begin_string<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        if self.key == Key::Undecided {
-            Ok(())
-        } else {
-            writer.write_all(b"\"")
-        }
+        if self.key == Key::Undecided { Ok(()) } else { writer.write_all(b"\"") }
     }
 
     fn end_string<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
@@ -139,10 +135,7 @@ pub fn quote_keys(json: &[u8]) -> Option<Vec<u8>> {
                 at + 1
             }
             _ if key_expected && is_bare(byte) => {
-                let end = json[at..]
-                    .iter()
-                    .position(|b| !is_bare(*b))
-                    .map_or(json.len(), |len| at + len);
+                let end = json[at..].iter().position(|b| !is_bare(*b)).map_or(json.len(), |len| at + len);
                 out.push(b'"');
                 out.extend_from_slice(&json[at..end]);
                 out.push(b'"');
@@ -207,23 +200,12 @@ mod tests {
             Some(r#"{"0":"a:1,2:b","-1" : {"x_1":[1,2]}}"#)
         );
         assert_eq!(quoted("{ \n1:2}").as_deref(), Some("{ \n\"1\":2}"));
-        assert_eq!(
-            quoted(r#"[{0:1},{"\"":{1:2}}]"#).as_deref(),
-            Some(r#"[{"0":1},{"\"":{"1":2}}]"#)
-        );
+        assert_eq!(quoted(r#"[{0:1},{"\"":{1:2}}]"#).as_deref(), Some(r#"[{"0":1},{"\"":{"1":2}}]"#));
     }
 
     #[test]
     fn text_without_bare_keys_is_left_alone() {
-        for json in [
-            r#"{"0":[1,true,{"a":null}]}"#,
-            "",
-            "{",
-            "\"",
-            "\"\\",
-            r#"{{"a":1}:2}"#,
-            "]]}{",
-        ] {
+        for json in [r#"{"0":[1,true,{"a":null}]}"#, "", "{", "\"", "\"\\", r#"{{"a":1}:2}"#, "]]}{"] {
             assert_eq!(quoted(json), None, "{json}");
         }
         assert_eq!(quoted(&"{0:".repeat(MAX_DEPTH + 1)), None);

@@ -122,11 +122,7 @@ impl SubscriptionData {
         let tags: Vec<String> = tags(expression).map(str::to_owned).collect();
         Self {
             code_set: tags.iter().map(|tag| quorumq_store::record::java_hash(tag)).collect(),
-            sub_string: if tags.is_empty() {
-                SUBSCRIBE_ALL.to_owned()
-            } else {
-                expression.to_owned()
-            },
+            sub_string: if tags.is_empty() { SUBSCRIBE_ALL.to_owned() } else { expression.to_owned() },
             sub_version,
             tags_set: tags,
             topic: topic.to_owned(),
@@ -137,22 +133,14 @@ impl SubscriptionData {
 
 /// The tags of an expression; none means every message.
 pub fn tags(expression: &str) -> impl Iterator<Item = &str> {
-    let expression = if expression.trim() == SUBSCRIBE_ALL {
-        ""
-    } else {
-        expression
-    };
+    let expression = if expression.trim() == SUBSCRIBE_ALL { "" } else { expression };
     expression.split("||").map(str::trim).filter(|tag| !tag.is_empty())
 }
 
 /// A missing, empty or null expression type is "TAG".
 fn expression_type<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let value: String = or_default(deserializer)?;
-    Ok(if value.is_empty() {
-        EXPRESSION_TAG.to_owned()
-    } else {
-        value
-    })
+    Ok(if value.is_empty() { EXPRESSION_TAG.to_owned() } else { value })
 }
 
 #[cfg(test)]
@@ -172,10 +160,7 @@ mod tests {
         assert_eq!(group.message_model, MessageModel::Clustering);
         assert_eq!(group.consume_from_where, ConsumeFromWhere::LastOffset);
         let subscription = &group.subscription_data_set[0];
-        assert_eq!(
-            (subscription.sub_version, &*subscription.expression_type),
-            (1_795_147_489_155, "TAG")
-        );
+        assert_eq!((subscription.sub_version, &*subscription.expression_type), (1_795_147_489_155, "TAG"));
         assert!(tags(&subscription.sub_string).eq(["A", "B"]));
         assert_eq!(heartbeat.producer_data_set, []);
     }
@@ -188,15 +173,9 @@ mod tests {
             "expressionType":null,"filterClassSource":"","tagsSet":null}]}]}"#;
         let heartbeat: HeartbeatData = body::decode(json).expect("a lenient heartbeat");
         let group = &heartbeat.consumer_data_set[0];
-        assert_eq!(
-            (group.consume_type, group.message_model),
-            (ConsumeType::Actively, MessageModel::Clustering)
-        );
+        assert_eq!((group.consume_type, group.message_model), (ConsumeType::Actively, MessageModel::Clustering));
         assert_eq!(group.consume_from_where, ConsumeFromWhere::FirstOffset);
-        let expected = SubscriptionData {
-            topic: "t".to_owned(),
-            ..SubscriptionData::default()
-        };
+        let expected = SubscriptionData { topic: "t".to_owned(), ..SubscriptionData::default() };
         assert_eq!(group.subscription_data_set, [expected]);
     }
 
@@ -205,9 +184,7 @@ mod tests {
         let json = br#"{"consumerDataSet":[{"messageModel":"SOLO"}]}"#;
         let error = body::decode::<HeartbeatData>(json).expect_err("no such model");
         assert!(
-            error
-                .to_string()
-                .starts_with("body is no HeartbeatData: MessageModel has no value \"SOLO\""),
+            error.to_string().starts_with("body is no HeartbeatData: MessageModel has no value \"SOLO\""),
             "{error}"
         );
         let json = br#"{"consumerDataSet":[{"messageModel":-1}]}"#;

@@ -36,8 +36,7 @@ pub(super) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, 
             if text.is_empty() {
                 return Ok(0);
             }
-            text.parse()
-                .map_err(|_| E::custom(format_args!("{text:?} is no 64-bit number")))
+            text.parse().map_err(|_| E::custom(format_args!("{text:?} is no 64-bit number")))
         }
 
         fn visit_unit<E: Error>(self) -> Result<i64, E> {

@@ -45,14 +45,8 @@ pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, BodyError> {
     let fastjson = fastjson::quote_keys(body).map(|quoted| serde_json::from_slice(&quoted));
     match fastjson {
         Some(Ok(value)) => Ok(value),
-        Some(Err(error)) => Err(BodyError::Malformed {
-            what: name_of::<T>(),
-            reason: error.to_string(),
-        }),
-        None => Err(BodyError::Malformed {
-            what: name_of::<T>(),
-            reason: standard.to_string(),
-        }),
+        Some(Err(error)) => Err(BodyError::Malformed { what: name_of::<T>(), reason: error.to_string() }),
+        None => Err(BodyError::Malformed { what: name_of::<T>(), reason: standard.to_string() }),
     }
 }
 

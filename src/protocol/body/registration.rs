@@ -31,7 +31,8 @@ pub fn body_crc32(body: &[u8]) -> i32 {
 }
 
 impl RegisterBrokerBody {
-    /// Reads a body, checked against the header's `bodyCrc32` unless that is 0 or missing.
+    /// Reads a body, checked against the header's `bodyCrc32` unless that is 0 or missing. An empty body is a broker
+    /// without topics, as at Apache.
     ///
     /// # Errors
     /// When the CRC differs, or the body does not parse or inflates to more than [`MAX_INFLATED`].
@@ -41,6 +42,9 @@ impl RegisterBrokerBody {
             if actual != expected {
                 return Err(BodyError::WrongCrc { actual, expected });
             }
+        }
+        if body.is_empty() {
+            return Ok(Self::default());
         }
         if !compressed {
             return super::decode(body);
@@ -80,18 +84,13 @@ impl RegisterBrokerBody {
 }
 
 fn malformed(reason: impl Into<String>) -> BodyError {
-    BodyError::Malformed {
-        what: name_of::<RegisterBrokerBody>(),
-        reason: reason.into(),
-    }
+    BodyError::Malformed { what: name_of::<RegisterBrokerBody>(), reason: reason.into() }
 }
 
 fn inflate(body: &[u8]) -> Result<Vec<u8>, BodyError> {
     let mut inflated = Vec::new();
     let mut decoder = ZlibDecoder::new(body).take(MAX_INFLATED as u64 + 1);
-    decoder
-        .read_to_end(&mut inflated)
-        .map_err(|error| malformed(error.to_string()))?;
+    decoder.read_to_end(&mut inflated).map_err(|error| malformed(error.to_string()))?;
     if inflated.len() > MAX_INFLATED {
         return Err(BodyError::TooLarge { limit: MAX_INFLATED });
     }
@@ -104,14 +103,7 @@ fn put(list: &mut Vec<u8>, text: &[u8]) {
 }
 
 fn topic_line(topic: &TopicConfig) -> String {
-    let TopicConfig {
-        topic_name,
-        read_queue_nums,
-        write_queue_nums,
-        perm,
-        topic_filter_type,
-        ..
-    } = topic;
+    let TopicConfig { topic_name, read_queue_nums, write_queue_nums, perm, topic_filter_type, .. } = topic;
     format!("{topic_name} {read_queue_nums} {write_queue_nums} {perm} {topic_filter_type}")
 }
 
@@ -129,9 +121,7 @@ fn decode_list(mut list: &[u8]) -> Result<RegisterBrokerBody, BodyError> {
 }
 
 fn take_length(list: &mut &[u8], what: &'static str) -> Result<usize, BodyError> {
-    let (field, rest) = list
-        .split_first_chunk()
-        .ok_or_else(|| malformed(format!("it ends before the {what}")))?;
+    let (field, rest) = list.split_first_chunk().ok_or_else(|| malformed(format!("it ends before the {what}")))?;
     *list = rest;
     let length = i32::from_be_bytes(*field);
     usize::try_from(length).map_err(|_| malformed(format!("negative length {length} of the {what}")))
@@ -139,9 +129,7 @@ fn take_length(list: &mut &[u8], what: &'static str) -> Result<usize, BodyError>
 
 fn take<'l>(list: &mut &'l [u8], what: &'static str) -> Result<&'l [u8], BodyError> {
     let length = take_length(list, what)?;
-    let (text, rest) = list
-        .split_at_checked(length)
-        .ok_or_else(|| malformed(format!("it ends within the {what}")))?;
+    let (text, rest) = list.split_at_checked(length).ok_or_else(|| malformed(format!("it ends within the {what}")))?;
     *list = rest;
     Ok(text)
 }

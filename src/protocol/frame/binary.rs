@@ -15,11 +15,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], FrameError> {
-        let bytes = self
-            .bytes
-            .get(self.at..)
-            .and_then(|rest| rest.first_chunk())
-            .ok_or_else(|| ends_in(what))?;
+        let bytes = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk()).ok_or_else(|| ends_in(what))?;
         self.at += N;
         Ok(*bytes)
     }
@@ -51,28 +47,13 @@ pub(super) fn decode(header: Bytes) -> Result<Decoded, FrameError> {
     let flag = i32::from_be_bytes(reader.array("flag")?);
     let remark_len = reader.length("remark length")?;
     let remark = reader.text(remark_len, "remark")?;
-    let remark = if remark.is_empty() {
-        None
-    } else {
-        Some(remark.to_owned())
-    };
+    let remark = if remark.is_empty() { None } else { Some(remark.to_owned()) };
     let ext_len = reader.length("ext length")?;
-    let ext_end = reader
-        .at
-        .checked_add(ext_len)
-        .filter(|end| *end <= header.len())
-        .ok_or_else(|| ends_in("ext fields"))?;
+    let ext_end =
+        reader.at.checked_add(ext_len).filter(|end| *end <= header.len()).ok_or_else(|| ends_in("ext fields"))?;
     // Bytes after the ext fields belong to no field; Java skips them as well.
     let ext = decode_ext(&header, reader.at, ext_end)?;
-    Ok(Decoded {
-        code: i32::from(code),
-        language,
-        version,
-        opaque,
-        flag,
-        remark,
-        ext,
-    })
+    Ok(Decoded { code: i32::from(code), language, version, opaque, flag, remark, ext })
 }
 
 fn decode_ext(header: &Bytes, start: usize, end: usize) -> Result<ExtFields, FrameError> {
@@ -80,10 +61,7 @@ fn decode_ext(header: &Bytes, start: usize, end: usize) -> Result<ExtFields, Fra
         return Ok(ExtFields::default());
     }
     let mut ext = ExtFields::over(header.clone());
-    let mut reader = Reader {
-        bytes: &header[..end],
-        at: start,
-    };
+    let mut reader = Reader { bytes: &header[..end], at: start };
     while reader.at < end {
         if ext.len() == MAX_EXT_FIELDS {
             return Err(FrameError::BadHeader(format!("more than {MAX_EXT_FIELDS} ext fields")));
@@ -102,7 +80,7 @@ fn decode_ext(header: &Bytes, start: usize, end: usize) -> Result<ExtFields, Fra
 }
 
 /// Appends a header.
-pub(super) fn encode<'f>(head: &Head<'_>, fields: impl Iterator<Item = (&'f str, Value<'f>)>, out: &mut BytesMut) {
+pub(super) fn encode<'k, 'f>(head: &Head<'_>, fields: impl Iterator<Item = (&'k str, Value<'f>)>, out: &mut BytesMut) {
     // The wire has 16 bits for the code: POP's codes arrive truncated at Java too (remoting-codes.md, trap 1).
     out.put_i16(head.code as i16);
     out.put_u8(head.language);
@@ -116,10 +94,7 @@ pub(super) fn encode<'f>(head: &Head<'_>, fields: impl Iterator<Item = (&'f str,
     out.put_u32(0);
     for (key, value) in fields {
         let Ok(key_len) = i16::try_from(key.len()) else {
-            unreachable!(
-                "ext key of {} bytes: ours are short names, decoded ones had 15 bits",
-                key.len()
-            )
+            unreachable!("ext key of {} bytes: ours are short names, decoded ones had 15 bits", key.len())
         };
         out.put_i16(key_len);
         out.put_slice(key.as_bytes());

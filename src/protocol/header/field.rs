@@ -28,9 +28,7 @@ impl<'a> Field<'a> for &'a str {
 
 impl Field<'_> for i32 {
     fn parse(text: &[u8]) -> Result<Self, &'static str> {
-        parse_int(text)
-            .and_then(|value| Self::try_from(value).ok())
-            .ok_or("a 32-bit integer")
+        parse_int(text).and_then(|value| Self::try_from(value).ok()).ok_or("a 32-bit integer")
     }
 
     fn value(&self) -> Option<Value<'_>> {
@@ -116,19 +114,8 @@ mod tests {
             assert_eq!(parse_int(value.to_string().as_bytes()), Some(value));
         }
         assert_eq!(parse_int(b"+5"), Some(5));
-        for text in [
-            "",
-            "-",
-            "+",
-            "1.0",
-            " 1",
-            "1 ",
-            "0x10",
-            "--1",
-            "9223372036854775808",
-            "-9223372036854775809",
-            "١",
-        ] {
+        for text in ["", "-", "+", "1.0", " 1", "1 ", "0x10", "--1", "9223372036854775808", "-9223372036854775809", "١"]
+        {
             assert_eq!(parse_int(text.as_bytes()), None, "{text}");
         }
         assert_eq!(i32::parse(b"2147483648"), Err("a 32-bit integer"));

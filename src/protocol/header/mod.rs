@@ -36,12 +36,7 @@ impl HeaderError {
 
     pub(crate) fn invalid(code: i32, field: &'static str, value: &[u8], expected: &'static str) -> Self {
         let value = String::from_utf8_lossy(value).chars().take(Self::SHOWN).collect();
-        Self::Invalid {
-            code,
-            field,
-            value,
-            expected,
-        }
+        Self::Invalid { code, field, value, expected }
     }
 }
 

@@ -75,17 +75,12 @@ impl<'a> SendMessageRequest<'a> {
                     None => continue,
                 },
             };
-            header
-                .put(at, value)
-                .map_err(|expected| HeaderError::invalid(code, LONG_NAMES[at], value, expected))?;
+            header.put(at, value).map_err(|expected| HeaderError::invalid(code, LONG_NAMES[at], value, expected))?;
             seen |= 1 << at;
         }
         // a..h are required: the lowest eight bits.
         match (!seen & 0xFF).trailing_zeros() as usize {
-            at @ 0..8 => Err(HeaderError::Missing {
-                code,
-                field: LONG_NAMES[at],
-            }),
+            at @ 0..8 => Err(HeaderError::Missing { code, field: LONG_NAMES[at] }),
             _ => Ok(header),
         }
     }
@@ -130,10 +125,7 @@ impl<'a> SendMessageRequest<'a> {
             self.batch.value(),
             self.broker_name.value(),
         ];
-        names
-            .into_iter()
-            .zip(values)
-            .filter_map(|(name, value)| Some((name, value?)))
+        names.into_iter().zip(values).filter_map(|(name, value)| Some((name, value?)))
     }
 
     /// The fields that are set, as a list in the form of `code`.
@@ -144,10 +136,7 @@ impl<'a> SendMessageRequest<'a> {
 
 /// Whether a send code uses the letters.
 fn is_v2(code: i32) -> bool {
-    matches!(
-        code,
-        request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE | request::SEND_REPLY_MESSAGE_V2
-    )
+    matches!(code, request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE | request::SEND_REPLY_MESSAGE_V2)
 }
 
 header! {

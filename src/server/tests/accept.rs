@@ -56,10 +56,7 @@ impl Service for Probe {
         .unwrap();
         assert!(commands.iter().all(|command| command.code != 3), "asked to");
         let held = commands.drain(..).filter(|command| command.code == 2);
-        self.held
-            .lock()
-            .unwrap()
-            .extend(held.map(|command| (conn.clone(), command)));
+        self.held.lock().unwrap().extend(held.map(|command| (conn.clone(), command)));
     }
 
     fn closed(&self, _taken: usize, conn: &Conn) {
@@ -76,11 +73,7 @@ async fn start(listeners: usize, limits: Limits) -> (Arc<Probe>, Server) {
     let probe = Arc::new(Probe::default());
     let mut bound = Vec::new();
     for _ in 0..listeners {
-        bound.push(
-            bind::<Tokio>(SocketAddr::from(([127, 0, 0, 1], 0)), "listenPort")
-                .await
-                .unwrap(),
-        );
+        bound.push(bind::<Tokio>(SocketAddr::from(([127, 0, 0, 1], 0)), "listenPort").await.unwrap());
     }
     let server = serve::<Tokio, _, _>(bound, Arc::clone(&probe), limits, CancellationToken::new()).unwrap();
     (probe, server)
@@ -88,12 +81,7 @@ async fn start(listeners: usize, limits: Limits) -> (Arc<Probe>, Server) {
 
 fn request(code: i32, opaque: i32) -> Vec<u8> {
     let mut out = BytesMut::new();
-    let mut command = Command::request(
-        Encoding::Binary,
-        code,
-        ExtFields::default(),
-        Bytes::from(vec![b'b'; 100]),
-    );
+    let mut command = Command::request(Encoding::Binary, code, ExtFields::default(), Bytes::from(vec![b'b'; 100]));
     command.opaque = opaque;
     frame::encode(&command, &mut out);
     out.to_vec()
@@ -143,10 +131,7 @@ async fn a_frame_of_several_mib_arrives_whole_in_many_reads() {
     let mut stream = TcpStream::connect(server.local_addrs()[0]).await.unwrap();
     let body = Bytes::from(vec![b'x'; 9 * 1024 * 1024]);
     let mut out = BytesMut::new();
-    frame::encode(
-        &Command::request(Encoding::Json, 1, ExtFields::default(), body),
-        &mut out,
-    );
+    frame::encode(&Command::request(Encoding::Json, 1, ExtFields::default(), body), &mut out);
     out.extend_from_slice(&request(1, 77));
     stream.write_all(&out).await.unwrap();
     assert_eq!(read_answers(&mut stream, 2).await, [0, 77]);
@@ -174,10 +159,7 @@ async fn a_panicking_service_loses_that_connection_only() {
     let mut bad = TcpStream::connect(server.local_addrs()[0]).await.unwrap();
     bad.write_all(&request(3, 1)).await.unwrap();
     let _ = bad.read(&mut [0; 8]).await;
-    until("the session ends", || {
-        probe.open.load(Ordering::SeqCst) == 0 && server.connections() == 0
-    })
-    .await;
+    until("the session ends", || probe.open.load(Ordering::SeqCst) == 0 && server.connections() == 0).await;
     let mut good = TcpStream::connect(server.local_addrs()[0]).await.unwrap();
     good.write_all(&request(1, 6)).await.unwrap();
     assert_eq!(read_answers(&mut good, 1).await, [6]);
@@ -185,14 +167,7 @@ async fn a_panicking_service_loses_that_connection_only() {
 
 #[tokio::test]
 async fn one_connection_over_the_limit_is_closed_and_leaves_room_for_the_next() {
-    let (_probe, server) = start(
-        1,
-        Limits {
-            max_connections: 1,
-            ..Limits::SERVER
-        },
-    )
-    .await;
+    let (_probe, server) = start(1, Limits { max_connections: 1, ..Limits::SERVER }).await;
     let addr = server.local_addrs()[0];
     let mut first = TcpStream::connect(addr).await.unwrap();
     first.write_all(&request(1, 1)).await.unwrap();
@@ -253,9 +228,7 @@ async fn dropping_a_server_closes_its_connections() {
 async fn a_taken_port_is_reported_with_port_setting_and_remedy() {
     let (_probe, server) = start(1, Limits::SERVER).await;
     let addr = server.local_addrs()[0];
-    let Err(error) = bind::<Tokio>(addr, "listenPort").await else {
-        panic!("bound twice")
-    };
+    let Err(error) = bind::<Tokio>(addr, "listenPort").await else { panic!("bound twice") };
     let words = error.to_string();
     for part in [&addr.port().to_string(), "listenPort", "stop the process", "free port"] {
         assert!(words.contains(part), "{words}");

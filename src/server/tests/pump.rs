@@ -1,11 +1,16 @@
 //! The pump over in-memory pipes: order, gathering, limits, ends.
 
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quorumq_raft::runtime::tokio::Tokio;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use tokio::task::JoinHandle;
 
 use crate::server::*;
@@ -63,10 +68,7 @@ async fn bytes_come_back_in_order_and_a_closing_peer_ends_the_connection() {
     drop(peer);
     let (reason, _) = task.await.unwrap();
     assert!(matches!(reason, CloseReason::PeerClosed), "{reason}");
-    assert!(matches!(
-        conn.send(Bytes::from_static(b"x")),
-        Err(CloseReason::PeerClosed)
-    ));
+    assert!(matches!(conn.send(Bytes::from_static(b"x")), Err(CloseReason::PeerClosed)));
 }
 
 #[tokio::test]
@@ -96,8 +98,7 @@ async fn small_and_large_pieces_keep_their_order() {
         out.push(large.clone());
     })
     .unwrap();
-    conn.send_many([Bytes::from_static(b"three"), Bytes::from_static(b"four")])
-        .unwrap();
+    conn.send_many([Bytes::from_static(b"three"), Bytes::from_static(b"four")]).unwrap();
     conn.close(CloseReason::Asked("done"));
     let mut all = Vec::new();
     peer.read_to_end(&mut all).await.unwrap();
@@ -121,10 +122,7 @@ async fn what_precedes_garbage_is_answered_before_the_close() {
 
 #[tokio::test]
 async fn a_peer_that_does_not_read_is_disconnected_at_the_limit() {
-    let limits = Limits {
-        outbound_limit: 300_000,
-        ..Limits::SERVER
-    };
+    let limits = Limits { outbound_limit: 300_000, ..Limits::SERVER };
     let conn = conn(&limits);
     let (_peer, task) = start(&conn, limits, 1024);
     let mut refused = None;
@@ -136,10 +134,7 @@ async fn a_peer_that_does_not_read_is_disconnected_at_the_limit() {
         tokio::task::yield_now().await;
     }
     // What the pipe took (1 KiB) does not count any more, so only the fourth goes over.
-    assert!(
-        matches!(refused, Some(CloseReason::OutboundLimit { limit: 300_000, .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Some(CloseReason::OutboundLimit { limit: 300_000, .. })), "{refused:?}");
     let (reason, _) = task.await.unwrap();
     assert!(matches!(reason, CloseReason::OutboundLimit { .. }), "{reason}");
     assert_eq!(conn.waiting(), 0);
@@ -147,10 +142,7 @@ async fn a_peer_that_does_not_read_is_disconnected_at_the_limit() {
 
 #[tokio::test]
 async fn reading_stops_while_answers_pile_up_and_goes_on_when_they_drain() {
-    let limits = Limits {
-        pause_reads_above: Some(10_000),
-        ..Limits::SERVER
-    };
+    let limits = Limits { pause_reads_above: Some(10_000), ..Limits::SERVER };
     let conn = conn(&limits);
     let (peer, task) = start(&conn, limits, 8 * 1024);
     let (mut reader, mut writer) = tokio::io::split(peer);
@@ -208,10 +200,7 @@ async fn a_quiet_connection_is_closed_after_the_idle_time_and_not_before() {
 
 #[tokio::test]
 async fn a_peer_that_never_reads_cannot_hold_up_a_close() {
-    let limits = Limits {
-        linger: Duration::from_millis(50),
-        ..Limits::SERVER
-    };
+    let limits = Limits { linger: Duration::from_millis(50), ..Limits::SERVER };
     let conn = conn(&limits);
     let (_peer, task) = start(&conn, limits, 16);
     conn.send(Bytes::from(vec![0; 1000])).unwrap();
@@ -230,4 +219,57 @@ async fn a_dropped_task_closes_the_connection() {
     task.abort();
     let _ = task.await;
     assert!(matches!(conn.close_reason(), Some(CloseReason::TaskEnded)));
+}
+
+/// Counts the calls that would be system calls.
+struct Counted {
+    inner: DuplexStream,
+    writes: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.writes.fetch_add(1, Ordering::SeqCst);
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn many_answers_leave_in_one_write() {
+    let conn = conn(&Limits::SERVER);
+    let (ours, mut peer) = duplex(PIPE);
+    let writes = Arc::new(AtomicUsize::new(0));
+    let stream = Counted { inner: ours, writes: Arc::clone(&writes) };
+    let task = {
+        let conn = conn.clone();
+        tokio::spawn(async move {
+            let mut echo = Echo { batches: Vec::new() };
+            pump::<Tokio, _, _>(stream, &conn, &mut echo, &Limits::SERVER).await
+        })
+    };
+    for (round, count) in [(1, 100), (2, 1), (3, 100)] {
+        for _ in 0..count {
+            conn.send(Bytes::from(vec![b'x'; 150])).unwrap();
+        }
+        let mut back = vec![0; count * 150];
+        // Well before the idle timer would wake the pump.
+        tokio::time::timeout(Duration::from_secs(20), peer.read_exact(&mut back)).await.unwrap().unwrap();
+        assert_eq!(writes.load(Ordering::SeqCst), round);
+    }
+    conn.close(CloseReason::Asked("done"));
+    task.await.unwrap();
 }

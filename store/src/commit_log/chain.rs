@@ -24,10 +24,7 @@ impl End {
 
     /// The synced mark of a log that is durable up to here.
     pub(crate) fn mark(&self) -> Mark {
-        Mark {
-            last: self.last,
-            end: self.at,
-        }
+        Mark { last: self.last, end: self.at }
     }
 
     /// The header of the next entry; the end moves behind it.
@@ -42,11 +39,7 @@ impl End {
             body_crc: crc32fast::hash(&entry.body),
         }
         .encode();
-        *self = Self {
-            at: entry.position + entry.frame_len(),
-            last: Some(entry.id),
-            chain: crc,
-        };
+        *self = Self { at: entry.position + entry.frame_len(), last: Some(entry.id), chain: crc };
         bytes
     }
 

@@ -64,10 +64,7 @@ pub(crate) fn erase_range(
     let segment_end = layout.segment_end(from);
     if to > segment_end {
         // Newest first: a crash in between leaves no gap in the row of files.
-        let later = segment_starts(disk, dir)?
-            .into_iter()
-            .filter(|later| *later > start)
-            .rev();
+        let later = segment_starts(disk, dir)?.into_iter().filter(|later| *later > start).rev();
         remove_segments(disk, dir, later)?;
     }
     let path = segment_path(dir, start);
@@ -87,12 +84,7 @@ struct Search<'a> {
 impl<'a> Search<'a> {
     fn new(file: &'a dyn DiskFile, path: PathBuf) -> Result<Self, StoreError> {
         let len = file.len().at("look at", &path)?;
-        Ok(Self {
-            file,
-            path,
-            len,
-            buffer: vec![0; CHUNK],
-        })
+        Ok(Self { file, path, len, buffer: vec![0; CHUNK] })
     }
 
     /// The chunks from `from` on that are not blank, until `gap` blank bytes in a row or the end of the file.

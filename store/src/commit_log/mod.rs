@@ -61,11 +61,7 @@ impl Layout {
     /// for a filler's header is left behind it, else a filler takes the rest and the frame starts the next segment.
     pub(crate) fn place(self, end: PhysicalOffset, frame_len: u64) -> PhysicalOffset {
         let segment_end = self.segment_end(end);
-        if end + (frame_len + HEADER_LEN) <= segment_end {
-            end
-        } else {
-            segment_end
-        }
+        if end + (frame_len + HEADER_LEN) <= segment_end { end } else { segment_end }
     }
 }
 

@@ -56,17 +56,7 @@ impl FrameReader {
         limit: PhysicalOffset,
         chunk_len: usize,
     ) -> Self {
-        Self {
-            file,
-            path,
-            layout,
-            start,
-            limit,
-            mapped: false,
-            chunk_len,
-            chunk: Bytes::new(),
-            chunk_at: start,
-        }
+        Self { file, path, layout, start, limit, mapped: false, chunk_len, chunk: Bytes::new(), chunk_at: start }
     }
 
     /// `len` bytes at `at`; `None` beyond the limit.
@@ -117,12 +107,7 @@ impl FrameReader {
     }
 
     fn unknown(&self, what: &'static str, found: u8, known: u8) -> StoreError {
-        StoreError::UnknownVersion {
-            what,
-            path: self.path.clone(),
-            found: found.into(),
-            known: known.into(),
-        }
+        StoreError::UnknownVersion { what, path: self.path.clone(), found: found.into(), known: known.into() }
     }
 
     /// The frame at `at`, header and body checked.
@@ -140,11 +125,7 @@ impl FrameReader {
 
     /// The error that names a flaw at `at`.
     pub(crate) fn corrupt(&self, flaw: Flaw, at: PhysicalOffset) -> StoreError {
-        StoreError::Corrupt {
-            what: flaw.what(),
-            path: self.path.clone(),
-            offset: at.0 - self.start.0,
-        }
+        StoreError::Corrupt { what: flaw.what(), path: self.path.clone(), offset: at.0 - self.start.0 }
     }
 }
 
@@ -174,10 +155,7 @@ impl Follow {
         if !follows {
             return Err(Flaw::Order);
         }
-        *self = Self {
-            chain: Some(crc),
-            last: Some(Some(header.id)),
-        };
+        *self = Self { chain: Some(crc), last: Some(Some(header.id)) };
         Ok(())
     }
 }

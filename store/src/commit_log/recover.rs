@@ -65,11 +65,7 @@ impl Recovery<'_> {
         let mut view = scan.view;
         view.commit_recovered(self.state.committed, end);
         view.attach(writer.current.start, &writer.current.file);
-        Ok(Found {
-            view,
-            writer,
-            torn_tail,
-        })
+        Ok(Found { view, writer, torn_tail })
     }
 
     fn remove(&self, starts: impl Iterator<Item = PhysicalOffset>) -> Result<(), StoreError> {
@@ -78,11 +74,7 @@ impl Recovery<'_> {
 
     fn corrupt(&self, what: &'static str, at: PhysicalOffset) -> StoreError {
         let start = self.layout.segment_of(at);
-        StoreError::Corrupt {
-            what,
-            path: segment_path(self.dir, start),
-            offset: at.0 - start.0,
-        }
+        StoreError::Corrupt { what, path: segment_path(self.dir, start), offset: at.0 - start.0 }
     }
 
     /// Removes segments that a purge had dropped when it was interrupted.
@@ -141,10 +133,7 @@ impl Recovery<'_> {
         let of_mark = heads.iter().rposition(|head| head.start <= self.state.mark.end);
         let committed = self.state.committed.map(|committed| committed.index);
         let of_committed = heads.iter().rposition(|head| Some(head.header.id.index) <= committed);
-        of_mark
-            .unwrap_or(0)
-            .min(of_committed.unwrap_or(0))
-            .min(heads.len().saturating_sub(2))
+        of_mark.unwrap_or(0).min(of_committed.unwrap_or(0)).min(heads.len().saturating_sub(2))
     }
 
     /// Drops what stands behind the end and opens the current segment for writing.
@@ -213,32 +202,18 @@ struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     fn new(recovery: &'a Recovery<'a>, heads: &[Head]) -> Result<Self, StoreError> {
-        let State {
-            purged,
-            first,
-            chain,
-            mark,
-            ..
-        } = *recovery.state;
+        let State { purged, first, chain, mark, .. } = *recovery.state;
         let mut view = View::new(recovery.layout, recovery.tail_limit, purged, first, chain);
         let from = recovery.first_to_scan(heads);
         if !heads.is_empty() {
             view.slots.clear();
         }
-        let mut follow = Follow {
-            chain: Some(chain),
-            last: Some(purged),
-        };
+        let mut follow = Follow { chain: Some(chain), last: Some(purged) };
         for (i, Head { start, header }) in heads.iter().enumerate() {
             if i == 0 && from > 0 {
                 // It is not scanned, but it must continue what the hard state says stands before it.
-                follow
-                    .step(header, 0)
-                    .map_err(|flaw| recovery.corrupt(flaw.what(), first))?;
-                follow = Follow {
-                    chain: None,
-                    last: None,
-                };
+                follow.step(header, 0).map_err(|flaw| recovery.corrupt(flaw.what(), first))?;
+                follow = Follow { chain: None, last: None };
             }
             view.slots.push_back(Slot {
                 start: *start,
@@ -248,21 +223,9 @@ impl<'a> Scan<'a> {
                 points: Vec::new(),
             });
         }
-        let end = End {
-            at: first,
-            last: purged,
-            chain,
-        };
+        let end = End { at: first, last: purged, chain };
         let mark_seen = mark.end <= heads.get(from).map_or(first, |head| head.start);
-        Ok(Self {
-            recovery,
-            view,
-            follow,
-            end,
-            from,
-            flaw: None,
-            mark_seen,
-        })
+        Ok(Self { recovery, view, follow, end, from, flaw: None, mark_seen })
     }
 
     /// Reads frames until the first that does not check, or the last of the files.
@@ -311,35 +274,22 @@ impl<'a> Scan<'a> {
         let mark = self.recovery.state.mark;
         if header.end() == mark.end {
             if mark.last != Some(id) {
-                return Err(self
-                    .recovery
-                    .corrupt("log (the entry at the synced mark is another one)", position));
+                return Err(self.recovery.corrupt("log (the entry at the synced mark is another one)", position));
             }
             self.mark_seen = true;
         }
-        self.end = End {
-            at: header.end(),
-            last: Some(id),
-            chain: crc,
-        };
+        self.end = End { at: header.end(), last: Some(id), chain: crc };
         self.view.slots[slot].note(id.index, position);
         let committed = self.recovery.state.committed;
         if committed.is_some_and(|committed| committed.index == id.index && committed != id) {
-            return Err(self
-                .recovery
-                .corrupt("log (the committed entry is another one)", position));
+            return Err(self.recovery.corrupt("log (the committed entry is another one)", position));
         }
         if Some(id.index) <= committed.map(|committed| committed.index) {
             self.view.recover_committed(id, header.end());
         } else {
             // A copy of its own: the chunk it was read with would be kept alive as a whole.
             let body = bytes::Bytes::copy_from_slice(&body);
-            self.view.recover(Entry {
-                id,
-                kind,
-                position,
-                body,
-            });
+            self.view.recover(Entry { id, kind, position, body });
         }
         Ok(())
     }

@@ -45,9 +45,7 @@ impl Slot {
     /// The nearest known frame at or before an entry.
     pub(crate) fn point(&self, index: LogIndex) -> (LogIndex, PhysicalOffset) {
         let after = self.points.partition_point(|(i, _)| *i <= index);
-        after
-            .checked_sub(1)
-            .map_or((self.first, self.start), |i| self.points[i])
+        after.checked_sub(1).map_or((self.first, self.start), |i| self.points[i])
     }
 }
 
@@ -141,19 +139,12 @@ impl View {
         (self.last, self.end) = (purged, first);
         (self.synced, self.committed) = (purged, purged);
         self.written = self.next();
-        self.written_end = Some(End {
-            at: first,
-            last: purged,
-            chain,
-        });
+        self.written_end = Some(End { at: first, last: purged, chain });
         self.slots.clear();
         self.push_slot(first);
         self.tail.clear();
         self.tail_bytes = 0;
-        self.before_tail = Mark {
-            last: purged,
-            end: first,
-        };
+        self.before_tail = Mark { last: purged, end: first };
     }
 
     /// The index of the next entry to be appended.
@@ -177,13 +168,7 @@ impl View {
     }
 
     fn push_slot(&mut self, start: PhysicalOffset) {
-        self.slots.push_back(Slot {
-            start,
-            first: self.next(),
-            before: self.last,
-            file: None,
-            points: Vec::new(),
-        });
+        self.slots.push_back(Slot { start, first: self.next(), before: self.last, file: None, points: Vec::new() });
     }
 
     /// Hands a created file to readers, unless its segment was dropped meanwhile.
@@ -192,12 +177,7 @@ impl View {
             slot.file = Some(Arc::clone(file));
         }
         let cold = self.slots.len().saturating_sub(HOT_SEGMENTS);
-        self.slots
-            .iter_mut()
-            .take(cold)
-            .rev()
-            .take_while(|slot| slot.file.is_some())
-            .for_each(|slot| slot.file = None);
+        self.slots.iter_mut().take(cold).rev().take_while(|slot| slot.file.is_some()).for_each(|slot| slot.file = None);
     }
 
     /// Checks that entries continue the log and fit the group's constants.
@@ -206,18 +186,13 @@ impl View {
         for NewEntry { id, kind, body } in entries {
             let next = before.map_or(LogIndex(0), |last| last.index.next());
             if id.index != next || before.is_some_and(|last| id.term < last.term) {
-                return contract(format!(
-                    "entry {id} does not continue the log, whose last entry is {before:?}"
-                ));
+                return contract(format!("entry {id} does not continue the log, whose last entry is {before:?}"));
             }
             if *kind == crate::frame::Kind::Filler {
                 return contract("a filler is no entry");
             }
             if body.len() as u64 > u64::from(max_entry) {
-                return contract(format!(
-                    "entry {id} has {} bytes, above the group's {max_entry}",
-                    body.len()
-                ));
+                return contract(format!("entry {id} has {} bytes, above the group's {max_entry}", body.len()));
             }
             before = Some(*id);
         }
@@ -228,11 +203,7 @@ impl View {
     pub(crate) fn append(&mut self, new: NewEntry) -> &Entry {
         let frame_len = HEADER_LEN + new.body.len() as u64;
         let position = self.layout.place(self.end, frame_len);
-        if self
-            .slots
-            .back()
-            .is_none_or(|slot| position >= slot.start + self.layout.segment_size)
-        {
+        if self.slots.back().is_none_or(|slot| position >= slot.start + self.layout.segment_size) {
             self.push_slot(position);
         }
         if let Some(slot) = self.slots.back_mut() {
@@ -241,12 +212,7 @@ impl View {
         self.last = Some(new.id);
         self.end = position + frame_len;
         self.tail_bytes += frame_len;
-        self.tail.push_back(Entry {
-            id: new.id,
-            kind: new.kind,
-            position,
-            body: new.body,
-        });
+        self.tail.push_back(Entry { id: new.id, kind: new.kind, position, body: new.body });
         &self.tail[self.tail.len() - 1]
     }
 
@@ -306,10 +272,7 @@ impl View {
         if let Some(entry) = self.tail.pop_front() {
             let frame_len = entry.frame_len();
             self.tail_bytes -= frame_len;
-            self.before_tail = Mark {
-                last: Some(entry.id),
-                end: entry.position + frame_len,
-            };
+            self.before_tail = Mark { last: Some(entry.id), end: entry.position + frame_len };
         }
     }
 
@@ -320,29 +283,16 @@ impl View {
             return Ok(None);
         }
         if self.committed.is_some_and(|committed| cut <= committed.index) || cut < self.first_index() {
-            return contract(format!(
-                "truncating after {last:?} drops committed entries (up to {:?})",
-                self.committed
-            ));
+            return contract(format!("truncating after {last:?} drops committed entries (up to {:?})", self.committed));
         }
         // Every entry above committed is in the tail, so the last one kept is there or right before it.
         let keep = cut.0.saturating_sub(self.tail_index().0);
-        let kept = match usize::try_from(keep)
-            .ok()
-            .and_then(|n| n.checked_sub(1))
-            .map(|i| &self.tail[i])
-        {
-            Some(entry) => Mark {
-                last: Some(entry.id),
-                end: entry.position + entry.frame_len(),
-            },
+        let kept = match usize::try_from(keep).ok().and_then(|n| n.checked_sub(1)).map(|i| &self.tail[i]) {
+            Some(entry) => Mark { last: Some(entry.id), end: entry.position + entry.frame_len() },
             None => self.before_tail,
         };
         if kept.last != last {
-            return contract(format!(
-                "truncating after {last:?}, but the entry kept there is {:?}",
-                kept.last
-            ));
+            return contract(format!("truncating after {last:?}, but the entry kept there is {:?}", kept.last));
         }
         while self.tail.back().is_some_and(|entry| entry.id.index >= cut) {
             if let Some(entry) = self.tail.pop_back() {
@@ -382,25 +332,13 @@ impl View {
             return contract(format!("purging up to {upto}, above the last entry {:?}", self.last));
         }
         if self.committed.is_none_or(|committed| upto.index > committed.index) {
-            return contract(format!(
-                "purging up to {upto}, above the committed entry {:?}",
-                self.committed
-            ));
+            return contract(format!("purging up to {upto}, above the committed entry {:?}", self.committed));
         }
         // A segment's start is final once its first entry is: before, a truncation could move it back.
         let is_final = |slot: &&Slot| Some(slot.first) <= self.committed.map(|committed| committed.index);
         let ends_before = |slot: &&Slot| slot.first.0 <= upto.index.0 + 1;
-        let dropped = self
-            .slots
-            .iter()
-            .skip(1)
-            .take_while(|slot| ends_before(slot) && is_final(slot))
-            .count();
-        Ok(if dropped == 0 {
-            Purge::Nothing
-        } else {
-            Purge::Segments(dropped)
-        })
+        let dropped = self.slots.iter().skip(1).take_while(|slot| ends_before(slot) && is_final(slot)).count();
+        Ok(if dropped == 0 { Purge::Nothing } else { Purge::Segments(dropped) })
     }
 
     /// Drops the first `count` segments, the last of whose entries is `purged`.
@@ -415,10 +353,7 @@ impl View {
             self.first = slot.start;
         }
         if self.before_tail.last.is_none_or(|last| last.index <= purged.index) {
-            self.before_tail = Mark {
-                last: Some(purged),
-                end: self.first,
-            };
+            self.before_tail = Mark { last: Some(purged), end: self.first };
         }
     }
 
@@ -459,11 +394,7 @@ impl View {
             let to = from.checked_add(usize::try_from(len).ok()?)?;
             (to <= entry.body.len()).then(|| entry.body.slice(from..to))
         });
-        found.map(Some).ok_or(StoreError::OutOfRange {
-            at,
-            first: self.first,
-            end: self.end,
-        })
+        found.map(Some).ok_or(StoreError::OutOfRange { at, first: self.first, end: self.end })
     }
 
     /// Where to read an entry before the tail.
@@ -471,13 +402,7 @@ impl View {
         let i = self.slot_of(index)?;
         let slot = &self.slots[i];
         let limit = self.before_tail.end.min(slot.start + self.layout.segment_size);
-        Some(FileRange {
-            start: slot.start,
-            hot: slot.file.clone(),
-            from: slot.point(index),
-            limit,
-            epoch: self.epoch,
-        })
+        Some(FileRange { start: slot.start, hot: slot.file.clone(), from: slot.point(index), limit, epoch: self.epoch })
     }
 
     /// Where to read the header of a segment's first frame.
@@ -532,10 +457,9 @@ impl View {
             return contract(format!("a log cannot start at {}, which is no segment start", at.next));
         }
         match self.committed {
-            Some(committed) if committed.index > at.last.index => contract(format!(
-                "a snapshot up to {} would take back entries up to {committed}",
-                at.last
-            )),
+            Some(committed) if committed.index > at.last.index => {
+                contract(format!("a snapshot up to {} would take back entries up to {committed}", at.last))
+            }
             _ => Ok(()),
         }
     }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::unit::{FILE_LEN, LEN, UNIT_LEN, UNITS_PER_FILE, Unit};
 use crate::StoreError;
 use crate::disk::{Disk, DiskFile};
+use crate::error::At;
 
 /// Version of the layout below `consumequeue/`.
 pub(super) const VERSION: u32 = 1;
@@ -19,11 +20,6 @@ const FORMAT_WORD: &str = "quorumq-consumequeue";
 const MAX_HANDLES: usize = 256;
 /// Files grow by this much at a time: a queue of a few messages takes one such chunk, not 6 MB.
 const GROW_LEN: u64 = 16 * 1024;
-
-pub(super) fn io_error(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError + use<> {
-    let path = path.to_path_buf();
-    move |source| StoreError::Io { verb, path, source }
-}
 
 /// The files of one life of one queue: a topic that is deleted and created again gets new ones at the same path.
 #[derive(Debug)]
@@ -92,41 +88,30 @@ impl Files {
     /// Checks the version of what is there.
     pub fn open(disk: Arc<dyn Disk>, root: PathBuf) -> Result<Self, StoreError> {
         let path = root.join(FORMAT_FILE);
-        if disk.exists(&path).map_err(io_error("stat", &path))? {
+        if disk.exists(&path).at("stat", &path)? {
             check_format(&*disk, &path)?;
         }
         let (handles, unsynced) = Default::default();
-        Ok(Self {
-            disk,
-            root,
-            handles,
-            unsynced,
-            alive: AtomicBool::new(true),
-        })
+        Ok(Self { disk, root, handles, unsynced, alive: AtomicBool::new(true) })
     }
 
     /// Makes sure that the version is written down before anything it describes.
     pub fn write_format(&self) -> Result<(), StoreError> {
         let path = self.root.join(FORMAT_FILE);
-        if self.disk.exists(&path).map_err(io_error("stat", &path))? {
+        if self.disk.exists(&path).at("stat", &path)? {
             return Ok(());
         }
-        self.disk
-            .create_dir_all(&self.root)
-            .map_err(io_error("create", &self.root))?;
+        self.disk.create_dir_all(&self.root).at("create", &self.root)?;
         let text = format!("{FORMAT_WORD} {VERSION}\n");
         let tmp = self.root.join(".format.tmp");
-        if self.disk.exists(&tmp).map_err(io_error("stat", &tmp))? {
-            self.disk.remove(&tmp).map_err(io_error("remove", &tmp))?;
+        if self.disk.exists(&tmp).at("stat", &tmp)? {
+            self.disk.remove(&tmp).at("remove", &tmp)?;
         }
-        let file = self
-            .disk
-            .create(&tmp, text.len() as u64)
-            .map_err(io_error("create", &tmp))?;
-        file.write_at(0, &[text.as_bytes()]).map_err(io_error("write", &tmp))?;
-        file.sync_data().map_err(io_error("sync", &tmp))?;
-        self.disk.rename(&tmp, &path).map_err(io_error("rename", &tmp))?;
-        self.disk.sync_dir(&self.root).map_err(io_error("sync", &self.root))
+        let file = self.disk.create(&tmp, text.len() as u64).at("create", &tmp)?;
+        file.write_at(0, &[text.as_bytes()]).at("write", &tmp)?;
+        file.sync_data().at("sync", &tmp)?;
+        self.disk.rename(&tmp, &path).at("rename", &tmp)?;
+        self.disk.sync_dir(&self.root).at("sync", &self.root)
     }
 
     /// An open handle of a queue's file. `NotFound` if there is no such file.
@@ -148,23 +133,12 @@ impl Files {
     fn keep(&self, queue: &QueueFiles, number: u64, file: Arc<dyn DiskFile>) {
         let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
         if handles.open.len() >= MAX_HANDLES {
-            let oldest = handles
-                .open
-                .iter()
-                .min_by_key(|(_, handle)| handle.used)
-                .map(|(key, _)| *key);
+            let oldest = handles.open.iter().min_by_key(|(_, handle)| handle.used).map(|(key, _)| *key);
             oldest.and_then(|key| handles.open.remove(&key));
         }
         handles.clock += 1;
         let used = handles.clock;
-        handles.open.insert(
-            (queue.serial, number),
-            Handle {
-                dir: queue.dir.clone(),
-                file,
-                used,
-            },
-        );
+        handles.open.insert((queue.serial, number), Handle { dir: queue.dir.clone(), file, used });
     }
 
     /// Handles open now.
@@ -176,9 +150,7 @@ impl Files {
     /// Closes the handles of a queue's files below `file`.
     pub fn close_below(&self, queue: &QueueFiles, file: u64) {
         let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-        handles
-            .open
-            .retain(|&(serial, number), _| serial != queue.serial || number >= file);
+        handles.open.retain(|&(serial, number), _| serial != queue.serial || number >= file);
     }
 
     /// Writes units of one file, `bytes` from its unit `at` on. Grows the file first, so that a full volume is told
@@ -188,42 +160,30 @@ impl Files {
         let handle = match self.handle(queue, file) {
             Ok(handle) => handle,
             Err(e) if e.kind() == io::ErrorKind::NotFound => self.create(queue, file, &path)?,
-            Err(e) => return Err(io_error("open", &path)(e)),
+            Err(e) => return Err(e).at("open", &path),
         };
         let (start, end) = (at * UNIT_LEN, at * UNIT_LEN + bytes.len() as u64);
-        if handle.len().map_err(io_error("stat", &path))? < end {
-            handle
-                .allocate(end.next_multiple_of(GROW_LEN).min(FILE_LEN))
-                .map_err(io_error("allocate", &path))?;
+        if handle.len().at("stat", &path)? < end {
+            handle.allocate(end.next_multiple_of(GROW_LEN).min(FILE_LEN)).at("allocate", &path)?;
         }
-        handle.write_at(start, &[bytes]).map_err(io_error("write", &path))?;
-        self.unsynced
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .files
-            .insert(path);
+        handle.write_at(start, &[bytes]).at("write", &path)?;
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).files.insert(path);
         Ok(())
     }
 
     fn create(&self, queue: &QueueFiles, file: u64, path: &Path) -> Result<Arc<dyn DiskFile>, StoreError> {
-        self.disk
-            .create_dir_all(&queue.dir)
-            .map_err(io_error("create", &queue.dir))?;
-        let created = self.disk.create(path, 0).map_err(io_error("create", path))?;
+        self.disk.create_dir_all(&queue.dir).at("create", &queue.dir)?;
+        let created = self.disk.create(path, 0).at("create", path)?;
         self.keep(queue, file, created.clone());
-        self.unsynced
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .dirs
-            .insert(queue.dir.clone());
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).dirs.insert(queue.dir.clone());
         Ok(created)
     }
 
     /// Fills `buf` with the units of one file from its unit `at` on.
     pub fn read_units(&self, queue: &QueueFiles, file: u64, at: u64, buf: &mut [u8]) -> Result<(), StoreError> {
         let path = queue.file_path(file);
-        let handle = self.handle(queue, file).map_err(io_error("open", &path))?;
-        handle.read_at(at * UNIT_LEN, buf).map_err(io_error("read", &path))
+        let handle = self.handle(queue, file).at("open", &path)?;
+        handle.read_at(at * UNIT_LEN, buf).at("read", &path)
     }
 
     /// One unit; `None` if it was never written.
@@ -247,13 +207,13 @@ impl Files {
             let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
             handles.open.retain(|_, handle| handle.dir != dir);
         }
-        self.disk.remove_dir_all(dir).map_err(io_error("remove", dir))?;
+        self.disk.remove_dir_all(dir).at("remove", dir)?;
         let mut changed = dir.parent().map(Path::to_path_buf);
         if let Some(topic) = dir.parent()
             && topic != self.root
-            && self.disk.list(topic).map_err(io_error("list", topic))?.is_empty()
+            && self.disk.list(topic).at("list", topic)?.is_empty()
         {
-            self.disk.remove_dir_all(topic).map_err(io_error("remove", topic))?;
+            self.disk.remove_dir_all(topic).at("remove", topic)?;
             changed = Some(self.root.clone());
         }
         let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
@@ -266,8 +226,8 @@ impl Files {
     /// Removes one file; none there is no error.
     pub fn remove_file(&self, path: &Path) -> Result<(), StoreError> {
         match self.disk.remove(path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", path)(e)),
-            _ => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.at("remove", path)?,
         }
         let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
         unsynced.files.remove(path);
@@ -296,12 +256,12 @@ impl Files {
 
     fn sync_all(&self, unsynced: &Unsynced) -> Result<(), StoreError> {
         for path in &unsynced.files {
-            let file = self.disk.open(path).map_err(io_error("open", path))?;
-            file.sync_data().map_err(io_error("sync", path))?;
+            let file = self.disk.open(path).at("open", path)?;
+            file.sync_data().at("sync", path)?;
         }
         for dir in &unsynced.dirs {
-            if self.disk.exists(dir).map_err(io_error("stat", dir))? {
-                self.disk.sync_dir(dir).map_err(io_error("sync", dir))?;
+            if self.disk.exists(dir).at("stat", dir)? {
+                self.disk.sync_dir(dir).at("sync", dir)?;
             }
         }
         Ok(())
@@ -309,26 +269,17 @@ impl Files {
 }
 
 fn check_format(disk: &dyn Disk, path: &Path) -> Result<(), StoreError> {
-    let file = disk.open(path).map_err(io_error("open", path))?;
-    let len = file.len().map_err(io_error("stat", path))?;
+    let file = disk.open(path).at("open", path)?;
+    let len = file.len().at("stat", path)?;
     let mut bytes = vec![0; len.min(64) as usize];
-    file.read_at(0, &mut bytes).map_err(io_error("read", path))?;
+    file.read_at(0, &mut bytes).at("read", path)?;
     let found = std::str::from_utf8(&bytes)
         .ok()
         .and_then(|text| text.trim_end().strip_prefix(FORMAT_WORD))
         .and_then(|version| version.trim().parse().ok())
-        .ok_or_else(|| StoreError::Corrupt {
-            what: "ConsumeQueue format",
-            path: path.to_path_buf(),
-            offset: 0,
-        })?;
+        .ok_or_else(|| StoreError::Corrupt { what: "ConsumeQueue format", path: path.to_path_buf(), offset: 0 })?;
     if found == VERSION {
         return Ok(());
     }
-    Err(StoreError::UnknownVersion {
-        what: "ConsumeQueue",
-        path: path.to_path_buf(),
-        found,
-        known: VERSION,
-    })
+    Err(StoreError::UnknownVersion { what: "ConsumeQueue", path: path.to_path_buf(), found, known: VERSION })
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::files::{Files, QueueFiles};
 use super::unit::{LEN, UNITS_PER_FILE};
+use super::{ConsumeQueues, HOT_UNITS, HOT_UNITS_TOTAL};
 use crate::StoreError;
 
 /// Units and removals to be carried out by the disk thread.
@@ -36,6 +37,79 @@ pub(super) struct Run {
     pub queue: Arc<QueueFiles>,
     pub first: u64,
     pub bytes: Vec<u8>,
+}
+
+impl ConsumeQueues {
+    /// What a flush would write: every unit and removal so far. At most one plan is out at a time; `None` if one is,
+    /// or there is nothing to write, remove or sync. A plan that is dropped without [`ConsumeQueues::flushed`] (its
+    /// write failed) is made again by the next call.
+    pub fn plan_flush(&mut self) -> Option<FlushPlan> {
+        if self.plan.strong_count() > 0 {
+            return None;
+        }
+        let removals = self.removals.clone();
+        let runs: Vec<Run> = self.dirty.iter().filter_map(|&slot| self.run_of(slot)).collect();
+        if runs.is_empty() && removals.is_empty() && !self.files.has_unsynced() {
+            return None;
+        }
+        let token = Arc::new(());
+        self.plan = Arc::downgrade(&token);
+        Some(FlushPlan { files: self.files.clone(), token, removals, runs })
+    }
+
+    fn run_of(&self, slot: u32) -> Option<Run> {
+        let queue = self.slots[slot as usize].as_ref()?;
+        let unwritten = queue.tail.range((queue.written - queue.tail_start()) as usize..);
+        let mut bytes = Vec::with_capacity(unwritten.len() * LEN);
+        unwritten.for_each(|unit| bytes.extend_from_slice(&unit.to_bytes()));
+        Some(Run { slot, queue: queue.files.clone(), first: queue.written, bytes })
+    }
+
+    /// Tells that a plan was written: its units are read from files from now on (a hot tail stays in memory). A plan of
+    /// queues that were replaced since is ignored.
+    pub fn flushed(&mut self, plan: FlushPlan) {
+        if !std::ptr::eq(self.plan.as_ptr(), Arc::as_ptr(&plan.token)) {
+            return;
+        }
+        self.removals.drain(..plan.removals.len());
+        for run in &plan.runs {
+            let Some(queue) = self.slots[run.slot as usize].as_mut() else {
+                continue;
+            };
+            if queue.files.serial != run.queue.serial {
+                continue;
+            }
+            let units = run.bytes.len() / LEN;
+            queue.written += units as u64;
+            queue.is_dirty = queue.written < queue.next;
+            self.unflushed -= units;
+            self.hot_units += units;
+            let flushed = (queue.written - queue.tail_start()) as usize;
+            let cooled = flushed.saturating_sub(HOT_UNITS);
+            queue.tail.drain(..cooled);
+            self.hot_units -= cooled;
+            if !queue.is_hot {
+                queue.is_hot = true;
+                self.hot.push_back(run.slot);
+            }
+        }
+        let slots = &self.slots;
+        self.dirty.retain(|slot| slots[*slot as usize].as_ref().is_some_and(|queue| queue.is_dirty));
+        self.cool();
+    }
+
+    /// Drops flushed units from memory until they are within [`HOT_UNITS_TOTAL`].
+    fn cool(&mut self) {
+        while self.hot_units > HOT_UNITS_TOTAL {
+            let Some(slot) = self.hot.pop_front() else { unreachable!("flushed units are in hot queues") };
+            let Some(queue) = self.slots[slot as usize].as_mut() else { unreachable!("a removed queue is not hot") };
+            let flushed = (queue.written - queue.tail_start()) as usize;
+            queue.tail.drain(..flushed);
+            queue.tail.shrink_to(HOT_UNITS);
+            queue.is_hot = false;
+            self.hot_units -= flushed;
+        }
+    }
 }
 
 impl FlushPlan {

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use crate::disk::Disk;
+use crate::error::At;
 use crate::record::MAX_TOPIC;
 use crate::{PhysicalOffset, QueueOffset, StoreError};
 
@@ -26,18 +27,24 @@ mod read;
 #[cfg(test)]
 mod tests;
 mod unit;
+mod verify;
 
 pub use flush::FlushPlan;
 pub use read::UnitRead;
 pub use unit::{FILE_LEN, UNIT_LEN, UNITS_PER_FILE, Unit};
+pub use verify::verify_queue;
 
-use files::{FORMAT_FILE, Files, QueueFiles, file_number, io_error};
-use flush::{Removal, Run};
+use files::{FORMAT_FILE, Files, QueueFiles, file_number};
+use flush::Removal;
 
 /// Units of one queue kept in memory after their flush: what consumers at the tail read.
 pub const HOT_UNITS: usize = 512;
 /// Flushed units kept in memory over all queues (24 MB); beyond, queues flushed longest ago give theirs up.
 pub const HOT_UNITS_TOTAL: usize = 1 << 20;
+
+/// Unflushed units (50 MB) at which a node must take no more messages until a flush succeeds. Nothing here refuses a
+/// unit: an entry that is committed has to be applied.
+pub const MAX_UNFLUSHED: usize = 1 << 21;
 
 /// Every ConsumeQueue of a store. Units are appended in memory and written in runs by the disk thread; reads
 /// see both. Owned by the machine; nothing here is durable before the log it covers (see [`FlushPlan::write`]).
@@ -118,32 +125,14 @@ impl ConsumeQueues {
     ) -> Result<QueueHandle, StoreError> {
         check_topic(topic)?;
         if min > next {
-            return Err(StoreError::Contract(format!(
-                "queue {topic}/{queue_id}: min {min} above next {next}"
-            )));
+            return Err(StoreError::Contract(format!("queue {topic}/{queue_id}: min {min} above next {next}")));
         }
         let dir = self.files.root.join(topic).join(queue_id.to_string());
-        let files = Arc::new(QueueFiles {
-            dir,
-            serial: self.next_serial,
-            removed: AtomicBool::new(false),
-        });
+        let files = Arc::new(QueueFiles { dir, serial: self.next_serial, removed: AtomicBool::new(false) });
         self.next_serial += 1;
         let (min, next) = (min.0, next.0);
-        let min = if next == 0 {
-            0
-        } else {
-            self.find_min(&files, min, next)?
-        };
-        let queue = Queue {
-            files,
-            min,
-            next,
-            written: next,
-            tail: VecDeque::new(),
-            is_dirty: false,
-            is_hot: false,
-        };
+        let min = if next == 0 { 0 } else { self.find_min(&files, min, next)? };
+        let queue = Queue { files, min, next, written: next, tail: VecDeque::new(), is_dirty: false, is_hot: false };
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -158,7 +147,7 @@ impl ConsumeQueues {
     /// The lowest offset from `min` on whose unit is held, `next` if none is. Files that hold nothing of the queue go
     /// with the next flush.
     fn find_min(&mut self, files: &Arc<QueueFiles>, min: u64, next: u64) -> Result<u64, StoreError> {
-        for name in self.files.disk.list(&files.dir).map_err(io_error("list", &files.dir))? {
+        for name in self.files.disk.list(&files.dir).at("list", &files.dir)? {
             let file = file_number(&name);
             if file.is_none_or(|file| file < min / UNITS_PER_FILE || file > next / UNITS_PER_FILE) {
                 self.removals.push(Removal::File(files.dir.join(name)));
@@ -187,13 +176,8 @@ impl ConsumeQueues {
     /// `Io` if a directory cannot be listed.
     pub fn remove_unopened(&mut self) -> Result<(), StoreError> {
         let root = self.files.root.clone();
-        let opened: BTreeSet<&Path> = self
-            .slots
-            .iter()
-            .flatten()
-            .map(|queue| queue.files.dir.as_path())
-            .collect();
-        let list = |dir: &Path| self.files.disk.list(dir).map_err(io_error("list", dir));
+        let opened: BTreeSet<&Path> = self.slots.iter().flatten().map(|queue| queue.files.dir.as_path()).collect();
+        let list = |dir: &Path| self.files.disk.list(dir).at("list", dir);
         for topic in list(&root)?.into_iter().filter(|name| !name.starts_with(FORMAT_FILE)) {
             let topic = root.join(topic);
             for dir in list(&topic)?.into_iter().map(|queue| topic.join(queue)) {
@@ -211,9 +195,7 @@ impl ConsumeQueues {
     /// If the queue was removed, or the unit's size is 0: a zero marks what was never written.
     pub fn push(&mut self, queue: QueueHandle, unit: Unit) -> QueueOffset {
         assert!(unit.size != 0, "a unit of no record");
-        let Some(q) = self.slots[queue.0 as usize].as_mut() else {
-            unreachable!("{queue:?} was removed")
-        };
+        let Some(q) = self.slots[queue.0 as usize].as_mut() else { unreachable!("{queue:?} was removed") };
         let offset = q.next;
         q.tail.push_back(unit);
         q.next += 1;
@@ -265,22 +247,14 @@ impl ConsumeQueues {
         let q = self.queue(queue);
         if from.0 < q.min {
             let (min, dir) = (q.min, q.files.dir.display());
-            return Err(StoreError::Contract(format!(
-                "read of {dir} from {from}, below its min {min}"
-            )));
+            return Err(StoreError::Contract(format!("read of {dir} from {from}, below its min {min}")));
         }
         let from = from.0.min(q.next);
         let end = q.next.min(from.saturating_add(max as u64));
         let split = q.tail_start().clamp(from, end);
         let in_tail = |offset: u64| offset.saturating_sub(q.tail_start()) as usize;
         let tail = q.tail.range(in_tail(split)..in_tail(end)).copied().collect();
-        Ok(UnitRead {
-            files: self.files.clone(),
-            queue: q.files.clone(),
-            from,
-            split,
-            tail,
-        })
+        Ok(UnitRead { files: self.files.clone(), queue: q.files.clone(), from, split, tail })
     }
 
     /// The first offset whose unit lies at or above `position` (= `next` if none): binary search.
@@ -295,11 +269,7 @@ impl ConsumeQueues {
             let middle = low + (high - low) / 2;
             unit.clear();
             self.read(queue, QueueOffset(middle), 1, &mut unit)?;
-            if unit[0].position < position {
-                low = middle + 1
-            } else {
-                high = middle
-            }
+            if unit[0].position < position { low = middle + 1 } else { high = middle }
         }
         Ok(QueueOffset(low))
     }
@@ -307,9 +277,7 @@ impl ConsumeQueues {
     /// Raises the queue's min (retention); files wholly below go with the next flush. A min above `next` counts as
     /// `next`; one below the present min changes nothing.
     pub fn set_min(&mut self, queue: QueueHandle, min: QueueOffset) {
-        let Some(q) = self.slots[queue.0 as usize].as_mut() else {
-            unreachable!("{queue:?} was removed")
-        };
+        let Some(q) = self.slots[queue.0 as usize].as_mut() else { unreachable!("{queue:?} was removed") };
         let min = min.0.min(q.next);
         if min <= q.min {
             return;
@@ -317,19 +285,13 @@ impl ConsumeQueues {
         let (old, new) = (q.min / UNITS_PER_FILE, min / UNITS_PER_FILE);
         q.min = min;
         if old < new {
-            self.removals.push(Removal::Files {
-                queue: q.files.clone(),
-                from: old,
-                to: new,
-            });
+            self.removals.push(Removal::Files { queue: q.files.clone(), from: old, to: new });
         }
     }
 
     /// Forgets a queue (topic deleted); its files go with the next flush. The handle may be given out again.
     pub fn remove(&mut self, queue: QueueHandle) {
-        let Some(q) = self.slots[queue.0 as usize].take() else {
-            unreachable!("{queue:?} was removed")
-        };
+        let Some(q) = self.slots[queue.0 as usize].take() else { unreachable!("{queue:?} was removed") };
         q.files.removed.store(true, Ordering::Release);
         self.unflushed -= (q.next - q.written) as usize;
         self.dirty.retain(|slot| *slot != queue.0);
@@ -346,92 +308,6 @@ impl ConsumeQueues {
         self.unflushed
     }
 
-    /// What a flush would write: every unit and removal so far. At most one plan is out at a time; `None` if one is,
-    /// or there is nothing to write, remove or sync. A plan that is dropped without [`ConsumeQueues::flushed`] (its
-    /// write failed) is made again by the next call.
-    pub fn plan_flush(&mut self) -> Option<FlushPlan> {
-        if self.plan.strong_count() > 0 {
-            return None;
-        }
-        let removals = self.removals.clone();
-        let runs: Vec<Run> = self.dirty.iter().filter_map(|&slot| self.run_of(slot)).collect();
-        if runs.is_empty() && removals.is_empty() && !self.files.has_unsynced() {
-            return None;
-        }
-        let token = Arc::new(());
-        self.plan = Arc::downgrade(&token);
-        Some(FlushPlan {
-            files: self.files.clone(),
-            token,
-            removals,
-            runs,
-        })
-    }
-
-    fn run_of(&self, slot: u32) -> Option<Run> {
-        let queue = self.slots[slot as usize].as_ref()?;
-        let unwritten = queue.tail.range((queue.written - queue.tail_start()) as usize..);
-        let mut bytes = Vec::with_capacity(unwritten.len() * unit::LEN);
-        unwritten.for_each(|unit| bytes.extend_from_slice(&unit.to_bytes()));
-        Some(Run {
-            slot,
-            queue: queue.files.clone(),
-            first: queue.written,
-            bytes,
-        })
-    }
-
-    /// Tells that a plan was written: its units are read from files from now on (a hot tail stays in memory). A plan of
-    /// queues that were replaced since is ignored.
-    pub fn flushed(&mut self, plan: FlushPlan) {
-        if !std::ptr::eq(self.plan.as_ptr(), Arc::as_ptr(&plan.token)) {
-            return;
-        }
-        self.removals.drain(..plan.removals.len());
-        for run in &plan.runs {
-            let Some(queue) = self.slots[run.slot as usize].as_mut() else {
-                continue;
-            };
-            if queue.files.serial != run.queue.serial {
-                continue;
-            }
-            let units = run.bytes.len() / unit::LEN;
-            queue.written += units as u64;
-            queue.is_dirty = queue.written < queue.next;
-            self.unflushed -= units;
-            self.hot_units += units;
-            let flushed = (queue.written - queue.tail_start()) as usize;
-            let cooled = flushed.saturating_sub(HOT_UNITS);
-            queue.tail.drain(..cooled);
-            self.hot_units -= cooled;
-            if !queue.is_hot {
-                queue.is_hot = true;
-                self.hot.push_back(run.slot);
-            }
-        }
-        let slots = &self.slots;
-        self.dirty
-            .retain(|slot| slots[*slot as usize].as_ref().is_some_and(|queue| queue.is_dirty));
-        self.cool();
-    }
-
-    /// Drops flushed units from memory until they are within [`HOT_UNITS_TOTAL`].
-    fn cool(&mut self) {
-        while self.hot_units > HOT_UNITS_TOTAL {
-            let Some(slot) = self.hot.pop_front() else {
-                unreachable!("flushed units are in hot queues")
-            };
-            let Some(queue) = self.slots[slot as usize].as_mut() else {
-                unreachable!("a removed queue is not hot")
-            };
-            let flushed = (queue.written - queue.tail_start()) as usize;
-            queue.tail.drain(..flushed);
-            queue.tail.shrink_to(HOT_UNITS);
-            queue.is_hot = false;
-            self.hot_units -= flushed;
-        }
-    }
-
     /// The directory of one queue's files.
     pub fn path(dir: &Path, topic: &str, queue_id: u32) -> PathBuf {
         dir.join("consumequeue").join(topic).join(queue_id.to_string())
@@ -444,8 +320,8 @@ impl ConsumeQueues {
     /// `Io` if the disk fails.
     pub fn wipe(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
         let root = dir.join("consumequeue");
-        disk.remove_dir_all(&root).map_err(io_error("remove", &root))?;
-        disk.sync_dir(dir).map_err(io_error("sync", dir))
+        disk.remove_dir_all(&root).at("remove", &root)?;
+        disk.sync_dir(dir).at("sync", dir)
     }
 }
 

@@ -53,16 +53,9 @@ mod tests {
 
     #[test]
     fn a_unit_takes_rocketmqs_twenty_bytes() {
-        let unit = Unit {
-            position: PhysicalOffset(0x0102_0304_0506_0708),
-            size: 0xE5,
-            tags_code: i64::from(i32::MIN),
-        };
+        let unit = Unit { position: PhysicalOffset(0x0102_0304_0506_0708), size: 0xE5, tags_code: i64::from(i32::MIN) };
         let bytes = unit.to_bytes();
-        assert_eq!(
-            bytes,
-            *b"\x01\x02\x03\x04\x05\x06\x07\x08\0\0\0\xE5\xFF\xFF\xFF\xFF\x80\0\0\0"
-        );
+        assert_eq!(bytes, *b"\x01\x02\x03\x04\x05\x06\x07\x08\0\0\0\xE5\xFF\xFF\xFF\xFF\x80\0\0\0");
         assert_eq!(Unit::from_bytes(&bytes), Some(unit));
         assert_eq!(Unit::from_bytes(&[0; LEN]), None);
     }

@@ -101,21 +101,12 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let dir = if dir.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            dir
-        };
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
         File::open(dir)?.sync_all()
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Box::new(Lock { _file: file })),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
@@ -126,10 +117,7 @@ impl Disk for RealDisk {
     fn space(&self, path: &Path) -> io::Result<Space> {
         let volume = rustix::fs::statvfs(path)?;
         let available = volume.f_bavail.saturating_mul(volume.f_frsize);
-        Ok(Space {
-            available,
-            total: volume.f_blocks.saturating_mul(volume.f_frsize),
-        })
+        Ok(Space { available, total: volume.f_blocks.saturating_mul(volume.f_frsize) })
     }
 }
 
@@ -151,10 +139,7 @@ struct RealFile {
 impl RealFile {
     #[expect(clippy::new_ret_no_self, reason = "files are only ever used through the seam")]
     fn new(file: File) -> Arc<dyn DiskFile> {
-        Arc::new(Self {
-            file,
-            map: RwLock::new(None),
-        })
+        Arc::new(Self { file, map: RwLock::new(None) })
     }
 
     /// A map that covers at least `end` bytes.
@@ -170,6 +155,7 @@ impl RealFile {
         }
         // SAFETY: the map is read-only, and `DiskFile`'s contract says that a mapped file is never shortened and that
         // the bytes of a slice do not change while it lives; the store's lock keeps other processes of ours away.
+        #[expect(unsafe_code, reason = "mapping a file is unsafe by nature; the SAFETY comment says why it holds here")]
         let map = Arc::new(unsafe { Mmap::map(&self.file)? });
         *slot = Some(Arc::clone(&map));
         Ok(map)

@@ -70,10 +70,7 @@ impl Decoder<'_> {
     }
 
     fn log_id(&mut self) -> Option<LogId> {
-        Some(LogId {
-            term: Term(self.u64()?),
-            index: LogIndex(self.u64()?),
-        })
+        Some(LogId { term: Term(self.u64()?), index: LogIndex(self.u64()?) })
     }
 
     fn option<T>(&mut self, decode: fn(&mut Self) -> Option<T>) -> Option<Option<T>> {
@@ -83,29 +80,18 @@ impl Decoder<'_> {
     }
 
     fn mark(&mut self) -> Option<Mark> {
-        Some(Mark {
-            last: self.option(Self::log_id)?,
-            end: PhysicalOffset(self.u64()?),
-        })
+        Some(Mark { last: self.option(Self::log_id)?, end: PhysicalOffset(self.u64()?) })
     }
 
     fn vote(&mut self) -> Option<Vote> {
-        Some(Vote {
-            term: Term(self.u64()?),
-            node: self.u64()?,
-            committed: self.flag()?,
-        })
+        Some(Vote { term: Term(self.u64()?), node: self.u64()?, committed: self.flag()? })
     }
 }
 
 impl State {
     pub(super) fn encode(&self, to: &mut Encoder) {
         to.u64(self.generation);
-        let vote = self.vote.unwrap_or(Vote {
-            term: Term(0),
-            node: 0,
-            committed: false,
-        });
+        let vote = self.vote.unwrap_or(Vote { term: Term(0), node: 0, committed: false });
         to.u8(u8::from(self.vote.is_some()));
         to.u64(vote.term.0);
         to.u64(vote.node);
@@ -145,10 +131,7 @@ impl State {
         let unproven = from.flag()?;
         let intent = match from.take()? {
             [0] => None,
-            [1] => Some(Intent::Truncate {
-                cut: from.mark()?,
-                end: PhysicalOffset(from.u64()?),
-            }),
+            [1] => Some(Intent::Truncate { cut: from.mark()?, end: PhysicalOffset(from.u64()?) }),
             [2] => Some(Intent::Install(SnapshotPosition {
                 last: from.log_id()?,
                 next: PhysicalOffset(from.u64()?),
@@ -156,18 +139,7 @@ impl State {
             })),
             _ => return None,
         };
-        Some(Self {
-            vote,
-            committed,
-            mark,
-            first,
-            purged,
-            chain,
-            intent,
-            generation,
-            boot_id,
-            unproven,
-        })
+        Some(Self { vote, committed, mark, first, purged, chain, intent, generation, boot_id, unproven })
     }
 }
 
@@ -179,10 +151,6 @@ impl MarkRecord {
     }
 
     pub(super) fn decode(from: &mut Decoder<'_>) -> Option<Self> {
-        Some(Self {
-            generation: from.u64()?,
-            mark: from.mark()?,
-            committed: from.option(Decoder::log_id)?,
-        })
+        Some(Self { generation: from.u64()?, mark: from.mark()?, committed: from.option(Decoder::log_id)? })
     }
 }

@@ -7,17 +7,11 @@ use crate::{LogIndex, Term};
 const DIR: &str = "/store";
 
 fn id(term: u64, index: u64) -> LogId {
-    LogId {
-        term: Term(term),
-        index: LogIndex(index),
-    }
+    LogId { term: Term(term), index: LogIndex(index) }
 }
 
 fn mark(index: u64) -> Mark {
-    Mark {
-        last: Some(id(1, index)),
-        end: PhysicalOffset(100 * index),
-    }
+    Mark { last: Some(id(1, index)), end: PhysicalOffset(100 * index) }
 }
 
 fn created(medium: &MemoryDisk) -> HardState {
@@ -36,11 +30,7 @@ fn reopened(medium: &MemoryDisk) -> HardState {
 #[test]
 fn every_field_is_read_back() {
     let full = State {
-        vote: Some(Vote {
-            term: Term(u64::MAX),
-            node: 2,
-            committed: true,
-        }),
+        vote: Some(Vote { term: Term(u64::MAX), node: 2, committed: true }),
         committed: Some(id(3, 4)),
         mark: mark(5),
         first: PhysicalOffset(4096),
@@ -51,24 +41,9 @@ fn every_field_is_read_back() {
         boot_id: u128::MAX - 9,
         unproven: true,
     };
-    let at = SnapshotPosition {
-        last: id(1, 2),
-        next: PhysicalOffset(3),
-        chain: 4,
-    };
-    let intents = [
-        None,
-        Some(Intent::Truncate {
-            cut: mark(1),
-            end: PhysicalOffset(9),
-        }),
-        Some(Intent::Install(at)),
-    ];
-    for state in intents
-        .map(|intent| State { intent, ..full })
-        .into_iter()
-        .chain([State::default()])
-    {
+    let at = SnapshotPosition { last: id(1, 2), next: PhysicalOffset(3), chain: 4 };
+    let intents = [None, Some(Intent::Truncate { cut: mark(1), end: PhysicalOffset(9) }), Some(Intent::Install(at))];
+    for state in intents.map(|intent| State { intent, ..full }).into_iter().chain([State::default()]) {
         let medium = MemoryDisk::new();
         let mut hard = created(&medium);
         hard.state = state;
@@ -82,19 +57,11 @@ fn a_save_that_was_not_synced_leaves_the_one_before() {
     let medium = MemoryDisk::new();
     let mut hard = created(&medium);
     for term in 1..10 {
-        hard.state.vote = Some(Vote {
-            term: Term(term),
-            node: 1,
-            committed: false,
-        });
+        hard.state.vote = Some(Vote { term: Term(term), node: 1, committed: false });
         hard.save().unwrap();
         // The next one is torn in every way: none, half or all of its sectors reach the disk.
         let (mut kept, mut n) = (hard.state, term);
-        hard.state.vote = Some(Vote {
-            term: Term(term + 100),
-            node: 1,
-            committed: false,
-        });
+        hard.state.vote = Some(Vote { term: Term(term + 100), node: 1, committed: false });
         medium.freeze_after(1);
         hard.save().unwrap_err();
         medium.crash_keeping(&mut || {
@@ -157,8 +124,5 @@ fn an_unknown_version_is_refused_by_name() {
     record[RECORD - 4..].copy_from_slice(&crc.to_be_bytes());
     hard.file.write_at(0, &[&record]).unwrap();
     let e = HardState::open(&*medium.mount(), Path::new(DIR)).unwrap_err();
-    assert_eq!(
-        e.to_string(),
-        "/store/hardstate has hard state format version 2; this build reads version 1"
-    );
+    assert_eq!(e.to_string(), "/store/hardstate has hard state format version 2; this build reads version 1");
 }

@@ -65,9 +65,7 @@ impl Status {
         match self {
             Self::Running => None,
             Self::Closed => Some(StoreError::Closed),
-            Self::Poisoned(reason) => Some(StoreError::Poisoned {
-                reason: reason.to_string(),
-            }),
+            Self::Poisoned(reason) => Some(StoreError::Poisoned { reason: reason.to_string() }),
         }
     }
 }

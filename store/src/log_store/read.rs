@@ -61,13 +61,8 @@ impl LogStore {
     /// # Errors
     /// `NoEntry` if the range starts before the log; `Corrupt` naming file and offset; `Io`.
     pub fn entries(&self, range: Range<LogIndex>, max_bytes: u64) -> Result<Vec<Entry>, StoreError> {
-        let mut collector = Collector {
-            entries: Vec::new(),
-            next: range.start,
-            end: range.end,
-            left: max_bytes,
-            full: false,
-        };
+        let mut collector =
+            Collector { entries: Vec::new(), next: range.start, end: range.end, left: max_bytes, full: false };
         loop {
             match self.step(&mut collector)? {
                 Step::Done => return Ok(collector.entries),
@@ -91,9 +86,7 @@ impl LogStore {
             return Ok(Step::Done);
         }
         if collector.next < view.tail_index() {
-            let range = view
-                .file_range(collector.next)
-                .ok_or_else(|| no_entry(view, collector.next))?;
+            let range = view.file_range(collector.next).ok_or_else(|| no_entry(view, collector.next))?;
             return Ok(Step::File(range));
         }
         for entry in view.tail_from(collector.next) {
@@ -112,11 +105,7 @@ impl LogStore {
             if start < first {
                 return StoreError::OutOfRange { at: start, first, end };
             }
-            StoreError::Io {
-                verb: "open",
-                path: path.to_owned(),
-                source: e,
-            }
+            StoreError::Io { verb: "open", path: path.to_owned(), source: e }
         })
     }
 
@@ -167,12 +156,7 @@ impl LogStore {
                 return Err(reader.corrupt(Flaw::Order, at));
             }
             let header = frame.header;
-            collector.offer(Entry {
-                id: header.id,
-                kind: header.kind,
-                position: at,
-                body: frame.body,
-            });
+            collector.offer(Entry { id: header.id, kind: header.kind, position: at, body: frame.body });
             at = header.end();
         }
         Ok(())
@@ -186,10 +170,8 @@ impl LogStore {
         let range = {
             let fifo = self.lock();
             let view = &fifo.view;
-            if let Some(known) = [view.purged, view.last, view.committed, view.synced]
-                .into_iter()
-                .flatten()
-                .find(|id| id.index == index)
+            if let Some(known) =
+                [view.purged, view.last, view.committed, view.synced].into_iter().flatten().find(|id| id.index == index)
             {
                 return Ok(known);
             }
@@ -206,11 +188,7 @@ impl LogStore {
         let mut reader = self.reader(&range)?;
         let at = self.walk_to(&range, &mut reader, index)?;
         let (header, _) = reader.header(at)?.map_err(|flaw| reader.corrupt(flaw, at))?;
-        if header.id.index == index {
-            Ok(header.id)
-        } else {
-            Err(reader.corrupt(Flaw::Order, at))
-        }
+        if header.id.index == index { Ok(header.id) } else { Err(reader.corrupt(Flaw::Order, at)) }
     }
 
     /// The bytes of a record at or below committed, at `at`, `len` bytes long. Zero-copy unless the segment is cold. They
@@ -222,11 +200,7 @@ impl LogStore {
         let (start, hot) = {
             let fifo = self.lock();
             let view = &fifo.view;
-            let out_of_range = || StoreError::OutOfRange {
-                at,
-                first: view.first,
-                end: view.end,
-            };
+            let out_of_range = || StoreError::OutOfRange { at, first: view.first, end: view.end };
             if at < view.first {
                 return Err(out_of_range());
             }
@@ -241,9 +215,7 @@ impl LogStore {
             return file.slice(offset, len as usize).at("map", &path);
         }
         let mut copy = vec![0; len as usize];
-        self.open_cold(start, &path)?
-            .read_at(offset, &mut copy)
-            .at("read", &path)?;
+        self.open_cold(start, &path)?.read_at(offset, &mut copy).at("read", &path)?;
         Ok(Bytes::from(copy))
     }
 
@@ -280,21 +252,12 @@ impl LogStore {
                 // An empty log right behind an installed snapshot.
                 let empty = segment == view.first && view.last == view.purged;
                 let last = view.purged.filter(|_| empty);
-                return Ok(last.map(|last| SnapshotPosition {
-                    last,
-                    next: segment,
-                    chain: view.chain,
-                }));
+                return Ok(last.map(|last| SnapshotPosition { last, next: segment, chain: view.chain }));
             };
             let Some(boundary) = slot.first.0.checked_sub(1).map(LogIndex) else {
                 return Ok(None);
             };
-            (
-                slot.before,
-                boundary,
-                view.unwritten_before(slot.first),
-                view.first_frame(slot),
-            )
+            (slot.before, boundary, view.unwritten_before(slot.first), view.first_frame(slot))
         };
         let last = match before {
             Some(before) => before,
@@ -310,18 +273,10 @@ impl LogStore {
             }
             (Some((None, _)), _) => return Ok(None),
         };
-        Ok(Some(SnapshotPosition {
-            last,
-            next: segment,
-            chain,
-        }))
+        Ok(Some(SnapshotPosition { last, next: segment, chain }))
     }
 }
 
 fn no_entry(view: &View, index: LogIndex) -> StoreError {
-    StoreError::NoEntry {
-        index,
-        first: view.first_index(),
-        next: view.next(),
-    }
+    StoreError::NoEntry { index, first: view.first_index(), next: view.next() }
 }

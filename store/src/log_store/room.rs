@@ -11,9 +11,7 @@ const RESERVE: u64 = 64 << 10;
 
 impl LogStore {
     pub(super) fn layout(&self) -> Layout {
-        Layout {
-            segment_size: self.constants.segment_size,
-        }
+        Layout { segment_size: self.constants.segment_size }
     }
 
     /// Bytes of a segment that a frame may leave unused when it rolls.

@@ -85,12 +85,7 @@ impl Worker {
         let mut group = Group::default();
         for op in ops.drain(..) {
             match op {
-                Op::Append {
-                    mut entries,
-                    bytes,
-                    epoch,
-                    done,
-                } => {
+                Op::Append { mut entries, bytes, epoch, done } => {
                     if group.entries.is_empty() {
                         group.entries = entries;
                     } else {
@@ -118,12 +113,7 @@ impl Worker {
         if group.dones.is_empty() {
             return;
         }
-        let Group {
-            entries,
-            dones,
-            bytes,
-            epoch,
-        } = std::mem::take(group);
+        let Group { entries, dones, bytes, epoch } = std::mem::take(group);
         let result = self.guard(fifo, |worker| {
             worker.epoch = epoch;
             worker.write_group(fifo, &entries, bytes)
@@ -169,11 +159,7 @@ impl Worker {
 
     /// Tells readers how far the log is written and synced.
     fn publish(&self, fifo: &Mutex<Fifo>) {
-        let synced = if self.writer.unsynced == 0 {
-            self.writer.end.last
-        } else {
-            None
-        };
+        let synced = if self.writer.unsynced == 0 { self.writer.end.last } else { None };
         let mut fifo = lock(fifo);
         fifo.view.advance(self.epoch, self.writer.end, synced);
         fifo.held_until = self.writer.held_until();
@@ -239,16 +225,9 @@ impl Worker {
             self.publish(fifo);
             return Ok(());
         }
-        let mark = if self.hard.state.mark.end > cut.end {
-            cut
-        } else {
-            self.hard.state.mark
-        };
+        let mark = if self.hard.state.mark.end > cut.end { cut } else { self.hard.state.mark };
         self.hard.new_generation(mark);
-        self.hard.state.intent = Some(Intent::Truncate {
-            cut,
-            end: self.writer.end.at,
-        });
+        self.hard.state.intent = Some(Intent::Truncate { cut, end: self.writer.end.at });
         self.hard.save()?;
         self.writer.truncate(cut)?;
         self.hard.state.intent = None;
@@ -340,10 +319,7 @@ impl Worker {
 
 /// Whether an error says that the volume has no room.
 fn is_full(e: &std::io::Error) -> bool {
-    matches!(
-        e.kind(),
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
-    )
+    matches!(e.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 /// Gives readers a segment's file.

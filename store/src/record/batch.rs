@@ -14,7 +14,9 @@ const SUB_BODY: usize = 20;
 /// One message of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubMessage<'a> {
+    /// The application's own flag.
     pub flag: i32,
+    /// The body, as it was proposed.
     pub body: &'a [u8],
     /// `key \x01 value` joined by `\x02`.
     pub properties: &'a [u8],
@@ -28,6 +30,7 @@ pub struct BadBatch {
     pub number: usize,
     /// Where it starts in the body.
     pub at: usize,
+    /// What is wrong.
     pub what: &'static str,
 }
 
@@ -100,12 +103,7 @@ mod tests {
 
     fn encoded(flag: i32, body: &[u8], properties: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        out.extend(
-            (SUB_FIXED_LEN + body.len() + properties.len())
-                .to_be_bytes()
-                .split_at(4)
-                .1,
-        );
+        out.extend((SUB_FIXED_LEN + body.len() + properties.len()).to_be_bytes().split_at(4).1);
         out.extend([0; 8]);
         out.extend(flag.to_be_bytes());
         out.extend((body.len() as u32).to_be_bytes());
@@ -123,16 +121,8 @@ mod tests {
         assert_eq!(
             read,
             Ok(vec![
-                SubMessage {
-                    flag: 7,
-                    body: b"one",
-                    properties: b"TAGS\x01a"
-                },
-                SubMessage {
-                    flag: -1,
-                    body: b"",
-                    properties: b""
-                },
+                SubMessage { flag: 7, body: b"one", properties: b"TAGS\x01a" },
+                SubMessage { flag: -1, body: b"", properties: b"" },
             ])
         );
         assert_eq!(sub_messages(b"").count(), 0);

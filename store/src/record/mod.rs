@@ -55,16 +55,27 @@ const BODY: usize = 88;
 /// `apply` assigns the first, the position is the second, and the read path patches both.
 #[derive(Clone, Copy, Debug)]
 pub struct Draft<'a> {
+    /// The queue of its topic.
     pub queue_id: u32,
+    /// The application's own flag.
     pub flag: i32,
+    /// RocketMQ's sysFlag.
     pub sys_flag: i32,
+    /// When it was made, by its producer's clock, milliseconds since 1970.
     pub born_timestamp_ms: i64,
+    /// Where its producer connected from.
     pub born_host: SocketAddrV4,
+    /// When it is stored, milliseconds since 1970.
     pub store_timestamp_ms: i64,
+    /// The broker that stores it, as clients reach it.
     pub store_host: SocketAddrV4,
+    /// How often it was consumed in vain before.
     pub reconsume_times: i32,
+    /// Of the half message this one ends; 0 for others.
     pub prepared_transaction_offset: i64,
+    /// The body, as it was proposed.
     pub body: &'a [u8],
+    /// At most [`MAX_TOPIC`] bytes.
     pub topic: &'a str,
     /// `key \x01 value` joined by `\x02`.
     pub properties: &'a [u8],
@@ -83,17 +94,9 @@ impl Draft<'_> {
     /// does not fit an i32, or `sys_flag` claims IPv6 hosts: the broker refuses such a send before it drafts.
     pub fn encode(&self, out: &mut BytesMut) {
         assert!(self.topic.len() <= MAX_TOPIC, "topic of {} bytes", self.topic.len());
-        assert!(
-            self.properties.len() <= MAX_PROPERTIES,
-            "properties of {} bytes",
-            self.properties.len()
-        );
+        assert!(self.properties.len() <= MAX_PROPERTIES, "properties of {} bytes", self.properties.len());
         assert!(self.queue_id <= i32::MAX as u32, "queue id {}", self.queue_id);
-        assert!(
-            self.sys_flag & SYS_FLAG_V6_HOSTS == 0,
-            "IPv6 bits in sysFlag {:#x}",
-            self.sys_flag
-        );
+        assert!(self.sys_flag & SYS_FLAG_V6_HOSTS == 0, "IPv6 bits in sysFlag {:#x}", self.sys_flag);
         let len = self.encoded_len();
         assert!(i32::try_from(len).is_ok(), "record of {len} bytes");
 

@@ -84,21 +84,13 @@ mod tests {
         assert_eq!(property(properties, "x"), None);
         assert_eq!(property(properties, ""), None);
         assert_eq!(property(b"", "TAGS"), None);
-        assert_eq!(
-            property(b"\x02\x02TAGS\x01a\x02", "TAGS"),
-            Some(&b"a"[..]),
-            "separators at both ends"
-        );
+        assert_eq!(property(b"\x02\x02TAGS\x01a\x02", "TAGS"), Some(&b"a"[..]), "separators at both ends");
     }
 
     #[test]
     fn of_two_pairs_with_one_key_the_last_counts() {
         assert_eq!(property(b"k\x01a\x02k\x01b", "k"), Some(&b"b"[..]));
-        assert_eq!(
-            property(b"k\x01a\x02k\x01", "k"),
-            Some(&b"a"[..]),
-            "a pair without a value is none"
-        );
+        assert_eq!(property(b"k\x01a\x02k\x01", "k"), Some(&b"a"[..]), "a pair without a value is none");
     }
 
     #[test]
@@ -120,10 +112,6 @@ mod tests {
         assert_eq!(tags_code(b"TAGS\x01polygenelubricants"), i64::from(i32::MIN));
         assert_eq!(tags_code(b"KEYS\x01k"), 0);
         assert_eq!(tags_code(b"TAGS\x01"), 0);
-        assert_eq!(
-            tags_code(b"TAGS\x01\xFF"),
-            0xFFFD,
-            "malformed UTF-8 hashes as Java's replacement"
-        );
+        assert_eq!(tags_code(b"TAGS\x01\xFF"), 0xFFFD, "malformed UTF-8 hashes as Java's replacement");
     }
 }

@@ -31,18 +31,12 @@ fn encoded(draft: &Draft<'_>) -> BytesMut {
 }
 
 fn golden_lines(kind: &str) -> impl Iterator<Item = &str> {
-    GOLDEN
-        .lines()
-        .filter_map(move |line| line.strip_prefix(kind))
-        .map(str::trim)
+    GOLDEN.lines().filter_map(move |line| line.strip_prefix(kind)).map(str::trim)
 }
 
 fn unhex(hex: &str) -> Vec<u8> {
     let digit = |c: u8| (c as char).to_digit(16).unwrap() as u8;
-    hex.as_bytes()
-        .chunks_exact(2)
-        .map(|pair| digit(pair[0]) << 4 | digit(pair[1]))
-        .collect()
+    hex.as_bytes().chunks_exact(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
 }
 
 #[test]
@@ -54,10 +48,7 @@ fn what_was_encoded_is_read_back() {
     assert_eq!(record.len(), bytes.len());
     assert_eq!(record.queue_id(), 3);
     assert_eq!(record.flag(), -2);
-    assert_eq!(
-        (record.queue_offset(), record.physical_offset()),
-        (QueueOffset(0), PhysicalOffset(0))
-    );
+    assert_eq!((record.queue_offset(), record.physical_offset()), (QueueOffset(0), PhysicalOffset(0)));
     assert_eq!(record.sys_flag(), 0x301);
     assert_eq!(record.born_timestamp_ms(), 1_795_147_490_501);
     assert_eq!(record.born_host(), draft.born_host);
@@ -152,11 +143,7 @@ fn bytes_that_are_no_record_are_refused() {
 fn patch_changes_two_fields_and_nothing_else() {
     let mut bytes = encoded(&draft(b"hello", b"TAGS\x01TagA"));
     let before = bytes.clone();
-    patch(
-        &mut bytes,
-        QueueOffset(0x0102_0304_0506_0708),
-        PhysicalOffset(0x1112_1314_1516_1718),
-    );
+    patch(&mut bytes, QueueOffset(0x0102_0304_0506_0708), PhysicalOffset(0x1112_1314_1516_1718));
     let record = Record::parse(&bytes).unwrap();
     assert_eq!(record.queue_offset(), QueueOffset(0x0102_0304_0506_0708));
     assert_eq!(record.physical_offset(), PhysicalOffset(0x1112_1314_1516_1718));
@@ -169,9 +156,7 @@ fn records_of_a_body_are_read_in_order_and_end_at_the_first_bad_one() {
     let (a, b) = (encoded(&draft(b"a", b"")), encoded(&draft(b"bb", b"")));
     let mut body = a.to_vec();
     body.extend_from_slice(&b);
-    let read: Vec<_> = records(&body)
-        .map(|(at, record)| (at, record.map(|r| r.body().to_vec())))
-        .collect();
+    let read: Vec<_> = records(&body).map(|(at, record)| (at, record.map(|r| r.body().to_vec()))).collect();
     assert_eq!(read, vec![(0, Ok(b"a".to_vec())), (a.len(), Ok(b"bb".to_vec()))]);
     body.push(0);
     let read: Vec<_> = records(&body).map(|(at, record)| (at, record.is_ok())).collect();
@@ -189,16 +174,10 @@ fn printed() -> Vec<Printed<'static>> {
     golden_lines("recv ")
         .map(|line| {
             let (head, properties) = line.split_once(" props={").unwrap();
-            let numbers = head
-                .split(' ')
-                .filter_map(|w| w.split_once('='))
-                .map(|(k, v)| (k, v.parse().unwrap()))
-                .collect();
-            let mut properties: BTreeMap<_, _> = properties
-                .trim_end_matches('}')
-                .split(", ")
-                .map(|pair| pair.split_once('=').unwrap())
-                .collect();
+            let numbers =
+                head.split(' ').filter_map(|w| w.split_once('=')).map(|(k, v)| (k, v.parse().unwrap())).collect();
+            let mut properties: BTreeMap<_, _> =
+                properties.trim_end_matches('}').split(", ").map(|pair| pair.split_once('=').unwrap()).collect();
             // The client adds these to what it received.
             for added in ["MIN_OFFSET", "MAX_OFFSET", "CONSUME_START_TIME"] {
                 properties.remove(added);
@@ -216,9 +195,7 @@ fn records_stored_by_rocketmq_are_read_as_its_client_read_them() {
         let body = unhex(line);
         for (_, record) in records(&body) {
             let record = record.unwrap();
-            let told = printed
-                .remove(&record.physical_offset().to_i64())
-                .expect("received once");
+            let told = printed.remove(&record.physical_offset().to_i64()).expect("received once");
             assert_eq!(i64::from(record.queue_id()), told.numbers["q"]);
             assert_eq!(record.queue_offset().to_i64(), told.numbers["off"]);
             assert_eq!(i64::from(record.sys_flag()), told.numbers["sysFlag"]);
@@ -235,10 +212,7 @@ fn records_stored_by_rocketmq_are_read_as_its_client_read_them() {
             assert_eq!(record.tags_code(), i64::from(java_hash(told.properties["TAGS"])));
         }
     }
-    assert!(
-        printed.is_empty(),
-        "every message that was printed was in a pull response"
-    );
+    assert!(printed.is_empty(), "every message that was printed was in a pull response");
 }
 
 #[test]
@@ -277,22 +251,9 @@ fn batches_sent_by_rocketmqs_client_are_read() {
     for line in golden_lines("batch ") {
         let body = unhex(line);
         let messages: Vec<_> = batch::sub_messages(&body).collect::<Result<_, _>>().unwrap();
-        assert_eq!(
-            messages.iter().map(|m| m.body).collect::<Vec<_>>(),
-            [b"batch-1", b"batch-2"]
-        );
-        assert!(
-            messages
-                .iter()
-                .all(|m| property(m.properties, "TAGS") == Some(b"TagB") && m.flag == 0)
-        );
-        assert_eq!(
-            messages
-                .iter()
-                .filter_map(|m| property(m.properties, "KEYS"))
-                .collect::<Vec<_>>(),
-            [b"k2", b"k3"]
-        );
+        assert_eq!(messages.iter().map(|m| m.body).collect::<Vec<_>>(), [b"batch-1", b"batch-2"]);
+        assert!(messages.iter().all(|m| property(m.properties, "TAGS") == Some(b"TagB") && m.flag == 0));
+        assert_eq!(messages.iter().filter_map(|m| property(m.properties, "KEYS")).collect::<Vec<_>>(), [b"k2", b"k3"]);
         seen += 1;
     }
     assert_eq!(seen, 2);

@@ -12,62 +12,20 @@ use crate::{PhysicalOffset, StoreError};
 /// The checks.
 pub fn checks() -> Vec<Check> {
     vec![
-        Check {
-            name: "an append crashed at any step leaves a prefix",
-            run: a_crashed_append_leaves_a_prefix,
-        },
-        Check {
-            name: "a vote never overtakes an append",
-            run: a_vote_never_overtakes_an_append,
-        },
-        Check {
-            name: "a truncation crashed at any step is whole",
-            run: a_crashed_truncation_is_whole,
-        },
-        Check {
-            name: "a purge crashed at any step is whole",
-            run: a_crashed_purge_is_whole,
-        },
-        Check {
-            name: "an install crashed at any step is whole",
-            run: a_crashed_install_is_whole,
-        },
-        Check {
-            name: "a format crashed at any step can be done again",
-            run: a_crashed_format_can_be_done_again,
-        },
-        Check {
-            name: "damage below the mark is corrupt",
-            run: damage_below_the_mark_is_corrupt,
-        },
-        Check {
-            name: "damage above the mark is a torn tail",
-            run: damage_above_the_mark_is_a_torn_tail,
-        },
-        Check {
-            name: "a stale tail never validates",
-            run: a_stale_tail_never_validates,
-        },
-        Check {
-            name: "a trailing filler is cut",
-            run: a_trailing_filler_is_cut,
-        },
-        Check {
-            name: "a lost segment is corrupt",
-            run: a_lost_segment_is_corrupt,
-        },
-        Check {
-            name: "an unknown version is refused by name",
-            run: an_unknown_version_is_refused_by_name,
-        },
-        Check {
-            name: "damage in old segments is found when they are read",
-            run: damage_in_old_segments_is_found,
-        },
-        Check {
-            name: "a damaged hard state falls back to its copy",
-            run: a_damaged_hard_state_falls_back,
-        },
+        Check { name: "an append crashed at any step leaves a prefix", run: a_crashed_append_leaves_a_prefix },
+        Check { name: "a vote never overtakes an append", run: a_vote_never_overtakes_an_append },
+        Check { name: "a truncation crashed at any step is whole", run: a_crashed_truncation_is_whole },
+        Check { name: "a purge crashed at any step is whole", run: a_crashed_purge_is_whole },
+        Check { name: "an install crashed at any step is whole", run: a_crashed_install_is_whole },
+        Check { name: "a format crashed at any step can be done again", run: a_crashed_format_can_be_done_again },
+        Check { name: "damage below the mark is corrupt", run: damage_below_the_mark_is_corrupt },
+        Check { name: "damage above the mark is a torn tail", run: damage_above_the_mark_is_a_torn_tail },
+        Check { name: "a stale tail never validates", run: a_stale_tail_never_validates },
+        Check { name: "a trailing filler is cut", run: a_trailing_filler_is_cut },
+        Check { name: "a lost segment is corrupt", run: a_lost_segment_is_corrupt },
+        Check { name: "an unknown version is refused by name", run: an_unknown_version_is_refused_by_name },
+        Check { name: "damage in old segments is found when they are read", run: damage_in_old_segments_is_found },
+        Check { name: "a damaged hard state falls back to its copy", run: a_damaged_hard_state_falls_back },
     ]
 }
 
@@ -129,10 +87,7 @@ fn a_crashed_append_leaves_a_prefix(medium: &dyn Medium) -> Outcome {
         &|rig| rig.append((3..12).map(|i| entry(id(1, i), 900)).collect()).map(drop),
         &|rig, done| {
             let found = found(rig)?;
-            holds(
-                found.len() >= if done { 12 } else { 3 },
-                "acknowledged entries must be there",
-            )?;
+            holds(found.len() >= if done { 12 } else { 3 }, "acknowledged entries must be there")?;
             same(&found[..], &all[..found.len()], "entries")
         },
     )
@@ -148,15 +103,9 @@ fn a_vote_never_overtakes_an_append(medium: &dyn Medium) -> Outcome {
             rig.save_vote(vote(5))
         },
         &|rig, done| {
-            holds(
-                rig.recovered.vote == Some(vote(5)) || !done,
-                "an acknowledged vote must be there",
-            )?;
+            holds(rig.recovered.vote == Some(vote(5)) || !done, "an acknowledged vote must be there")?;
             let appended = found(rig)? == ids(1, 0..6);
-            holds(
-                rig.recovered.vote.is_none() || appended,
-                "the vote is durable, the append before it is not",
-            )
+            holds(rig.recovered.vote.is_none() || appended, "the vote is durable, the append before it is not")
         },
     )
 }
@@ -171,10 +120,7 @@ fn a_crashed_truncation_is_whole(medium: &dyn Medium) -> Outcome {
             &|rig, done| {
                 let found = found(rig)?;
                 let before = !done && found == ids(1, 0..entries);
-                holds(
-                    before || found == ids(1, 0..cut),
-                    &format!("a truncation to {cut} left {found:?}"),
-                )
+                holds(before || found == ids(1, 0..cut), &format!("a truncation to {cut} left {found:?}"))
             },
         )?;
     }
@@ -257,14 +203,9 @@ fn flip(medium: &dyn Medium, segment: u64, offset: u64) -> Outcome {
 
 fn damage_below_the_mark_is_corrupt(medium: &dyn Medium) -> Outcome {
     // Headers, chain, body, filler and the room behind it; in the last segment and in the one before.
-    for (segment, offset, frame) in [
-        (4096, 0, 0),
-        (4096, 12, 0),
-        (4096, 948 + 300, 948),
-        (0, 3 * 948, 2844),
-        (0, 3840, 3792),
-        (0, 3792, 3792),
-    ] {
+    for (segment, offset, frame) in
+        [(4096, 0, 0), (4096, 12, 0), (4096, 948 + 300, 948), (0, 3 * 948, 2844), (0, 3840, 3792), (0, 3792, 3792)]
+    {
         let medium = medium.fresh();
         let rig = Rig::small(&*medium)?;
         rig.fill(1, 7, 900)?;
@@ -277,19 +218,13 @@ fn damage_below_the_mark_is_corrupt(medium: &dyn Medium) -> Outcome {
             match verify(&medium.mount(), &medium.root(), &mut |_| Ok(())) {
                 Err(StoreError::Corrupt { path: at, offset, .. }) if at == path && offset == frame => {}
                 other => {
-                    return Err(format!(
-                        "verify of byte {segment}+{offset} ({again}): {:?}",
-                        other.err()
-                    ));
+                    return Err(format!("verify of byte {segment}+{offset} ({again}): {:?}", other.err()));
                 }
             }
             match Rig::open(&*medium, SMALL, FlushMode::Sync) {
                 Err(StoreError::Corrupt { path: at, offset, .. }) if at == path && offset == frame => {}
                 other => {
-                    return Err(format!(
-                        "open with byte {segment}+{offset} flipped ({again}): {:?}",
-                        other.err()
-                    ));
+                    return Err(format!("open with byte {segment}+{offset} flipped ({again}): {:?}", other.err()));
                 }
             }
         }
@@ -305,23 +240,12 @@ fn damage_above_the_mark_is_a_torn_tail(medium: &dyn Medium) -> Outcome {
     // Nothing was synced: the second frame is torn, the third is whole, yet has to go.
     flip(medium, 0, 548 + 100)?;
     let verified = because(verify(&medium.mount(), &medium.root(), &mut |_| Ok(())), "verify")?;
-    same(
-        (verified.entries, verified.torn_tail.map(|(_, _, offset)| offset)),
-        (1, Some(548)),
-        "verified",
-    )?;
+    same((verified.entries, verified.torn_tail.map(|(_, _, offset)| offset)), (1, Some(548)), "verified")?;
     let rig = Rig::small(medium)?;
-    same(
-        rig.recovered.torn_tail,
-        Some((PhysicalOffset(548), 2 * 548)),
-        "torn tail",
-    )?;
+    same(rig.recovered.torn_tail, Some((PhysicalOffset(548), 2 * 548)), "torn tail")?;
     rig.expect(&ids(1, 0..1))?;
     let (_, bytes) = rig.files()?.remove(0);
-    holds(
-        bytes[548..].iter().all(|b| *b == 0),
-        "everything behind the cut must be blank",
-    )?;
+    holds(bytes[548..].iter().all(|b| *b == 0), "everything behind the cut must be blank")?;
     rig.fill(2, 1, 500)?;
     let rig = rig.kill(medium)?;
     same(rig.recovered.torn_tail, None, "torn tail")?;
@@ -360,10 +284,7 @@ fn a_trailing_filler_is_cut(medium: &dyn Medium) -> Outcome {
     rolled.fill(1, 5, 900)?;
     let filler = read(&*rolled.disk, &segment_path(&rolled.dir, PhysicalOffset(0)))?[3792..3840].to_vec();
     medium.kill();
-    let file = because(
-        medium.mount().open(&segment_path(&medium.root(), PhysicalOffset(0))),
-        "open",
-    )?;
+    let file = because(medium.mount().open(&segment_path(&medium.root(), PhysicalOffset(0))), "open")?;
     because(file.write_at(3792, &[&filler]), "write")?;
     drop(file);
     let rig = Rig::small(medium)?;
@@ -373,10 +294,7 @@ fn a_trailing_filler_is_cut(medium: &dyn Medium) -> Outcome {
     // A smaller entry still fits into the first segment, as on every other member.
     let positions = rig.append(vec![entry(id(1, 4), 100)])?;
     same(positions, vec![PhysicalOffset(3792)], "position")?;
-    holds(
-        because(rig.disk.exists(&path), "exists")?,
-        "the next segment stays allocated",
-    )?;
+    holds(because(rig.disk.exists(&path), "exists")?, "the next segment stays allocated")?;
     rig.kill(medium)?.expect(&ids(1, 0..5))
 }
 
@@ -410,10 +328,7 @@ fn an_unknown_version_is_refused_by_name(medium: &dyn Medium) -> Outcome {
     let file = because(frame.mount().open(&path), "open")?;
     let mut header = [0; HEADER_LEN as usize];
     because(file.read_at(148, &mut header), "read")?;
-    because(
-        Header::decode(&header, PhysicalOffset(148)).map_err(|flaw| flaw.what()),
-        "header",
-    )?;
+    because(Header::decode(&header, PhysicalOffset(148)).map_err(|flaw| flaw.what()), "header")?;
     header[4] = 2;
     let crc = crc32fast::hash(&header[..44]);
     header[44..].copy_from_slice(&crc.to_be_bytes());
@@ -423,12 +338,7 @@ fn an_unknown_version_is_refused_by_name(medium: &dyn Medium) -> Outcome {
         Rig::open(&*frame, SMALL, FlushMode::Sync).map(drop),
     ] {
         match verdict {
-            Err(StoreError::UnknownVersion {
-                what: "frame",
-                found: 2,
-                known: 1,
-                ..
-            }) => {}
+            Err(StoreError::UnknownVersion { what: "frame", found: 2, known: 1, .. }) => {}
             other => return Err(format!("a frame of version 2: {other:?}")),
         }
     }
@@ -439,16 +349,9 @@ fn an_unknown_version_is_refused_by_name(medium: &dyn Medium) -> Outcome {
     let content = text.replace("format=1", "format=7");
     let content = content.split("crc=").next().unwrap_or_default();
     let text = format!("{content}crc={:08x}\n", crc32fast::hash(content.as_bytes()));
-    because(
-        because(named.mount().open(&path), "open")?.write_at(0, &[text.as_bytes()]),
-        "write",
-    )?;
+    because(because(named.mount().open(&path), "open")?.write_at(0, &[text.as_bytes()]), "write")?;
     match Rig::open(&*named, SMALL, FlushMode::Sync) {
-        Err(StoreError::UnknownVersion {
-            what: "identity",
-            found: 7,
-            ..
-        }) => Ok(()),
+        Err(StoreError::UnknownVersion { what: "identity", found: 7, .. }) => Ok(()),
         other => Err(format!("an identity of version 7: {:?}", other.map(drop))),
     }
 }
@@ -461,9 +364,7 @@ fn damage_in_old_segments_is_found(medium: &dyn Medium) -> Outcome {
     flip(medium, 4096, 948 + 100)?;
     let path = segment_path(&medium.root(), PhysicalOffset(4096));
     match verify(&medium.mount(), &medium.root(), &mut |_| Ok(())) {
-        Err(StoreError::Corrupt {
-            path: at, offset: 948, ..
-        }) if at == path => {}
+        Err(StoreError::Corrupt { path: at, offset: 948, .. }) if at == path => {}
         other => return Err(format!("verify: {:?}", other.map(|v| v.entries))),
     }
     // A start reads the last segments only; what is damaged further back is never served.
@@ -473,11 +374,7 @@ fn damage_in_old_segments_is_found(medium: &dyn Medium) -> Outcome {
         other => return Err(format!("read: {:?}", other.map(|all| all.len()))),
     }
     let good = rig.log.entries(crate::LogIndex(6)..crate::LogIndex(20), u64::MAX);
-    same(
-        because(good, "read behind the damage")?.len(),
-        14,
-        "entries behind the damage",
-    )
+    same(because(good, "read behind the damage")?.len(), 14, "entries behind the damage")
 }
 
 fn a_damaged_hard_state_falls_back(medium: &dyn Medium) -> Outcome {
@@ -488,17 +385,7 @@ fn a_damaged_hard_state_falls_back(medium: &dyn Medium) -> Outcome {
         }
         Ok(())
     };
-    for pages in [
-        &[0][..],
-        &[1],
-        &[2],
-        &[3],
-        &[0, 2],
-        &[1, 3],
-        &[0, 3],
-        &[4, 5],
-        &[0, 1, 2, 3],
-    ] {
+    for pages in [&[0][..], &[1], &[2], &[3], &[0, 2], &[1, 3], &[0, 3], &[4, 5], &[0, 1, 2, 3]] {
         let medium = medium.fresh();
         let rig = Rig::small(&*medium)?;
         rig.save_vote(vote(7))?;
@@ -514,11 +401,7 @@ fn a_damaged_hard_state_falls_back(medium: &dyn Medium) -> Outcome {
         }
         let rig = because(opened, &format!("open with pages {pages:?} damaged"))?;
         // Any single damaged page, and one of each pair, leaves the acknowledged vote.
-        same(
-            rig.recovered.vote,
-            Some(vote(7)),
-            &format!("vote with pages {pages:?} damaged"),
-        )?;
+        same(rig.recovered.vote, Some(vote(7)), &format!("vote with pages {pages:?} damaged"))?;
         rig.expect(&ids(1, 0..2))?;
     }
     Ok(())

@@ -59,10 +59,7 @@ pub struct MemoryMedium {
 impl MemoryMedium {
     /// A medium on which unsynced sectors survive a power loss at random.
     pub fn torn(seed: u64) -> Self {
-        Self {
-            disk: MemoryDisk::new(),
-            torn: Some(Mutex::new(Numbers(seed))),
-        }
+        Self { disk: MemoryDisk::new(), torn: Some(Mutex::new(Numbers(seed))) }
     }
 }
 
@@ -113,8 +110,7 @@ impl Medium for MemoryMedium {
     }
 
     fn fail_sync(&self, skip: u64) -> bool {
-        self.disk
-            .fail(Operation::Sync, skip, rustix::io::Errno::IO.raw_os_error());
+        self.disk.fail(Operation::Sync, skip, rustix::io::Errno::IO.raw_os_error());
         true
     }
 }
@@ -130,10 +126,7 @@ pub struct RealMedium {
 impl RealMedium {
     /// A medium below an empty directory, whose owner removes it.
     pub fn new(root: &Path) -> Self {
-        Self {
-            root: root.to_owned(),
-            fresh: AtomicU32::new(0),
-        }
+        Self { root: root.to_owned(), fresh: AtomicU32::new(0) }
     }
 }
 
@@ -177,11 +170,7 @@ pub fn because<T, E: Display>(result: Result<T, E>, what: &str) -> Result<T, Fai
 
 /// Fails unless two values are equal.
 pub fn same<T: PartialEq + Debug>(got: T, want: T, what: &str) -> Outcome {
-    if got == want {
-        Ok(())
-    } else {
-        Err(format!("{what}: got {got:?}, want {want:?}"))
-    }
+    if got == want { Ok(()) } else { Err(format!("{what}: got {got:?}, want {want:?}")) }
 }
 
 /// Fails unless a condition holds.
@@ -197,11 +186,7 @@ pub fn run_all<M: Medium>(checks: &[Check], mut fresh: impl FnMut() -> M) -> Out
             failures.push(format!("{}: {failure}", check.name));
         }
     }
-    if failures.is_empty() {
-        Ok(())
-    } else {
-        Err(failures.join("\n"))
-    }
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
 }
 
 /// A small generator of repeatable numbers (SplitMix64), so that the checks need no other.

@@ -14,12 +14,8 @@ use crate::log_store::{Done, Entry, LogStore, NewEntry, Options, Recovered, Vote
 use crate::{LogId, LogIndex, PhysicalOffset, StoreError, Term};
 
 /// Segments small enough to roll often.
-pub const SMALL: GroupConstants = GroupConstants {
-    segment_size: 4096,
-    max_entry: 1024,
-    frame_version: VERSION,
-    feature_level: 1,
-};
+pub const SMALL: GroupConstants =
+    GroupConstants { segment_size: 4096, max_entry: 1024, frame_version: VERSION, feature_level: 1 };
 
 /// An identity for checks; the same group on every node.
 pub fn identity(constants: GroupConstants) -> Identity {
@@ -35,38 +31,23 @@ pub fn identity(constants: GroupConstants) -> Identity {
 
 /// A log id.
 pub fn id(term: u64, index: u64) -> LogId {
-    LogId {
-        term: Term(term),
-        index: LogIndex(index),
-    }
+    LogId { term: Term(term), index: LogIndex(index) }
 }
 
 /// A vote for node 1.
 pub fn vote(term: u64) -> Vote {
-    Vote {
-        term: Term(term),
-        node: 1,
-        committed: false,
-    }
+    Vote { term: Term(term), node: 1, committed: false }
 }
 
 /// A body that only this entry has.
 pub fn body(id: LogId, len: usize) -> Bytes {
     let seed = id.term.0.wrapping_mul(0x0100_0000_01B3) ^ id.index.0;
-    Bytes::from(
-        (0..len)
-            .map(|i| (seed.wrapping_mul(i as u64 + 1) >> 7) as u8 | 1)
-            .collect::<Vec<_>>(),
-    )
+    Bytes::from((0..len).map(|i| (seed.wrapping_mul(i as u64 + 1) >> 7) as u8 | 1).collect::<Vec<_>>())
 }
 
 /// A records entry with a body of `len` bytes.
 pub fn entry(id: LogId, len: usize) -> NewEntry {
-    NewEntry {
-        id,
-        kind: Kind::Records,
-        body: body(id, len),
-    }
+    NewEntry { id, kind: Kind::Records, body: body(id, len) }
 }
 
 /// The name of a finished operation, and its outcome.
@@ -93,10 +74,7 @@ impl Finished {
 
     /// The names noted since the last call; fails if one of them failed.
     pub fn names(&self) -> Result<Vec<String>, Failure> {
-        self.take()
-            .into_iter()
-            .map(|(name, result)| result.map(|()| name))
-            .collect()
+        self.take().into_iter().map(|(name, result)| result.map(|()| name)).collect()
     }
 }
 
@@ -122,13 +100,7 @@ impl Rig {
             identity(constants).format(&*disk, &dir)?;
         }
         let (log, recovered) = LogStore::open(Arc::clone(&disk), &dir, constants, options, Box::new(|| {}))?;
-        Ok(Self {
-            log,
-            disk,
-            dir,
-            recovered,
-            finished: Finished::default(),
-        })
+        Ok(Self { log, disk, dir, recovered, finished: Finished::default() })
     }
 
     /// Opens a store of small segments that syncs.
@@ -167,10 +139,7 @@ impl Rig {
 
     /// Truncates and waits.
     pub fn truncate(&self, last: Option<LogId>) -> Outcome {
-        because(
-            self.log.truncate_after(last, self.finished.done("truncate")),
-            "truncate",
-        )?;
+        because(self.log.truncate_after(last, self.finished.done("truncate")), "truncate")?;
         self.run()
     }
 
@@ -208,22 +177,11 @@ impl Rig {
     /// Fails unless the log holds exactly these entries behind the purged one, with the bodies of [`body`].
     pub fn expect(&self, ids: &[LogId]) -> Outcome {
         let all = self.all()?;
-        same(
-            all.iter().map(|entry| entry.id).collect::<Vec<_>>(),
-            ids.to_vec(),
-            "entries",
-        )?;
+        same(all.iter().map(|entry| entry.id).collect::<Vec<_>>(), ids.to_vec(), "entries")?;
         for entry in &all {
-            holds(
-                entry.body == body(entry.id, entry.body.len()),
-                &format!("body of {} differs", entry.id),
-            )?;
+            holds(entry.body == body(entry.id, entry.body.len()), &format!("body of {} differs", entry.id))?;
         }
-        same(
-            self.log.positions().last,
-            ids.last().copied().or(self.log.positions().purged),
-            "last",
-        )
+        same(self.log.positions().last, ids.last().copied().or(self.log.positions().purged), "last")
     }
 
     /// The segment files as they are: start and bytes.

@@ -81,10 +81,7 @@ fn any_port() -> SocketAddr {
 async fn step<R: Runtime, T>(what: &str, future: impl Future<Output = io::Result<T>> + Send) -> io::Result<T> {
     match R::timeout(STEP, future).await {
         Ok(done) => done,
-        Err(_) => Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            format!("{what}: no end after {STEP:?}"),
-        )),
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("{what}: no end after {STEP:?}"))),
     }
 }
 
@@ -98,9 +95,7 @@ async fn pair<R: Runtime>() -> io::Result<(R::Stream, R::Stream)> {
 
 /// `len` bytes that differ by position and by `salt`.
 fn pattern(len: usize, salt: u64) -> Vec<u8> {
-    (0..len as u64)
-        .map(|i| (i.wrapping_mul(0x9E37_79B9).wrapping_add(salt) >> 5) as u8)
-        .collect()
+    (0..len as u64).map(|i| (i.wrapping_mul(0x9E37_79B9).wrapping_add(salt) >> 5) as u8).collect()
 }
 
 async fn write_all<R: Runtime>(stream: &mut R::Stream, bytes: &[u8]) -> io::Result<()> {

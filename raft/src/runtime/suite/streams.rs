@@ -16,11 +16,8 @@ pub async fn a_stream_delivers_bytes_in_order<R: Runtime>() -> io::Result<()> {
     let (mut dialed, mut accepted) = pair::<R>().await?;
     let sent = pattern(300_000, 1);
     let expected = sent.clone();
-    let reader = R::spawn(async move {
-        read_exact::<R>(&mut accepted, expected.len())
-            .await
-            .map(|got| got == expected)
-    });
+    let reader =
+        R::spawn(async move { read_exact::<R>(&mut accepted, expected.len()).await.map(|got| got == expected) });
     let mut rest = &sent[..];
     for len in [1, 2, 3, 100, 4096, 5000, 65_536, 70_000].into_iter().cycle() {
         let (now, later) = rest.split_at(len.min(rest.len()));
@@ -30,10 +27,7 @@ pub async fn a_stream_delivers_bytes_in_order<R: Runtime>() -> io::Result<()> {
             break;
         }
     }
-    assert!(
-        step::<R, _>("reader", joined::<R, _>(reader)).await??,
-        "the bytes changed on the way"
-    );
+    assert!(step::<R, _>("reader", joined::<R, _>(reader)).await??, "the bytes changed on the way");
     Ok(())
 }
 
@@ -67,10 +61,7 @@ pub async fn a_writer_waits_for_its_reader<R: Runtime>() -> io::Result<()> {
     let mut written = 0;
     while let Ok(n) = R::timeout(BLOCKED, dialed.write(&chunk)).await {
         written += n?;
-        assert!(
-            written <= BUFFER_LIMIT,
-            "{written} bytes are under way to a reader that does not read"
-        );
+        assert!(written <= BUFFER_LIMIT, "{written} bytes are under way to a reader that does not read");
     }
     assert!(written > 0, "not one byte fits into the connection");
     let reader = R::spawn(async move {
@@ -111,10 +102,7 @@ pub async fn connections_do_not_mix<R: Runtime>() -> io::Result<()> {
         }));
     }
     for client in clients {
-        assert!(
-            step::<R, _>("client", joined::<R, _>(client)).await??,
-            "a connection got another one's bytes"
-        );
+        assert!(step::<R, _>("client", joined::<R, _>(client)).await??, "a connection got another one's bytes");
     }
     Ok(())
 }
@@ -133,10 +121,7 @@ pub async fn shutdown_closes_one_direction_only<R: Runtime>() -> io::Result<()> 
         step::<R, _>("shutdown", accepted.shutdown()).await?;
         Ok::<_, io::Error>(accepted)
     });
-    assert!(
-        read_until_lost::<R>(&mut dialed).await? == expected,
-        "the half-open direction lost bytes"
-    );
+    assert!(read_until_lost::<R>(&mut dialed).await? == expected, "the half-open direction lost bytes");
     step::<R, _>("writer", joined::<R, _>(writer)).await??;
     Ok(())
 }

@@ -17,9 +17,7 @@ pub async fn a_serial_runs_jobs_in_order<R: Runtime>() -> io::Result<()> {
     let ran = Arc::new(Mutex::new(Vec::new()));
     for i in 0..500 {
         let ran = ran.clone();
-        serial.submit(Box::new(move || {
-            ran.lock().unwrap_or_else(PoisonError::into_inner).push(i)
-        }));
+        serial.submit(Box::new(move || ran.lock().unwrap_or_else(PoisonError::into_inner).push(i)));
     }
     let (done, last) = oneshot::channel();
     serial.submit(Box::new(move || {
@@ -72,11 +70,7 @@ pub async fn a_sleep_never_ends_early<R: Runtime>() -> io::Result<()> {
         .collect();
     for sleep in sleeps {
         let (wanted, ended) = step::<R, _>("sleep", joined::<R, _>(sleep)).await?;
-        assert!(
-            ended - start >= wanted,
-            "a sleep of {wanted:?} took {:?}",
-            ended - start
-        );
+        assert!(ended - start >= wanted, "a sleep of {wanted:?} took {:?}", ended - start);
     }
     let deadline = R::Instant::now() + Duration::from_millis(20);
     R::sleep_until(deadline).await;
@@ -100,15 +94,9 @@ pub async fn a_past_deadline_is_over_at_once<R: Runtime>() -> io::Result<()> {
 pub async fn a_timeout_fires_and_a_ready_value_passes_it<R: Runtime>() -> io::Result<()> {
     let start = R::Instant::now();
     let limit = Duration::from_millis(10);
-    assert!(
-        R::timeout(limit, std::future::pending::<()>()).await.is_err(),
-        "pending() ended"
-    );
+    assert!(R::timeout(limit, std::future::pending::<()>()).await.is_err(), "pending() ended");
     assert!(start.elapsed() >= limit, "a timeout fired early");
-    assert!(
-        matches!(R::timeout(Duration::ZERO, async { 1 }).await, Ok(1)),
-        "a ready value timed out"
-    );
+    assert!(matches!(R::timeout(Duration::ZERO, async { 1 }).await, Ok(1)), "a ready value timed out");
     let slow = async {
         R::sleep(limit).await;
         2
@@ -181,10 +169,7 @@ pub async fn an_mpsc_keeps_order_and_pushes_back<R: Runtime>() -> io::Result<()>
     for i in 0..4 {
         sender.send(i).await.map_err(|_| io::Error::other("closed"))?;
     }
-    assert!(
-        R::timeout(BLOCKED, sender.send(99)).await.is_err(),
-        "a fifth value fits into four places"
-    );
+    assert!(R::timeout(BLOCKED, sender.send(99)).await.is_err(), "a fifth value fits into four places");
     let producer = R::spawn(async move {
         for i in 4..100 {
             sender.send(i).await.map_err(|_| io::Error::other("closed"))?;
@@ -192,9 +177,7 @@ pub async fn an_mpsc_keeps_order_and_pushes_back<R: Runtime>() -> io::Result<()>
         Ok::<_, io::Error>(())
     });
     for i in 0..100 {
-        let got = step::<R, _>("receive", async {
-            receiver.recv().await.ok_or(io::ErrorKind::UnexpectedEof.into())
-        });
+        let got = step::<R, _>("receive", async { receiver.recv().await.ok_or(io::ErrorKind::UnexpectedEof.into()) });
         assert_eq!(got.await?, i);
     }
     step::<R, _>("producer", joined::<R, _>(producer)).await??;

@@ -24,13 +24,7 @@ pub(super) struct Inode {
 
 impl Inode {
     pub(super) fn new(len: u64) -> Self {
-        Self {
-            len,
-            pages: BTreeMap::new(),
-            durable_len: 0,
-            before: BTreeMap::new(),
-            lost: BTreeMap::new(),
-        }
+        Self { len, pages: BTreeMap::new(), durable_len: 0, before: BTreeMap::new(), lost: BTreeMap::new() }
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -38,12 +32,8 @@ impl Inode {
     }
 
     fn page_mut(&mut self, number: u64) -> &mut Page {
-        let Self {
-            pages, before, lost, ..
-        } = self;
-        before
-            .entry(number)
-            .or_insert_with(|| lost.remove(&number).unwrap_or_else(|| pages.get(&number).cloned()));
+        let Self { pages, before, lost, .. } = self;
+        before.entry(number).or_insert_with(|| lost.remove(&number).unwrap_or_else(|| pages.get(&number).cloned()));
         self.pages.entry(number).or_insert_with(|| Box::new([0; PAGE as usize]))
     }
 
@@ -88,9 +78,7 @@ impl Inode {
             }
             for (number, page) in self.pages.split_off(&len.div_ceil(PAGE)) {
                 let Self { before, lost, .. } = self;
-                before
-                    .entry(number)
-                    .or_insert_with(|| lost.remove(&number).unwrap_or(Some(page)));
+                before.entry(number).or_insert_with(|| lost.remove(&number).unwrap_or(Some(page)));
             }
         }
         self.len = len;
@@ -127,10 +115,7 @@ impl Inode {
 
     /// Damages the medium behind the back of every reader.
     pub(super) fn flip_bit(&mut self, offset: u64, bit: u8) {
-        let page = self
-            .pages
-            .entry(offset / PAGE)
-            .or_insert_with(|| Box::new([0; PAGE as usize]));
+        let page = self.pages.entry(offset / PAGE).or_insert_with(|| Box::new([0; PAGE as usize]));
         page[(offset % PAGE) as usize] ^= 1 << bit;
     }
 }

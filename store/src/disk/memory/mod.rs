@@ -83,10 +83,7 @@ impl MemoryDisk {
 
     /// The disk a node works on, until the next crash.
     pub fn mount(&self) -> Arc<dyn Disk> {
-        Arc::new(Mount {
-            medium: Arc::clone(&self.medium),
-            number: lock(&self.medium.state).mount,
-        })
+        Arc::new(Mount { medium: Arc::clone(&self.medium), number: lock(&self.medium.state).mount })
     }
 
     /// Limits the bytes that files may take together; `None` lifts the limit.
@@ -142,12 +139,8 @@ impl MemoryDisk {
     pub fn crash_keeping(&self, keep: &mut dyn FnMut() -> bool) {
         let mut state = lock(&self.medium.state);
         state.files = state.durable.clone();
-        let parents: BTreeSet<PathBuf> = state
-            .files
-            .keys()
-            .flat_map(|path| path.ancestors().skip(1))
-            .map(Path::to_owned)
-            .collect();
+        let parents: BTreeSet<PathBuf> =
+            state.files.keys().flat_map(|path| path.ancestors().skip(1)).map(Path::to_owned).collect();
         state.dirs.extend(parents);
         for inode in state.files.values() {
             lock(inode).crash(keep);
@@ -196,18 +189,11 @@ impl MemoryDisk {
 
 impl State {
     fn inode(&self, path: &Path) -> io::Result<Arc<Mutex<Inode>>> {
-        self.files
-            .get(path)
-            .cloned()
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn check_mount(&self, number: u64) -> io::Result<()> {
-        if self.mount == number {
-            Ok(())
-        } else {
-            Err(io::Error::other("this handle is of before the crash"))
-        }
+        if self.mount == number { Ok(()) } else { Err(io::Error::other("this handle is of before the crash")) }
     }
 
     /// Counts an operation and lets it fail if a hook says so.
@@ -274,11 +260,7 @@ impl Mount {
     }
 
     fn handle(&self, inode: Arc<Mutex<Inode>>) -> Arc<dyn DiskFile> {
-        Arc::new(Handle {
-            medium: Arc::clone(&self.medium),
-            number: self.number,
-            inode,
-        })
+        Arc::new(Handle { medium: Arc::clone(&self.medium), number: self.number, inode })
     }
 }
 
@@ -314,11 +296,7 @@ impl Disk for Mount {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let state = self.look()?;
-        let entries = state
-            .files
-            .keys()
-            .chain(&state.dirs)
-            .filter(|path| path.parent() == Some(dir));
+        let entries = state.files.keys().chain(&state.dirs).filter(|path| path.parent() == Some(dir));
         let names = entries.filter_map(|path| path.file_name()?.to_str()).map(str::to_owned);
         Ok(names.collect::<BTreeSet<_>>().into_iter().collect())
     }
@@ -333,11 +311,7 @@ impl Disk for Mount {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.enter(Operation::Entry)?;
-        state
-            .files
-            .remove(path)
-            .map(drop)
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        state.files.remove(path).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
@@ -349,9 +323,7 @@ impl Disk for Mount {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.enter(Operation::SyncDir)?;
-        let State {
-            files, durable, dirs, ..
-        } = &mut *state;
+        let State { files, durable, dirs, .. } = &mut *state;
         // A directory that is gone takes all below it along.
         durable.retain(|path, _| {
             path.parent() != Some(dir) && path.parent().is_none_or(|p| dirs.contains(p) || !p.starts_with(dir))
@@ -364,27 +336,17 @@ impl Disk for Mount {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
         let mut state = self.look()?;
         state.check_parent(path)?;
-        state
-            .files
-            .entry(path.to_owned())
-            .or_insert_with(|| Arc::new(Mutex::new(Inode::new(0))));
+        state.files.entry(path.to_owned()).or_insert_with(|| Arc::new(Mutex::new(Inode::new(0))));
         if !state.locks.insert(path.to_owned()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        Ok(Box::new(Guard {
-            medium: Arc::clone(&self.medium),
-            number: self.number,
-            path: path.to_owned(),
-        }))
+        Ok(Box::new(Guard { medium: Arc::clone(&self.medium), number: self.number, path: path.to_owned() }))
     }
 
     fn space(&self, _path: &Path) -> io::Result<Space> {
         let state = self.look()?;
         let total = state.capacity.unwrap_or(u64::MAX);
-        Ok(Space {
-            available: total.saturating_sub(state.used()),
-            total,
-        })
+        Ok(Space { available: total.saturating_sub(state.used()), total })
     }
 }
 

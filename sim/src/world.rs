@@ -1,0 +1,268 @@
+//! Runs: one seed, one thread, one world of nodes that can be broken.
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use madsim::runtime::{Handle, NodeHandle};
+use madsim::task::{JoinHandle, NodeId};
+
+pub use crate::runtime::net::{Death, NetConfig};
+use crate::runtime::net::{Net, SUPERVISOR};
+use crate::runtime::{SimRng, SimRuntime};
+use crate::trace::Trace;
+
+/// Deep futures in a debug build do not fit into a thread's usual 2 MiB.
+const STACK_BYTES: usize = 32 << 20;
+
+/// What a run is like, apart from its seed.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How slow networks and disks are.
+    pub net: NetConfig,
+    /// Virtual time after which a run that has not ended has failed.
+    pub time_limit: Duration,
+    /// Whether to print each event of the trace to stderr.
+    pub print_trace: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { net: NetConfig::default(), time_limit: Duration::from_secs(3600), print_trace: false }
+    }
+}
+
+/// A run that came to its end.
+#[derive(Clone, Debug)]
+pub struct Outcome<T> {
+    /// The seed it ran with.
+    pub seed: u64,
+    /// What the scenario returned.
+    pub value: T,
+    /// The trace hash over everything that happened.
+    pub hash: u64,
+    /// Events in the trace.
+    pub events: u64,
+    /// Virtual time that passed.
+    pub elapsed: Duration,
+}
+
+/// A run that panicked, hung, or passed its time limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The seed it ran with.
+    pub seed: u64,
+    /// The panic's message.
+    pub message: String,
+    /// The trace hash up to then.
+    pub hash: u64,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, message, hash } = self;
+        write!(f, "seed {seed} failed with trace hash {hash:016x}: {message}")
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Runs `scenario` with `seed` in a world of its own, on a thread of its own (hash maps are deterministic only on
+/// a thread that has made none yet), and waits for its end.
+///
+/// # Errors
+/// The scenario or any task of a node panicked; nothing was left that could happen; the time limit passed.
+pub fn run<T, S, F>(seed: u64, config: Config, scenario: S) -> Result<Outcome<T>, Failure>
+where
+    S: FnOnce(World) -> F + Send + 'static,
+    F: Future<Output = T>,
+    T: Send + 'static,
+{
+    let trace = Arc::new(Trace::new(config.print_trace));
+    let kept = trace.clone();
+    let body = move || {
+        let runtime = SimRuntime::with_seed(seed, Some(config.time_limit));
+        let (value, elapsed) = runtime.run_until(async move {
+            let net = Net::current();
+            net.configure(config.net, trace);
+            net.record(SUPERVISOR, "seed", seed, &[]);
+            let world = World { net: net.clone(), handle: Handle::current() };
+            let value = scenario(world).await;
+            net.record(SUPERVISOR, "end", 0, &[]);
+            (value, net.elapsed())
+        });
+        (value, elapsed)
+    };
+    let thread = std::thread::Builder::new().name(format!("seed-{seed}")).stack_size(STACK_BYTES);
+    let joined = match thread.spawn(body) {
+        Ok(thread) => thread.join(),
+        Err(e) => Err(Box::new(format!("cannot start a thread for the run: {e}")) as Box<dyn Any + Send>),
+    };
+    let (hash, events) = (kept.hash(), kept.events());
+    match joined {
+        Ok((value, elapsed)) => Ok(Outcome { seed, value, hash, events, elapsed }),
+        Err(panic) => Err(Failure { seed, message: panic_message(panic.as_ref()), hash }),
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(message), _) => (*message).to_owned(),
+        (_, Some(message)) => message.clone(),
+        _ => "panicked without a message".to_owned(),
+    }
+}
+
+/// The world of a run, in the hands of its scenario: nodes by IP address, and what can happen to them.
+///
+/// The scenario itself runs outside of all nodes, at [`SUPERVISOR`]; nothing happens to it.
+#[derive(Clone, Debug)]
+pub struct World {
+    net: Arc<Net>,
+    handle: Handle,
+}
+
+impl World {
+    /// Adds a node. It runs nothing yet.
+    ///
+    /// # Panics
+    /// If another node has the address.
+    pub fn add_node(&self, ip: IpAddr) -> Node {
+        // madsim's own network is not used; the address is known to ours alone.
+        let id = self.handle.create_node().name(ip.to_string()).build().id();
+        self.net.add_host(id, ip);
+        Node { world: self.clone(), ip, id }
+    }
+
+    /// Nothing sent from `from` arrives at `to` until the link heals; the other direction works.
+    pub fn clog(&self, from: IpAddr, to: IpAddr) {
+        self.net.clog((from, to));
+    }
+
+    /// New connections from `from` to `to` hang until the link heals; established ones work.
+    pub fn hold_connects(&self, from: IpAddr, to: IpAddr) {
+        self.net.hold_connects((from, to));
+    }
+
+    /// Resets every connection between two nodes; what is under way is lost. New connections work.
+    pub fn cut(&self, one: IpAddr, other: IpAddr) {
+        self.net.cut(one, other);
+    }
+
+    /// Opens the link from `from` to `to` again. What waited goes through at once.
+    pub fn heal(&self, from: IpAddr, to: IpAddr) {
+        self.net.heal((from, to));
+    }
+
+    /// Clogs every link between a node of `one` and a node of `other`, both ways.
+    pub fn partition(&self, one: &[IpAddr], other: &[IpAddr]) {
+        for &a in one {
+            for &b in other {
+                self.clog(a, b);
+                self.clog(b, a);
+            }
+        }
+    }
+
+    /// Heals every link.
+    pub fn heal_all(&self) {
+        self.net.heal_all();
+    }
+
+    /// Virtual time since the run began.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.net.elapsed()
+    }
+
+    /// The seed's generator: scenarios draw from it what they do.
+    #[must_use]
+    pub fn rng(&self) -> SimRng {
+        SimRng::current()
+    }
+
+    /// Puts an event of the scenario's own into the trace hash.
+    pub fn record(&self, what: &str, number: u64, bytes: &[u8]) {
+        self.net.record(SUPERVISOR, what, number, bytes);
+    }
+}
+
+/// One machine of the world: an address, a process, a wall clock.
+#[derive(Clone, Debug)]
+pub struct Node {
+    world: World,
+    ip: IpAddr,
+    id: NodeId,
+}
+
+impl Node {
+    /// Its address.
+    #[must_use]
+    pub fn ip(&self) -> IpAddr {
+        self.ip
+    }
+
+    /// Starts a task on the node. All that the task spawns, binds and connects is the node's.
+    ///
+    /// # Panics
+    /// If the node is down.
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        assert!(!self.is_down(), "the node {} is down: restart it first", self.ip);
+        self.handle().spawn(future)
+    }
+
+    /// Ends the node's process or its power, at this moment. Its tasks never run again; what they hold is dropped
+    /// before virtual time moves on, so after any sleep. What its disk forgets is the disk's business, to be done
+    /// with no await in between.
+    pub fn kill(&self, death: Death) {
+        self.world.net.down(self.ip, death);
+        self.world.handle.kill(self.id);
+    }
+
+    /// Makes the node able to run tasks again. It runs nothing yet.
+    pub fn restart(&self) {
+        // First end what may still run, so that no old task sees the new life.
+        if !self.is_down() {
+            self.kill(Death::Crash);
+        }
+        self.world.handle.restart(self.id);
+        self.world.net.up(self.ip);
+    }
+
+    /// Whether the node was killed and not restarted.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        self.world.handle.is_exit(self.id)
+    }
+
+    /// Stops the process where it is, as SIGSTOP does; its sockets stay.
+    pub fn pause(&self) {
+        self.world.net.record(self.ip, "pause", 0, &[]);
+        self.world.handle.pause(self.id);
+    }
+
+    /// Lets a paused process go on.
+    pub fn resume(&self) {
+        self.world.net.record(self.ip, "resume", 0, &[]);
+        self.world.handle.resume(self.id);
+    }
+
+    /// Sets how far the node's wall clock is ahead (or behind). Timers are not affected.
+    pub fn set_clock_skew_ms(&self, skew_ms: i64) {
+        self.world.net.set_clock_skew_ms(self.ip, skew_ms);
+    }
+
+    fn handle(&self) -> NodeHandle {
+        match self.world.handle.get_node(self.id) {
+            Some(handle) => handle,
+            None => unreachable!("nodes are never removed"),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The broker groups that the NameServers know, and asking one of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorumq_raft::runtime::tokio::Tokio;
+
+use crate::cli::NameServers;
+use crate::cli::error::CliError;
+use crate::client::admin::Admin;
+use crate::client::route::Group;
+use crate::client::{ClientError, Patience};
+use crate::protocol::{Command, ExtFields};
+
+/// How long an administrative request may take, elections included.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A look at the cluster, and connections into it.
+pub(super) struct Cluster {
+    admin: Admin<Tokio>,
+    groups: Vec<Arc<Group<Tokio>>>,
+}
+
+impl Cluster {
+    /// Asks the NameServers.
+    ///
+    /// # Errors
+    /// None of them answered.
+    pub(super) async fn look(namesrv: &NameServers) -> Result<Self, CliError> {
+        let admin = Admin::start(&namesrv.list)?;
+        let groups = match admin.groups(None).await {
+            Err(ClientError::NoMember { .. }) => Vec::new(),
+            groups => groups?,
+        };
+        Ok(Self { admin, groups })
+    }
+
+    /// Names of the groups, in order.
+    pub(super) fn groups(&self) -> Vec<String> {
+        self.groups.iter().map(|group| group.name().to_string()).collect()
+    }
+
+    /// Asks a group's leader something that may be asked twice; only code 0 is an answer.
+    ///
+    /// # Errors
+    /// No such group, nobody answered within `patience`, or it was refused.
+    pub(super) async fn ask(
+        &self,
+        group: &str,
+        code: i32,
+        ext: ExtFields,
+        patience: Duration,
+    ) -> Result<Command, CliError> {
+        let Some(group) = self.groups.iter().find(|known| &**known.name() == group) else {
+            let hint = match self.groups().join(", ") {
+                none if none.is_empty() => "The NameServers know none yet: start a broker.".to_owned(),
+                known => format!("The NameServers know: {known}."),
+            };
+            return Err(CliError::failed(format!("no broker group {group} is registered"), hint));
+        };
+        let core = self.admin.core();
+        // A member that does not answer must not use up the time of those that would.
+        let attempt = core.options.api_timeout.max(patience / 2);
+        let patience = Patience { attempt, ..Patience::new(patience) };
+        Ok(core.ask_ok(group, &core.request(code, ext), patience).await?)
+    }
+
+    pub(super) async fn close(&self) {
+        self.admin.close().await;
+    }
+}

@@ -1,0 +1,100 @@
+//! Broker groups: who leads, who is a member, what they hold.
+
+use std::time::Duration;
+
+use openraft_rt::AsyncRuntime;
+use quorumq_raft::runtime::tokio::Tokio;
+
+use super::cluster::{Cluster, PATIENCE};
+use crate::broker::members::GroupStatus;
+use crate::cli::NameServers;
+use crate::cli::error::CliError;
+use crate::config::HostPort;
+use crate::protocol::code::request;
+use crate::protocol::{Command, ExtFields, body};
+
+/// How often [`group_ready`] looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Status of one group, or of every group the NameServers know.
+///
+/// # Errors
+/// No such group, or one of them has no leader.
+pub(crate) async fn group_status(namesrv: &NameServers, group: Option<&str>) -> Result<Vec<GroupStatus>, CliError> {
+    let cluster = Cluster::look(namesrv).await?;
+    let names = group.map_or_else(|| cluster.groups(), |group| vec![group.to_owned()]);
+    let mut found = Vec::new();
+    for name in names {
+        found.push(status(&cluster, &name).await?);
+    }
+    cluster.close().await;
+    Ok(found)
+}
+
+async fn status(cluster: &Cluster, group: &str) -> Result<GroupStatus, CliError> {
+    let answer = cluster.ask(group, request::GROUP_STATUS, ExtFields::default(), PATIENCE).await?;
+    let bad =
+        |e| CliError::failed(format!("{group} answered no group status: {e}"), "Check that it is a QuoruMQ broker.");
+    body::decode(&answer.body).map_err(bad)
+}
+
+/// Waits until the group has a leader that is registered; its node id and term.
+pub(crate) async fn group_ready(namesrv: &NameServers, group: &str) -> (u64, u64) {
+    loop {
+        if let Ok(found) = group_status(namesrv, Some(group)).await
+            && let Some((leader, term)) = found.first().and_then(|status| Some((status.leader?, status.term)))
+        {
+            return (leader, term);
+        }
+        Tokio::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Adds the node that waits at this Raft address; answers the node id it got.
+///
+/// # Errors
+/// The group refuses, or it is not done within `timeout`.
+pub(crate) async fn group_add(
+    namesrv: &NameServers,
+    group: &str,
+    raft: &HostPort,
+    timeout: Duration,
+) -> Result<String, CliError> {
+    let unknown = |e| CliError::failed(format!("{raft}: {e}"), "Give the host:port of the new node's Raft port.");
+    let peer = raft.resolve().map_err(unknown)?;
+    let answer = ask(namesrv, group, request::GROUP_ADD_MEMBER, &[("peer", &peer.to_string())], timeout).await?;
+    Ok(answer.ext.get("nodeId").unwrap_or("?").to_owned())
+}
+
+/// Removes a member.
+///
+/// # Errors
+/// The group refuses, or nobody answered.
+pub(crate) async fn group_remove(namesrv: &NameServers, group: &str, id: u64) -> Result<(), CliError> {
+    let id = id.to_string();
+    ask(namesrv, group, request::GROUP_REMOVE_MEMBER, &[("nodeId", &id)], PATIENCE).await.map(drop)
+}
+
+/// Drops whole CommitLog files below `before`, or the older half without it; answers where the log now starts.
+///
+/// # Errors
+/// The group refuses, or nobody answered.
+pub(crate) async fn group_purge(namesrv: &NameServers, group: &str, before: Option<u64>) -> Result<String, CliError> {
+    let before = before.map(|offset| offset.to_string());
+    let ext: Vec<_> = before.iter().map(|offset| ("offset", offset.as_str())).collect();
+    let answer = ask(namesrv, group, request::PURGE_LOG, &ext, PATIENCE).await?;
+    Ok(answer.ext.get("purgedTo").unwrap_or("?").to_owned())
+}
+
+async fn ask(
+    namesrv: &NameServers,
+    group: &str,
+    code: i32,
+    ext: &[(&'static str, &str)],
+    patience: Duration,
+) -> Result<Command, CliError> {
+    let cluster = Cluster::look(namesrv).await?;
+    let answer = cluster.ask(group, code, ext.iter().copied().collect(), patience).await;
+    cluster.close().await;
+    answer
+}

@@ -1,0 +1,25 @@
+//! Everything the commands ask of the rest of the product, in one place.
+
+mod brokers;
+mod cluster;
+mod groups;
+mod messages;
+mod servers;
+mod stores;
+mod topics;
+
+pub(crate) use brokers::{BrokerHandle, start_broker};
+pub(crate) use groups::{group_add, group_purge, group_ready, group_remove, group_status};
+pub(crate) use messages::{Incoming, Outgoing, Receiver, Sender, Sent, Subscription};
+pub(crate) use servers::{NameServerHandle, start_name_server};
+pub(crate) use stores::{Verified, store_verify};
+pub(crate) use topics::{Found, RouteGroup, Topics};
+
+use super::error::CliError;
+
+fn missing<T>(command: &str) -> Result<T, CliError> {
+    Err(CliError::failed(
+        format!("quorumq {command} is not part of this build"),
+        "Take a newer build; this one parses and checks its arguments only.",
+    ))
+}

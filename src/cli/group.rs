@@ -1,0 +1,162 @@
+//! `quorumq group status|add|remove|purge`.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::error::CliError;
+use super::{NameServers, backend, duration, output};
+use crate::broker::members::{GroupStatus, MemberStatus};
+use crate::config::HostPort;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum GroupCommand {
+    /// Show leader, term and each member's place in the log.
+    Status(StatusArgs),
+    /// Add a node that was started with join=true.
+    Add(AddArgs),
+    /// Remove a member; its node id is never used again.
+    Remove(RemoveArgs),
+    /// Drop old messages, up to a file boundary of the CommitLog.
+    Purge(PurgeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// Broker group. Default: all that the NameServers know.
+    group: Option<String>,
+    /// Print a JSON array, with more fields.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    namesrv: NameServers,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AddArgs {
+    /// Broker group.
+    group: String,
+    /// The new node's Raft address: its own entry of its dLegerPeers.
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
+    raft: HostPort,
+    /// How long the node may take to catch up.
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration::parse)]
+    timeout: Duration,
+    #[command(flatten)]
+    namesrv: NameServers,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RemoveArgs {
+    /// Broker group.
+    group: String,
+    /// The member's node id, as `quorumq group status` shows it.
+    #[arg(long)]
+    id: u64,
+    #[command(flatten)]
+    namesrv: NameServers,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PurgeArgs {
+    /// Broker group.
+    group: String,
+    /// Physical offset: files of the CommitLog that end at or below it go. Default: the older half.
+    #[arg(long, value_name = "OFFSET")]
+    before: Option<u64>,
+    #[command(flatten)]
+    namesrv: NameServers,
+}
+
+fn host_port(text: &str) -> Result<HostPort, String> {
+    HostPort::parse(text).ok_or_else(|| "must be host:port, e.g. 10.0.0.4:40911".to_owned())
+}
+
+impl GroupCommand {
+    pub(super) async fn run(self) -> Result<(), CliError> {
+        match self {
+            GroupCommand::Status(args) => args.run().await,
+            GroupCommand::Add(AddArgs { group, raft, timeout, namesrv }) => {
+                let id = backend::group_add(&namesrv, &group, &raft, timeout).await?;
+                output::line(format!("{raft} is node {id} of {group} and holds every retained message"))
+            }
+            GroupCommand::Remove(args) => {
+                backend::group_remove(&args.namesrv, &args.group, args.id).await?;
+                output::line(format!(
+                    "node {} is no longer a member of {}; its id is not used again",
+                    args.id, args.group
+                ))
+            }
+            GroupCommand::Purge(args) => {
+                let first = backend::group_purge(&args.namesrv, &args.group, args.before).await?;
+                output::line(format!("{}: the CommitLog now starts at {first}", args.group))
+            }
+        }
+    }
+}
+
+impl StatusArgs {
+    async fn run(self) -> Result<(), CliError> {
+        let groups = backend::group_status(&self.namesrv, self.group.as_deref()).await?;
+        if self.json {
+            return output::line(serde_json::json!(groups).to_string());
+        }
+        if groups.is_empty() {
+            let what = format!("no broker is registered at {}", self.namesrv.list);
+            return Err(CliError::failed(what, "Start one, or name other NameServers with -n."));
+        }
+        output::line(groups.iter().map(status_table).collect::<Vec<_>>().join("\n\n"))
+    }
+}
+
+fn status_table(status: &GroupStatus) -> String {
+    let leader = status.members.iter().find(|member| Some(member.id) == status.leader);
+    let leader = leader.map_or_else(|| "none".to_owned(), |member| format!("{} ({})", member.id, member.client_addr));
+    let table = output::table(
+        ["NODE", "ADDRESS", "ROLE", "LAST", "COMMITTED", "APPLIED", "LAG"],
+        status.members.iter().map(member_row),
+    );
+    format!("group {}  leader {leader}  term {}\n{table}", status.group, status.term)
+}
+
+fn member_row(member: &MemberStatus) -> [String; 7] {
+    let index = |at: Option<u64>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
+    [
+        member.id.to_string(),
+        member.client_addr.clone(),
+        member.role.clone(),
+        index(member.last),
+        index(member.committed),
+        index(member.applied),
+        index(member.lag),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_names_leader_term_and_a_member_that_does_not_answer() {
+        let at = Some(119);
+        let leader = MemberStatus { last: Some(120), committed: at, applied: at, lag: Some(0), ..member(1, "leader") };
+        let members = vec![leader, member(2, "unreachable")];
+        let status =
+            GroupStatus { group: "broker-a".to_owned(), term: 7, leader: Some(1), members, ..GroupStatus::default() };
+        let text = status_table(&status);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "group broker-a  leader 1 (10.0.0.1:10911)  term 7",
+                "NODE  ADDRESS         ROLE         LAST  COMMITTED  APPLIED  LAG",
+                "1     10.0.0.1:10911  leader       120   119        119      0",
+                "2     10.0.0.2:10911  unreachable  -     -          -        -",
+            ]
+        );
+    }
+
+    fn member(id: u64, role: &str) -> MemberStatus {
+        MemberStatus { id, client_addr: format!("10.0.0.{id}:10911"), role: role.to_owned(), ..MemberStatus::default() }
+    }
+}

@@ -1,0 +1,3 @@
+mod fragile_disk;
+mod kv;
+mod route_table;
