@@ -87,7 +87,7 @@ fn async_flush_acknowledges_what_is_written_and_syncs_votes_all_the_same() {
     medium.disk.crash();
     let rig = open(&medium, FlushMode::Async);
     assert_eq!(rig.recovered.vote, Some(vote(3)));
-    rig.expect(&[id(1, 0)]).unwrap();
+    rig.must_hold(&[id(1, 0)]).unwrap();
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_failed_sync_poisons_the_store_for_good() {
         assert!(rig.log.no_room(1).unwrap().contains("poisoned"));
         drop(rig);
         medium.disk.crash();
-        open(&medium, FlushMode::Sync).expect(&[id(1, 0)]).unwrap();
+        open(&medium, FlushMode::Sync).must_hold(&[id(1, 0)]).unwrap();
     }
 }
 
@@ -142,7 +142,7 @@ fn a_write_that_fails_while_a_truncation_waits_acknowledges_neither() {
     drop(rig);
     medium.disk.kill();
     // The intent was durable: the restart finishes what the process could not.
-    open(&medium, FlushMode::Sync).expect(&[id(1, 0)]).unwrap();
+    open(&medium, FlushMode::Sync).must_hold(&[id(1, 0)]).unwrap();
 }
 
 #[test]

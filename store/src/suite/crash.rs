@@ -183,7 +183,7 @@ fn a_crashed_format_can_be_done_again(medium: &dyn Medium) -> Outcome {
         let context = |e| format!("after {operations} operations: {e}");
         let rig = Rig::small(&*medium).map_err(context)?;
         rig.fill(1, 5, 1000).map_err(context)?;
-        rig.kill(&*medium)?.expect(&ids(1, 0..5)).map_err(context)?;
+        rig.kill(&*medium)?.must_hold(&ids(1, 0..5)).map_err(context)?;
         if done {
             return Ok(());
         }
@@ -243,13 +243,13 @@ fn damage_above_the_mark_is_a_torn_tail(medium: &dyn Medium) -> Outcome {
     same((verified.entries, verified.torn_tail.map(|(_, _, offset)| offset)), (1, Some(548)), "verified")?;
     let rig = Rig::small(medium)?;
     same(rig.recovered.torn_tail, Some((PhysicalOffset(548), 2 * 548)), "torn tail")?;
-    rig.expect(&ids(1, 0..1))?;
+    rig.must_hold(&ids(1, 0..1))?;
     let (_, bytes) = rig.files()?.remove(0);
     holds(bytes[548..].iter().all(|b| *b == 0), "everything behind the cut must be blank")?;
     rig.fill(2, 1, 500)?;
     let rig = rig.kill(medium)?;
     same(rig.recovered.torn_tail, None, "torn tail")?;
-    rig.expect(&[ids(1, 0..1), ids(2, 1..2)].concat())
+    rig.must_hold(&[ids(1, 0..1), ids(2, 1..2)].concat())
 }
 
 fn a_stale_tail_never_validates(medium: &dyn Medium) -> Outcome {
@@ -258,7 +258,7 @@ fn a_stale_tail_never_validates(medium: &dyn Medium) -> Outcome {
     let (_, old) = rig.files()?.remove(0);
     rig.truncate(Some(id(1, 0)))?;
     rig.fill(2, 1, 500)?;
-    rig.expect(&[ids(1, 0..1), ids(2, 1..2)].concat())?;
+    rig.must_hold(&[ids(1, 0..1), ids(2, 1..2)].concat())?;
     let path = segment_path(&rig.dir, PhysicalOffset(0));
     drop(rig);
     medium.kill();
@@ -268,9 +268,9 @@ fn a_stale_tail_never_validates(medium: &dyn Medium) -> Outcome {
     drop(file);
     let rig = Rig::small(medium)?;
     same(rig.recovered.torn_tail, Some((PhysicalOffset(1096), 1096)), "torn tail")?;
-    rig.expect(&[ids(1, 0..1), ids(2, 1..2)].concat())?;
+    rig.must_hold(&[ids(1, 0..1), ids(2, 1..2)].concat())?;
     rig.fill(2, 1, 400)?;
-    rig.kill(medium)?.expect(&[ids(1, 0..1), ids(2, 1..3)].concat())
+    rig.kill(medium)?.must_hold(&[ids(1, 0..1), ids(2, 1..3)].concat())
 }
 
 fn a_trailing_filler_is_cut(medium: &dyn Medium) -> Outcome {
@@ -289,13 +289,13 @@ fn a_trailing_filler_is_cut(medium: &dyn Medium) -> Outcome {
     drop(file);
     let rig = Rig::small(medium)?;
     same(rig.recovered.torn_tail, Some((PhysicalOffset(3792), 48)), "torn tail")?;
-    rig.expect(&ids(1, 0..4))?;
+    rig.must_hold(&ids(1, 0..4))?;
     same(rig.log.positions().end, PhysicalOffset(3792), "end")?;
     // A smaller entry still fits into the first segment, as on every other member.
     let positions = rig.append(vec![entry(id(1, 4), 100)])?;
     same(positions, vec![PhysicalOffset(3792)], "position")?;
     holds(because(rig.disk.exists(&path), "exists")?, "the next segment stays allocated")?;
-    rig.kill(medium)?.expect(&ids(1, 0..5))
+    rig.kill(medium)?.must_hold(&ids(1, 0..5))
 }
 
 fn a_lost_segment_is_corrupt(medium: &dyn Medium) -> Outcome {
@@ -402,7 +402,7 @@ fn a_damaged_hard_state_falls_back(medium: &dyn Medium) -> Outcome {
         let rig = because(opened, &format!("open with pages {pages:?} damaged"))?;
         // Any single damaged page, and one of each pair, leaves the acknowledged vote.
         same(rig.recovered.vote, Some(vote(7)), &format!("vote with pages {pages:?} damaged"))?;
-        rig.expect(&ids(1, 0..2))?;
+        rig.must_hold(&ids(1, 0..2))?;
     }
     Ok(())
 }

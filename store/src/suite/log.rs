@@ -55,9 +55,9 @@ fn everything_survives_a_restart(medium: &dyn Medium) -> Outcome {
     rig.save_vote(vote(3))?;
     rig.log.save_committed(id(1, 9));
     rig.sync()?;
-    rig.expect(&ids(1, 0..20))?;
+    rig.must_hold(&ids(1, 0..20))?;
     let rig = rig.kill(medium)?;
-    rig.expect(&ids(1, 0..20))?;
+    rig.must_hold(&ids(1, 0..20))?;
     same(rig.recovered.vote, Some(vote(3)), "vote")?;
     same(rig.log.vote(), Some(vote(3)), "vote")?;
     same(rig.recovered.committed, Some(id(1, 9)), "committed")?;
@@ -68,7 +68,7 @@ fn everything_survives_a_restart(medium: &dyn Medium) -> Outcome {
     let rig = Rig::small(medium)?;
     same(rig.recovered.clean, true, "clean")?;
     same(rig.recovered.torn_tail, None, "torn tail")?;
-    rig.expect(&ids(1, 0..20))
+    rig.must_hold(&ids(1, 0..20))
 }
 
 fn positions_are_assigned_at_once(medium: &dyn Medium) -> Outcome {
@@ -76,7 +76,7 @@ fn positions_are_assigned_at_once(medium: &dyn Medium) -> Outcome {
     let batch = (0..4).map(|index| entry(id(1, index), 1000)).collect();
     let positions = because(rig.log.append(batch, rig.finished.done("append")), "append")?;
     same(positions, [0, 1048, 2096, 4096].map(PhysicalOffset).to_vec(), "positions")?;
-    rig.expect(&ids(1, 0..4))?;
+    rig.must_hold(&ids(1, 0..4))?;
     same(rig.log.positions().pending_bytes, 4 * 1048, "pending bytes")?;
     same(rig.log.positions().synced, None, "synced")?;
     same(rig.finished.take(), Vec::new(), "nothing is done yet")?;
@@ -99,7 +99,7 @@ fn a_bad_append_is_refused(medium: &dyn Medium) -> Outcome {
     rig.log.run_pending();
     same(rig.finished.take(), Vec::new(), "finished")?;
     rig.append(vec![entry(id(2, 3), 1024)])?;
-    rig.expect(&ids(2, 0..4))
+    rig.must_hold(&ids(2, 0..4))
 }
 
 fn a_vote_is_done_after_earlier_appends(medium: &dyn Medium) -> Outcome {
@@ -132,7 +132,7 @@ fn entries_roll_at_exact_boundaries(medium: &dyn Medium) -> Outcome {
         let want = if rolls { 4096 + 48 + len as u64 } else { 4096 };
         same(positions, vec![PhysicalOffset(want)], "position of the next")?;
         let rig = rig.kill(&*medium)?;
-        rig.expect(&ids(1, 0..5))?;
+        rig.must_hold(&ids(1, 0..5))?;
         drop(rig);
         because(verify(&medium.mount(), &medium.root(), &mut |_| Ok(())), "verify")?;
     }
@@ -144,27 +144,27 @@ fn truncated_entries_never_come_back(medium: &dyn Medium) -> Outcome {
     rig.fill(1, 12, 700)?;
     rig.log.save_committed(id(1, 1));
     rig.truncate(Some(id(1, 4)))?;
-    rig.expect(&ids(1, 0..5))?;
+    rig.must_hold(&ids(1, 0..5))?;
     same(rig.log.positions().synced, Some(id(1, 4)), "synced")?;
     is_contract(rig.log.truncate_after(Some(id(1, 0)), rig.finished.done("below")), "truncating committed entries")?;
     is_contract(rig.log.truncate_after(None, rig.finished.done("all")), "truncating committed entries")?;
     is_contract(rig.log.truncate_after(Some(id(2, 3)), rig.finished.done("other")), "truncating behind a stranger")?;
     let rig = rig.kill(medium)?;
-    rig.expect(&ids(1, 0..5))?;
+    rig.must_hold(&ids(1, 0..5))?;
     // Shorter and longer entries end in the middle of what stood there; none of it may show.
     rig.fill(2, 2, 100)?;
     let rig = rig.kill(medium)?;
-    rig.expect(&[ids(1, 0..5), ids(2, 5..7)].concat())?;
+    rig.must_hold(&[ids(1, 0..5), ids(2, 5..7)].concat())?;
     rig.truncate(Some(id(1, 4)))?;
     rig.fill(3, 1, 700)?;
     let rig = rig.kill(medium)?;
     same(rig.recovered.torn_tail, None, "torn tail")?;
-    rig.expect(&[ids(1, 0..5), ids(3, 5..6)].concat())?;
+    rig.must_hold(&[ids(1, 0..5), ids(3, 5..6)].concat())?;
     // Nothing committed was persisted before the first kill: all may still go.
     rig.truncate(None)?;
-    rig.expect(&[])?;
+    rig.must_hold(&[])?;
     rig.fill(4, 1, 10)?;
-    rig.kill(medium)?.expect(&ids(4, 0..1))
+    rig.kill(medium)?.must_hold(&ids(4, 0..1))
 }
 
 fn the_layout_does_not_depend_on_history(medium: &dyn Medium) -> Outcome {
@@ -199,7 +199,7 @@ fn a_purge_drops_whole_segments(medium: &dyn Medium) -> Outcome {
     rig.purge(id(1, 9))?;
     let positions = rig.log.positions();
     same((positions.purged, positions.first), (Some(id(1, 7)), PhysicalOffset(8192)), "purged")?;
-    rig.expect(&ids(1, 8..14))?;
+    rig.must_hold(&ids(1, 8..14))?;
     rig.purge(id(1, 7))?;
     is_contract(rig.log.purge(id(2, 7), rig.finished.done("purge")), "purging another entry of that index")?;
     let below = rig.log.entries(LogIndex(7)..LogIndex(9), 1 << 20);
@@ -208,13 +208,13 @@ fn a_purge_drops_whole_segments(medium: &dyn Medium) -> Outcome {
     let rig = rig.kill(medium)?;
     let positions = rig.log.positions();
     same((positions.purged, positions.first), (Some(id(1, 7)), PhysicalOffset(8192)), "purged")?;
-    rig.expect(&ids(1, 8..14))?;
+    rig.must_hold(&ids(1, 8..14))?;
     // The last segment stays, whatever is asked.
     rig.log.save_committed(id(1, 13));
     rig.purge(id(1, 13))?;
     same(rig.log.positions().purged, Some(id(1, 11)), "purged")?;
     rig.truncate(Some(id(1, 13)))?;
-    rig.kill(medium)?.expect(&ids(1, 12..14))
+    rig.kill(medium)?.must_hold(&ids(1, 12..14))
 }
 
 /// A snapshot position in another member's log, and what follows it there.
@@ -236,9 +236,9 @@ fn an_installed_log_starts_behind_its_snapshot(medium: &dyn Medium) -> Outcome {
     // What openraft does next.
     because(rig.log.purge(at.last, rig.finished.done("purge")), "purge")?;
     because(rig.log.append(following.clone(), rig.finished.done("append")), "append")?;
-    rig.expect(&ids(3, 8..14))?;
+    rig.must_hold(&ids(3, 8..14))?;
     rig.run()?;
-    rig.expect(&ids(3, 8..14))?;
+    rig.must_hold(&ids(3, 8..14))?;
     let positions = rig.log.positions();
     same((positions.purged, positions.first), (Some(at.last), at.next), "purged")?;
     same(positions.committed, Some(at.last), "committed")?;
@@ -247,7 +247,7 @@ fn an_installed_log_starts_behind_its_snapshot(medium: &dyn Medium) -> Outcome {
     rig.log.install(back, rig.finished.done("back"));
     holds(matches!(&rig.finished.take()[..], [(_, Err(_))]), "an install that takes entries back must be refused")?;
     let rig = rig.kill(medium)?;
-    rig.expect(&ids(3, 8..14))?;
+    rig.must_hold(&ids(3, 8..14))?;
     same(rig.log.snapshot_position(at.next), Some(at), "snapshot position")?;
     drop(rig);
     let verified = because(verify(&medium.mount(), &medium.root(), &mut |_| Ok(())), "verify")?;
@@ -262,7 +262,7 @@ fn an_installed_log_starts_behind_its_snapshot(medium: &dyn Medium) -> Outcome {
     same(rig.log.positions().last, Some(at.last), "last")?;
     same(rig.log.snapshot_position(at.next), Some(at), "snapshot position")?;
     rig.append(following)?;
-    rig.expect(&ids(3, 8..14))
+    rig.must_hold(&ids(3, 8..14))
 }
 
 fn a_snapshot_position_is_known_early(medium: &dyn Medium) -> Outcome {
@@ -305,13 +305,13 @@ fn old_entries_are_found(medium: &dyn Medium) -> Outcome {
         holds(rig.log.segments().len() >= 4, "the log must span some segments")
     };
     check(&rig)?;
-    rig.expect(&ids(1, 0..600))?;
+    rig.must_hold(&ids(1, 0..600))?;
     drop(rig);
     medium.kill();
     let rig = open()?;
     same(rig.log.in_memory(LogIndex(599)), false, "in memory")?;
     check(&rig)?;
-    rig.expect(&ids(1, 0..600))
+    rig.must_hold(&ids(1, 0..600))
 }
 
 fn reads_stop_at_their_budget(medium: &dyn Medium) -> Outcome {
@@ -381,7 +381,7 @@ fn a_store_in_use_is_refused(medium: &dyn Medium) -> Outcome {
     let verified = verify(&rig.disk, &rig.dir, &mut |_| Ok(()));
     holds(matches!(verified, Err(StoreError::Locked { .. })), "verify must not run beside a broker")?;
     rig.fill(1, 1, 10)?;
-    rig.kill(medium)?.expect(&ids(1, 0..1))
+    rig.kill(medium)?.must_hold(&ids(1, 0..1))
 }
 
 fn a_store_of_other_constants_is_refused(medium: &dyn Medium) -> Outcome {
@@ -427,16 +427,16 @@ fn zeroes_are_written_ahead(medium: &dyn Medium) -> Outcome {
         rig.append(vec![entry(id(1, i), 30 << 10)])?;
     }
     holds(rig.log.segments().len() == 2, "the log must roll")?;
-    rig.expect(&ids(1, 0..40))?;
+    rig.must_hold(&ids(1, 0..40))?;
     rig.truncate(Some(id(1, 33)))?;
-    rig.expect(&ids(1, 0..34))?;
+    rig.must_hold(&ids(1, 0..34))?;
     for i in 34..40 {
         rig.append(vec![entry(id(2, i), 10)])?;
     }
     drop(rig);
     medium.kill();
     let rig = because(Rig::open(medium, constants, FlushMode::Sync), "open")?;
-    rig.expect(&[ids(1, 0..34), ids(2, 34..40)].concat())?;
+    rig.must_hold(&[ids(1, 0..34), ids(2, 34..40)].concat())?;
     drop(rig);
     let verified = because(verify(&medium.mount(), &medium.root(), &mut |_| Ok(())), "verify")?;
     same((verified.entries, verified.torn_tail), (40, None), "verified")
