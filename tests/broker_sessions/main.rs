@@ -1,6 +1,5 @@
 //! Clients' sessions and registration, asked of real brokers over loopback, frame by frame.
 #![cfg(test)]
-
 #![cfg(test)]
 
 mod golden;
