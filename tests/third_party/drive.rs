@@ -151,6 +151,11 @@ impl Drop for Driver {
         // It may have ended by itself; either way it is reaped.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if thread::panicking() {
+            let errors = self.errors();
+            let lines: Vec<_> = errors.lines().collect();
+            eprintln!("---- a client's last lines:\n{}\n----", lines[lines.len().saturating_sub(40)..].join("\n"));
+        }
     }
 }
 
