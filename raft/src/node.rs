@@ -143,6 +143,11 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         let peer_addr = crate::runtime::Listener::local_addr(&listener).unwrap_or(listen);
         let stop = CancellationToken::new();
         let (lost_tx, lost_rx) = mpsc::channel(64);
+        // Opened before anyone is asked: whether the group was formed already is what this node's own store says.
+        let mut store = None;
+        if let Some(identity) = desk.identity() {
+            store = Some(open_store::<R>(&parts.place, &identity, flush, &desk).await?);
+        }
         let service = Arc::new(Service::<R, M>::new(Arc::clone(&desk), lost_tx.clone()));
         drop(R::spawn(serve::<R, Service<R, M>>(listener, Arc::clone(&service), stop.clone())));
         let formed = match form::<R>(&desk, &start).await {
@@ -153,7 +158,11 @@ impl<R: Runtime, M: Machine> Node<R, M> {
             }
         };
         let identity = desk.identity().ok_or(FormError::NotAsked { dir: parts.place.dir.display().to_string() })?;
-        let core = Self::open(&desk, &identity, parts, (flush, timing), lost_tx).await?;
+        let store = match store {
+            Some(store) => store,
+            None => open_store::<R>(&parts.place, &identity, flush, &desk).await?,
+        };
+        let core = Self::open(desk.local(), &identity, parts, store, timing, lost_tx).await?;
         service.set_core(&core);
         let node =
             Arc::new(Self { core, identity, barrier: Barrier::default(), stop, retain: Arc::default(), peer_addr });
@@ -164,16 +173,14 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     }
 
     async fn open(
-        desk: &Arc<Desk>,
+        local: LocalPeer,
         identity: &Identity,
         parts: Parts<M>,
-        (flush, timing): (FlushMode, Timing),
+        store: Arc<LogStore>,
+        timing: Timing,
         lost: mpsc::Sender<NodeId>,
     ) -> Result<Arc<Core<R, M>>, StartError> {
         let Parts { place, machine, sink, on_fatal, .. } = parts;
-        let store = open_store::<R>(&place, identity, flush).await?;
-        let positions = store.positions();
-        desk.set_pristine(store.vote().is_none() && positions.last.is_none());
         let (opening, fatal, shelf) = (Arc::clone(&store), Arc::clone(&on_fatal), place.clone());
         let whose = identity.clone();
         let shell = R::offload(move || Shell::<R, M>::open(|| machine(&whose), opening, shelf, sink, fatal))
@@ -184,7 +191,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
             // A full queue already holds news that this node has lost connections.
             let _ = lost.try_send(id);
         });
-        let peers = Peers::<R>::new(desk.local(), on_lost);
+        let peers = Peers::<R>::new(local, on_lost);
         let config = Arc::new(raft_config(&identity.group, timing).map_err(|e| StartError::Raft(e.to_string()))?);
         let log = LogStorage::new(Arc::clone(&store));
         let raft = Raft::new(identity.node_id, config, Network::new(Arc::clone(&peers)), log, shell)
@@ -449,6 +456,7 @@ async fn open_store<R: Runtime>(
     place: &Place,
     identity: &Identity,
     flush: FlushMode,
+    desk: &Desk,
 ) -> Result<Arc<LogStore>, StartError> {
     let serial = R::serial("quorumq-disk");
     let cell: Arc<OnceLock<Weak<LogStore>>> = Arc::default();
@@ -469,6 +477,7 @@ async fn open_store<R: Runtime>(
     if let Some((at, bytes)) = recovered.torn_tail {
         tracing::info!(%at, bytes, "cut a torn tail off the log");
     }
+    desk.set_pristine(store.vote().is_none() && store.positions().last.is_none());
     Ok(store)
 }
 
