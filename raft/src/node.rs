@@ -12,12 +12,13 @@ use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{ChangeMembers, Config, Raft, ReadPolicy, ServerState};
 use quorumq_store::consume_queue::ConsumeQueues;
 use quorumq_store::identity::{GroupConstants, Identity};
-use quorumq_store::log_store::{FlushMode, LogStore, OnInstall, Options, Positions};
+use quorumq_store::log_store::{FlushMode, LogStore, OnInstall, Options, Positions, Vote};
 use quorumq_store::{LogId, StoreError};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::barrier::{Barrier, ReadError};
+use crate::fatal::told;
 use crate::form::{Desk, FormError, Start, form};
 use crate::log_storage::{LogStorage, finish};
 use crate::lost::LeaderWatch;
@@ -156,7 +157,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         lost: mpsc::Sender<NodeId>,
     ) -> Result<Arc<Core<R, M>>, StartError> {
         let Parts { place, machine, sink, on_fatal, .. } = parts;
-        let store = open_store::<R>(&place, identity, flush).await?;
+        let store = open_store::<R>(&place, identity, flush, Arc::clone(&on_fatal)).await?;
         let positions = store.positions();
         desk.set_pristine(store.vote().is_none() && positions.last.is_none());
         let (opening, fatal, shelf) = (Arc::clone(&store), Arc::clone(&on_fatal), place.clone());
@@ -202,7 +203,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
             processes: Arc::clone(&core.processes),
             me: core.id,
         };
-        let tasks = tasks::Tasks::<R>::new(self.stop.clone());
+        let tasks = tasks::Tasks::<R>::new(self.stop.clone(), Arc::clone(&core.on_fatal));
         tasks.spawn(watch.run(lost));
         tasks.spawn(tasks::keep_links(Arc::clone(core)));
         tasks.spawn(tasks::watch_fatal(Arc::clone(core)));
@@ -260,6 +261,10 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         let _ = self.core.handler.set(handler);
     }
 
+    /// The last vote this node has taken in, durable or not yet.
+    pub fn vote(&self) -> Option<Vote> {
+        self.core.store.vote()
+    }
     /// The term and the leader this node knows of.
     pub fn leadership(&self) -> (u64, Option<NodeId>) {
         let metrics = self.core.raft.server_metrics();
@@ -424,13 +429,15 @@ async fn open_store<R: Runtime>(
     place: &Place,
     identity: &Identity,
     flush: FlushMode,
+    on_fatal: OnFatal,
 ) -> Result<Arc<LogStore>, StartError> {
     let serial = R::serial("quorumq-disk");
     let cell: Arc<OnceLock<Weak<LogStore>>> = Arc::default();
     let woken = Arc::clone(&cell);
     let wake = Box::new(move || {
         if let Some(store) = woken.get().and_then(Weak::upgrade) {
-            serial.submit(Box::new(move || store.run_pending()));
+            let on_fatal = Arc::clone(&on_fatal);
+            serial.submit(Box::new(move || told(&on_fatal, "the disk thread", || store.run_pending())));
         }
     });
     let (place, constants) = (place.clone(), identity.constants);
