@@ -66,8 +66,8 @@ fn wrong_arguments_end_with_code_2_and_a_hint() {
         (&["bench", "--duration", "20"], "must be a number and a unit, ms, s, m or h, e.g. 20s"),
         (&["bench", "--in-flight", "0"], "0 is not in 1..=1000000"),
         (&["bench", "--in-flight", "1000000", "--connections", "1"], "is more than 65536 on one"),
-        (&["group", "add", "g", "--id", "3", "--raft", "h:1"], "must be a letter and a number, e.g. n3"),
-        (&["group", "add", "g", "--id", "n3", "--raft", "h"], "must be host:port, e.g. 10.0.0.4:40911"),
+        (&["group", "remove", "g", "--id", "n1"], "invalid value 'n1' for '--id <ID>'"),
+        (&["group", "add", "g", "--raft", "h"], "must be host:port, e.g. 10.0.0.4:40911"),
         (&["send", "T", "body", "--property", "x"], "must be name=value"),
         (&["topic", "create", "T", "--queues", "0"], "0 is not in 1..=65536"),
         (&["--log", "quorumq=loud", "topic", "list"], "--log quorumq=loud"),
@@ -99,13 +99,30 @@ fn a_command_without_a_nameserver_says_which_one_did_not_answer() {
 }
 
 #[test]
-fn an_unknown_topic_is_told_with_the_command_that_creates_it() {
+fn a_cluster_without_brokers_and_an_unknown_topic_are_told_with_what_to_do() {
     let mut server = name_server();
     let line = server.first_line();
     let addr = line.trim().strip_prefix("NameServer listening on ").unwrap();
-    let output = quorumq(&["send", "orders", "body"]).env("NAMESRV_ADDR", addr).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("quorumq topic create orders"), "{}", text(&output.stderr));
+    let with_server = |args: &[&str]| quorumq(args).env("NAMESRV_ADDR", addr).output().unwrap();
+    let no_route = "error: no route for topic orders: No topic route info in name server for the topic: orders\n  \
+                    Create it with: quorumq topic create orders, or name other NameServers with -n.\n";
+    let no_broker = "error: no broker is registered\n  Start a broker, or name other NameServers with -n.\n";
+    for (args, said) in [
+        (&["send", "orders", "body"][..], no_route),
+        (&["consume", "orders"], no_route),
+        (&["topic", "route", "orders"], no_route),
+        (&["topic", "create", "orders"], no_broker),
+        (&["bench"], no_broker),
+    ] {
+        let output = with_server(args);
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), said), "{args:?}");
+    }
+    let listed = with_server(&["topic", "list"]);
+    assert_eq!((listed.status.code(), text(&listed.stdout)), (Some(0), ""));
+    let status = with_server(&["group", "status"]);
+    let said = format!("error: no broker is registered at {addr}\n  Start one, or name other NameServers with -n.\n");
+    assert_eq!((status.status.code(), text(&status.stderr)), (Some(1), said.as_str()));
+    assert_eq!(text(&with_server(&["group", "status", "--json"]).stdout), "[]\n");
 }
 
 #[test]

@@ -28,6 +28,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a node with an empty directory is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the variants' docs speak of their fields")]
 pub enum Start {
     /// Nothing: only a formatted store is opened.
     Existing,
@@ -39,7 +40,9 @@ pub enum Start {
 
 /// Why a node has no identity to start with.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message names its fields")]
 pub enum FormError {
+    /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// An empty directory, and nothing was said about what to do with it.

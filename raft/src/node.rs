@@ -67,8 +67,11 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where clients reach this node, `ip:port`.
     pub client_addr: String,
+    /// The group's constants.
     pub constants: GroupConstants,
+    /// When an append counts as done.
     pub flush: FlushMode,
+    /// Raft timing.
     pub timing: Timing,
     /// What to do with an empty directory.
     pub start: Start,
@@ -76,22 +79,28 @@ pub struct Settings {
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message names its fields")]
 pub enum StartError {
     #[error("cannot listen for peers on {addr}: {source}")]
     Listen { addr: SocketAddr, source: std::io::Error },
+    /// The node has no place in a group.
     #[error(transparent)]
     Form(#[from] FormError),
+    /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// openraft would not start.
     #[error("raft: {0}")]
     Raft(String),
 }
 
 /// What a node is given besides its settings.
 pub struct Parts<M: Machine> {
+    /// Where its files are.
     pub place: Place,
     /// Makes an empty machine; it is restored from a checkpoint if there is one.
     pub machine: Box<dyn Fn(&Identity) -> Result<M, StoreError> + Send>,
+    /// Takes the effects of applied entries.
     pub sink: EffectSink<M::Effect>,
     /// Called once when the node must end; the process exits, the simulator notes it.
     pub on_fatal: OnFatal,

@@ -8,6 +8,7 @@ use crate::types::NodeId;
 
 /// How a proposal ended. **An unknown outcome is never called a failure.**
 #[derive(Debug)]
+#[expect(missing_docs, reason = "the variants' docs speak of their fields")]
 pub enum Outcome<T> {
     /// Committed and applied.
     Applied { id: LogId, reply: T },
@@ -19,6 +20,7 @@ pub enum Outcome<T> {
 
 /// Why a proposal was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message names its fields")]
 pub enum Refusal {
     /// Only the leader takes proposals.
     #[error("not the leader{}", leader.map(|id| format!("; node {id} is")).unwrap_or_default())]

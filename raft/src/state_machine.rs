@@ -99,7 +99,9 @@ impl<M: Machine> Shared<M> {
 /// Where a node keeps its files.
 #[derive(Clone, Debug)]
 pub struct Place {
+    /// The disk.
     pub disk: Arc<dyn Disk>,
+    /// The store's directory.
     pub dir: PathBuf,
     /// Bytes kept free on the volume: with less, sends are refused and reads go on.
     pub reserve_bytes: u64,

@@ -41,8 +41,11 @@ impl From<WireLogId> for RaftLogId {
 /// A vote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireVote {
+    /// The term.
     pub term: u64,
+    /// The node voted for.
     pub node: NodeId,
+    /// Whether a quorum granted it.
     pub committed: bool,
 }
 
@@ -61,12 +64,16 @@ impl From<WireVote> for RaftVote {
 /// A vote request, or a pre-vote request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireVoteRequest {
+    /// The sender's vote.
     pub vote: WireVote,
+    /// The sender's last entry.
     pub last: Option<WireLogId>,
+    /// The leader itself asked for this election.
     pub leadership_transfer: bool,
 }
 
 impl WireVoteRequest {
+    /// From openraft's value.
     pub fn new<R: Runtime, M: Machine>(req: &VoteRequest<Types<R, M>>) -> Self {
         Self {
             vote: (&req.vote).into(),
@@ -74,6 +81,7 @@ impl WireVoteRequest {
             leadership_transfer: req.leadership_transfer,
         }
     }
+    /// As openraft's value.
     pub fn into_raft<R: Runtime, M: Machine>(self) -> VoteRequest<Types<R, M>> {
         let mut req = VoteRequest::new(self.vote.into(), self.last.map(Into::into));
         req.leadership_transfer = self.leadership_transfer;
@@ -84,15 +92,20 @@ impl WireVoteRequest {
 /// The answer to a vote or pre-vote request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireVoteResponse {
+    /// The sender's vote.
     pub vote: WireVote,
+    /// Whether the vote was granted.
     pub granted: bool,
+    /// The sender's last entry.
     pub last: Option<WireLogId>,
 }
 
 impl WireVoteResponse {
+    /// From openraft's value.
     pub fn new<R: Runtime, M: Machine>(resp: &VoteResponse<Types<R, M>>) -> Self {
         Self { vote: (&resp.vote).into(), granted: resp.vote_granted, last: resp.last_log_id.as_ref().map(Into::into) }
     }
+    /// As openraft's value.
     pub fn into_raft<R: Runtime, M: Machine>(self) -> VoteResponse<Types<R, M>> {
         VoteResponse::new(RaftVote::from(self.vote), self.last.map(Into::into), self.granted)
     }
@@ -101,19 +114,26 @@ impl WireVoteResponse {
 /// One entry of an append, without its body: the bodies follow the header as raw bytes, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireEntry {
+    /// Term and index.
     pub id: WireLogId,
     /// [`store::frame::Kind`] as its number.
     pub kind: u8,
+    /// Bytes of the body.
     pub len: u32,
+    /// CRC of the body.
     pub crc: u32,
 }
 
 /// Header of an append.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireAppend {
+    /// The sender's vote.
     pub vote: WireVote,
+    /// The entry before the first one.
     pub prev: Option<WireLogId>,
+    /// The leader's committed entry.
     pub commit: Option<WireLogId>,
+    /// Entries, in order.
     pub entries: Vec<WireEntry>,
 }
 
@@ -213,7 +233,9 @@ impl WireMembership {
 /// A membership with the entry that set it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireStoredMembership {
+    /// Term and index.
     pub id: Option<WireLogId>,
+    /// The membership as of the snapshot.
     pub membership: WireMembership,
 }
 

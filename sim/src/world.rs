@@ -10,9 +10,9 @@ use std::time::Duration;
 use madsim::runtime::{Handle, NodeHandle};
 use madsim::task::{JoinHandle, NodeId};
 
-use crate::runtime::SimRuntime;
 pub use crate::runtime::net::{Death, NetConfig};
 use crate::runtime::net::{Net, SUPERVISOR};
+use crate::runtime::{SimRng, SimRuntime};
 use crate::trace::Trace;
 
 /// Deep futures in a debug build do not fit into a thread's usual 2 MiB.
@@ -176,6 +176,12 @@ impl World {
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.net.elapsed()
+    }
+
+    /// The seed's generator: scenarios draw from it what they do.
+    #[must_use]
+    pub fn rng(&self) -> SimRng {
+        SimRng::current()
     }
 
     /// Puts an event of the scenario's own into the trace hash.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use quorumq_sim::scenario;
+use quorumq_sim::scenario::{self, Scenario};
 use quorumq_sim::world::{Config, run};
 
 /// Runs the binary; its last line.
@@ -31,7 +31,7 @@ fn one_seed_in_two_processes_gives_one_trace_hash() {
 fn a_seed_run_after_others_in_one_process_gives_the_hash_of_a_process_of_its_own() {
     let mut hashes = BTreeSet::new();
     for seed in 1..=10 {
-        let outcome = run(seed, Config::default(), scenario::skeleton).unwrap();
+        let outcome = run(seed, Config::default(), |world| Scenario::Echo.run(world)).unwrap();
         assert_eq!(outcome.value, Ok(()));
         assert!(outcome.events > 300, "only {} events: the scenario does nothing", outcome.events);
         hashes.insert(outcome.hash);

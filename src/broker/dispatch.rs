@@ -89,6 +89,7 @@ impl<R: Runtime> Service for Front<R> {
     }
 
     fn closed(&self, _session: ClientSession, conn: &Conn) {
+        self.0.holds.connection_closed();
         self.0.client_lost(conn);
     }
 }

@@ -35,6 +35,7 @@ mod send;
 mod sessions;
 mod subscription;
 mod topic;
+mod units;
 mod view;
 
 pub use dispatch::Front;
@@ -47,7 +48,8 @@ pub struct Broker<R: Runtime> {
     leadership: Arc<leadership::Leadership>,
     proposer: proposer::Proposer,
     commits: commit::Commits,
-    holds: hold::Holds,
+    holds: hold::Holds<R::Instant>,
+    known: pull::known::Known<R::Instant>,
     sessions: sessions::Sessions,
     registrar: register::Registrar,
     started_ms: i64,
@@ -63,8 +65,10 @@ impl<R: Runtime> std::fmt::Debug for Broker<R> {
 /// Why a broker did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
+    /// The node did not start.
     #[error(transparent)]
     Node(#[from] StartError),
+    /// A port is not to be had.
     #[error(transparent)]
     Bind(#[from] BindError),
     #[error("a listening socket is gone: {0}")]
@@ -74,6 +78,7 @@ pub enum BrokerError {
 /// A running broker: its node, its ports, its tasks.
 #[derive(Debug)]
 pub struct Running<R: Runtime> {
+    /// The broker.
     pub broker: Arc<Broker<R>>,
     server: Server,
 }
@@ -140,6 +145,7 @@ impl<R: Runtime> Running<R> {
             tracing::info!("leadership was not handed over: {e}");
         }
         self.server.drain::<R>(std::time::Duration::from_millis(500)).await;
+        self.broker.leave_sessions().await;
         self.broker.stop.cancel();
         node.shutdown().await;
     }
@@ -158,7 +164,8 @@ impl<R: Runtime> Broker<R> {
             proposer,
             commits,
             holds: hold::Holds::default(),
-            sessions: sessions::Sessions::default(),
+            known: pull::known::Known::default(),
+            sessions: sessions::Sessions::new::<R>(),
             registrar: register::Registrar::new(&options),
             options,
             started_ms: R::wall_clock_ms(),
@@ -229,7 +236,7 @@ impl<R: Runtime> Broker<R> {
     async fn answer_call(self: Arc<Self>, from: u64, bytes: Bytes) -> Bytes {
         match call::decode(bytes) {
             Ok((call::Call::Forward { client, count }, raw)) => self.forwarded(client, count, raw).await,
-            Ok((call::Call::Sessions(sessions), _)) => self.sessions_reported(from, sessions),
+            Ok((call::Call::Sessions(report), _)) => self.sessions_reported(from, report).await,
             Ok((call::Call::Notify(groups), _)) => self.notify_members(&groups),
             Ok((call::Call::Subscriptions { group }, _)) => self.subscriptions_of(&group),
             Err(e) => {

@@ -55,8 +55,11 @@ impl ConsumeArgs {
         };
         let mut receiver = Receiver::start(&self.namesrv, subscription).await?;
         let received = self.receive(&mut receiver, &stop).await;
-        let closed = receiver.close().await;
-        received.and(closed)
+        if received.is_err() {
+            receiver.give_back();
+        }
+        receiver.close().await;
+        received
     }
 
     async fn receive(&self, receiver: &mut Receiver, stop: &CancellationToken) -> Result<(), CliError> {

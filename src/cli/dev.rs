@@ -11,7 +11,7 @@ use openraft_rt::{AsyncRuntime, Select2};
 use quorumq_raft::runtime::tokio::Tokio;
 use tokio_util::sync::CancellationToken;
 
-use super::backend::{self, BrokerHandle, Found, NameServerHandle};
+use super::backend::{self, BrokerHandle, Found, NameServerHandle, Topics};
 use super::error::CliError;
 use super::process::{self, Patience};
 use super::{NameServers, output};
@@ -73,7 +73,10 @@ impl DevArgs {
         let told = async {
             let namesrv = NameServers { list: format!("127.0.0.1:{}", self.namesrv_port) };
             let (leader, term) = backend::group_ready(&namesrv, GROUP).await;
-            output::line(self.banner(leader, term, backend::found(&namesrv).await?))
+            let topics = Topics::open(&namesrv)?;
+            let found = topics.found().await?;
+            topics.close().await;
+            output::line(self.banner(leader, term, found))
         };
         let mut failures: Vec<_> = brokers.iter().map(|broker| Box::pin(broker.failed())).collect();
         let mut name_server = Box::pin(name_server.failed());

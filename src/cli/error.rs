@@ -57,29 +57,34 @@ impl CliError {
 
 impl From<ClientError> for CliError {
     fn from(error: ClientError) -> Self {
-        let hint = match &error {
-            ClientError::Unknown { msg_id, .. } if !msg_id.is_empty() => {
-                format!("It may be stored, under id {msg_id}: look before you send it again.")
-            }
-            ClientError::Unknown { .. } => "It may have been done: look before you try again.".to_owned(),
-            ClientError::NoRoute { topic, .. } => {
-                format!("Create it with: quorumq topic create {topic}, or name other NameServers with -n.")
-            }
-            ClientError::NotSent(_) | ClientError::NoAnswer(_) => {
-                "Check that it runs and can be reached; -n or NAMESRV_ADDR names the NameServers.".to_owned()
-            }
-            ClientError::NoMember { .. } | ClientError::Timeout(_) => {
-                "Look at the members with: quorumq group status.".to_owned()
-            }
-            ClientError::Refused { .. } | ClientError::Invalid { .. } => "Change the request as it says.".to_owned(),
-            ClientError::BadAnswer { .. } => "Check that the port belongs to a broker or NameServer.".to_owned(),
-            ClientError::Closed => String::new(),
-        };
         let what = match &error {
             // Says itself whether it was sent.
             ClientError::NotSent(call) | ClientError::NoAnswer(call) => call.to_string(),
+            ClientError::NoMember { group } if group.starts_with('(') => "no broker is registered".to_owned(),
             other => other.to_string(),
         };
-        Self::Failed { what, hint }
+        // Servers' remarks may go on with links and stack traces.
+        let what = what.lines().next().unwrap_or_default();
+        Self::failed(what, hint(&error))
+    }
+}
+
+fn hint(error: &ClientError) -> String {
+    match error {
+        ClientError::Unknown { msg_id, .. } if !msg_id.is_empty() => {
+            format!("It may be stored, under id {msg_id}: look before you send it again.")
+        }
+        ClientError::Unknown { .. } => "It may have been done: look before you try again.".to_owned(),
+        ClientError::NoRoute { topic, .. } => {
+            format!("Create it with: quorumq topic create {topic}, or name other NameServers with -n.")
+        }
+        ClientError::NotSent(_) | ClientError::NoAnswer(_) => {
+            "Check that it runs and can be reached; -n or NAMESRV_ADDR names the NameServers.".to_owned()
+        }
+        ClientError::NoMember { .. } => "Start a broker, or name other NameServers with -n.".to_owned(),
+        ClientError::Timeout(_) => "Look at the members with: quorumq group status.".to_owned(),
+        ClientError::Refused { .. } | ClientError::Invalid { .. } => "Correct it and try again.".to_owned(),
+        ClientError::BadAnswer { .. } => "Check that the port belongs to a broker or NameServer.".to_owned(),
+        ClientError::Closed => "Run it again.".to_owned(),
     }
 }

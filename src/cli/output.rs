@@ -6,10 +6,13 @@ use comfy_table::{Table, presets};
 
 use super::error::CliError;
 
-/// Writes one or several lines.
+/// Writes one or several lines; nothing for an empty text.
 pub(super) fn line(text: impl AsRef<str>) -> Result<(), CliError> {
-    let mut out = std::io::stdout().lock();
     let text = text.as_ref();
+    if text.is_empty() {
+        return Ok(());
+    }
+    let mut out = std::io::stdout().lock();
     let end = if text.ends_with('\n') { "" } else { "\n" };
     let written =
         out.write_all(text.as_bytes()).and_then(|()| out.write_all(end.as_bytes())).and_then(|()| out.flush());

@@ -2,9 +2,10 @@
 
 use clap::{Args, Subcommand};
 
-use super::backend::{self, RouteGroup, TopicSpec};
+use super::backend::{RouteGroup, Topics};
 use super::error::CliError;
 use super::{NameServers, output};
+use crate::client::admin::TopicSpec;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TopicCommand {
@@ -26,11 +27,11 @@ pub(super) struct CreateArgs {
     #[arg(short, long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=65536))]
     queues: u32,
     /// Permission: 6 read and write, 4 read, 2 write.
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(2..=7))]
-    perm: u32,
-    /// Only in this broker group; may be given several times. Default: all groups.
-    #[arg(long = "broker-name", visible_alias = "group", value_name = "NAME")]
-    groups: Vec<String>,
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(i32).range(2..=6))]
+    perm: i32,
+    /// Only in the groups of this cluster. Default: all groups.
+    #[arg(short, long, value_name = "NAME")]
+    cluster: Option<String>,
     #[command(flatten)]
     namesrv: NameServers,
 }
@@ -51,23 +52,32 @@ pub(super) struct OneArgs {
 
 impl TopicCommand {
     pub(super) async fn run(self) -> Result<(), CliError> {
+        let topics = Topics::open(self.namesrv())?;
+        let done = self.ask(&topics).await;
+        topics.close().await;
+        output::line(done?)
+    }
+
+    fn namesrv(&self) -> &NameServers {
         match self {
-            TopicCommand::Create(args) => {
-                let CreateArgs { topic, queues, perm, groups, namesrv } = args;
-                let spec = TopicSpec { name: topic.clone(), queues, perm, groups };
-                let groups = backend::topic_create(&namesrv, spec).await?;
-                output::line(format!("topic {topic}: {queues} queues in each of {}", groups.join(", ")))
+            TopicCommand::Create(args) => &args.namesrv,
+            TopicCommand::List(args) => &args.namesrv,
+            TopicCommand::Route(args) | TopicCommand::Delete(args) => &args.namesrv,
+        }
+    }
+
+    async fn ask(&self, topics: &Topics) -> Result<String, CliError> {
+        match self {
+            TopicCommand::Create(CreateArgs { topic, queues, perm, cluster, .. }) => {
+                let spec = TopicSpec { perm: *perm, ..TopicSpec::new(topic, *queues) };
+                let groups = topics.create(&spec, cluster.as_deref()).await?;
+                Ok(format!("topic {topic}: {queues} queues in each of {}", groups.join(", ")))
             }
-            TopicCommand::List(args) => {
-                let topics = backend::topic_list(&args.namesrv).await?;
-                if topics.is_empty() { Ok(()) } else { output::line(topics.join("\n")) }
-            }
-            TopicCommand::Route(args) => {
-                output::line(route_table(&backend::topic_route(&args.namesrv, &args.topic).await?))
-            }
+            TopicCommand::List(_) => Ok(topics.list().await?.join("\n")),
+            TopicCommand::Route(args) => Ok(route_table(&topics.route(&args.topic).await?)),
             TopicCommand::Delete(args) => {
-                let groups = backend::topic_delete(&args.namesrv, &args.topic).await?;
-                output::line(format!("topic {} deleted from {}", args.topic, groups.join(", ")))
+                let groups = topics.delete(&args.topic).await?;
+                Ok(format!("topic {} deleted from {}", args.topic, groups.join(", ")))
             }
         }
     }

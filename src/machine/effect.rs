@@ -20,7 +20,9 @@ pub enum Effect {
 /// A queue that got messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arrival {
+    /// The topic.
     pub topic: Arc<str>,
+    /// The queue.
     pub queue_id: u32,
     /// The offset the queue's next message will get: everything below can be read.
     pub next: QueueOffset,

@@ -7,6 +7,7 @@ use crate::{LogIndex, PhysicalOffset};
 
 /// Why the store could not do something.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message names its fields")]
 pub enum StoreError {
     /// The disk answered an error. After a failed write or sync of the log the store is poisoned.
     #[error("{verb} {}: {source}", path.display())]

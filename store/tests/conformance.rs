@@ -22,3 +22,13 @@ fn the_log_conforms_on_the_memory_disk() {
 fn the_log_conforms_on_the_real_disk() {
     on_real_disk(&suite::log::checks()).unwrap();
 }
+
+#[test]
+fn the_memory_disk_conforms() {
+    suite::run_all(&suite::disk::checks(), MemoryMedium::default).unwrap();
+}
+
+#[test]
+fn the_real_disk_conforms() {
+    on_real_disk(&suite::disk::checks()).unwrap();
+}

@@ -18,7 +18,9 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Who this process is, as peers see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalPeer {
+    /// RocketMQ's `brokerClusterName`.
     pub cluster: String,
+    /// RocketMQ's `brokerName`.
     pub group: String,
     /// The formatted store, once there is one.
     pub caller: Option<Caller>,
@@ -28,6 +30,7 @@ pub struct LocalPeer {
 
 /// Why a connection to a peer could not be used.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message names its fields")]
 pub enum DialError {
     /// The host is alive and nothing listens on the port: the process is gone.
     #[error("{addr} refused the connection")]
@@ -43,6 +46,7 @@ pub enum DialError {
 /// A connection that has shaken hands.
 #[derive(Debug)]
 pub struct Dialed<S> {
+    /// The connection.
     pub stream: S,
     /// The acceptor's incarnation; 0 before it is formatted.
     pub incarnation: u64,

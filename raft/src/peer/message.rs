@@ -13,7 +13,9 @@ pub const PROTOCOL_VERSION: u16 = 1;
 /// First frame of every connection, from the dialer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
+    /// The sender's [`PROTOCOL_VERSION`].
     pub protocol: u16,
+    /// What the connection is for.
     pub purpose: Purpose,
     /// RocketMQ's `brokerClusterName`.
     pub cluster: String,
@@ -28,18 +30,26 @@ pub struct Hello {
 /// A formatted member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caller {
+    /// A node id, or the number that correlates request and answer.
     pub id: NodeId,
+    /// Random id drawn when the group was formed.
     pub group_uuid: u128,
+    /// Random number of the formatted store.
     pub incarnation: u64,
+    /// The group's constants.
     pub constants: WireConstants,
 }
 
 /// Group constants that every member must share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireConstants {
+    /// Bytes of a CommitLog segment.
     pub segment_size: u64,
+    /// Largest entry body in bytes.
     pub max_entry: u32,
+    /// Version of the frame layout.
     pub frame_version: u8,
+    /// Feature level of the group.
     pub feature_level: u16,
 }
 
@@ -82,13 +92,16 @@ pub enum Purpose {
 /// Answer to [`Hello`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Welcome {
+    /// Welcome.
     Accepted {
         /// The acceptor's incarnation; 0 before its store is formatted.
         incarnation: u64,
         /// Random number of the acceptor's process: another one means that the process before is gone.
         process: u64,
     },
+    /// Not welcome; the connection is closed.
     Refused {
+        /// Why, for people.
         reason: String,
     },
 }
@@ -96,12 +109,19 @@ pub enum Welcome {
 /// A request on a Control, Forward, Snapshot or Form connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
+    /// A vote is asked for, or answered.
     Vote(WireVoteRequest),
+    /// Would you vote for this? Changes nothing.
     PreVote(WireVoteRequest),
+    /// An append without entries.
     Heartbeat(WireAppend),
+    /// The leader hands over.
     TransferLeader {
+        /// The vote of the leader that hands over.
         from: WireVote,
+        /// The node that is to lead.
         to: NodeId,
+        /// The sender's last entry.
         last: Option<WireLogId>,
     },
     /// Ask the leader for a read index.
@@ -110,16 +130,22 @@ pub enum Request {
     Call,
     /// Install a snapshot; its blob is the raw part.
     Snapshot {
+        /// The sender's vote.
         vote: WireVote,
+        /// The sender's last entry.
         last: Option<WireLogId>,
+        /// The membership as of the snapshot.
         membership: WireStoredMembership,
     },
     /// Who are you, and is your store pristine?
     Probe,
     /// Format your store as this member.
     Format {
+        /// Random id drawn when the group was formed.
         group_uuid: u128,
+        /// A node id, or the number that correlates request and answer.
         id: NodeId,
+        /// The group's constants.
         constants: WireConstants,
     },
     /// How do you stand?
@@ -129,26 +155,38 @@ pub enum Request {
 /// The answer to a [`Request`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Response {
+    /// A vote is asked for, or answered.
     Vote(WireVoteResponse),
+    /// The answer to a heartbeat.
     Appended(WireAppended),
+    /// Whether the handover was taken up.
     Transferred(Result<(), String>),
     /// Everything up to here must be applied before the read.
     ReadIndex {
+        /// The read index; nothing needs to be applied when it is missing.
         at: Option<WireLogId>,
     },
     /// The application's answer; its bytes are the raw part.
     Called,
+    /// The snapshot is installed, or was not needed.
     Installed {
+        /// The sender's vote.
         vote: WireVote,
     },
+    /// What the node says of itself.
     Probed(Probed),
+    /// The store is formatted, now or already.
     Formatted {
+        /// Random number of the formatted store.
         incarnation: u64,
+        /// Where clients reach the node.
         client_addr: String,
     },
+    /// How the node stands.
     Status(NodeStatus),
     /// Not the leader; who is, if known.
     NotLeader {
+        /// The leader this node knows of.
         leader: Option<NodeId>,
     },
     /// The request failed.
@@ -171,15 +209,25 @@ pub struct Probed {
 /// How a member stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStatus {
+    /// A node id, or the number that correlates request and answer.
     pub id: NodeId,
+    /// The term.
     pub term: u64,
+    /// The leader this node knows of.
     pub leader: Option<NodeId>,
+    /// Its role.
     pub role: Role,
+    /// Whether it votes.
     pub voter: bool,
+    /// Last purged entry.
     pub purged: Option<WireLogId>,
+    /// The sender's last entry.
     pub last: Option<WireLogId>,
+    /// Last entry synced on its disk.
     pub synced: Option<WireLogId>,
+    /// Last entry it knows to be committed.
     pub committed: Option<WireLogId>,
+    /// Last applied entry.
     pub applied: Option<WireLogId>,
     /// First byte of the CommitLog still held.
     pub first_offset: u64,
@@ -196,24 +244,33 @@ pub struct NodeStatus {
 /// A member's role.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
+    /// Takes proposals.
     Leader,
+    /// Follows a leader, and votes.
     #[default]
     Follower,
+    /// Asks for votes.
     Candidate,
+    /// Follows without a vote.
     Learner,
+    /// Has stopped.
     Stopped,
 }
 
 /// Header of a multiplexed request: correlates the answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
+    /// A node id, or the number that correlates request and answer.
     pub id: u64,
+    /// What is asked.
     pub request: Request,
 }
 
 /// Header of a multiplexed answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answered {
+    /// A node id, or the number that correlates request and answer.
     pub id: u64,
+    /// The answer.
     pub response: Response,
 }

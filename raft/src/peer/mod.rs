@@ -1,12 +1,12 @@
 //! Peers over byte streams: handshake, frames, control and log connections, the acceptor.
 
-pub mod append;
+pub(crate) mod append;
 pub mod codec;
 pub mod handshake;
-pub mod log_server;
-pub mod log_session;
+pub(crate) mod log_server;
+pub(crate) mod log_session;
 pub mod message;
 pub mod mux;
-pub mod network;
-pub mod peers;
-pub mod server;
+pub(crate) mod network;
+pub(crate) mod peers;
+pub(crate) mod server;

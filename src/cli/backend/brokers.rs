@@ -7,17 +7,16 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use quorumq_raft::form::Start;
-use quorumq_raft::node::{Settings, Timing};
+use quorumq_raft::node::Settings;
 use quorumq_raft::runtime::tokio::Tokio;
 use quorumq_raft::state_machine::{OnFatal, Place};
 use quorumq_store::disk::real::RealDisk;
 use quorumq_store::identity::GroupConstants;
-use quorumq_store::log_store::FlushMode;
 use tokio::sync::oneshot;
 
 use crate::broker::{BrokerOptions, Running};
 use crate::cli::error::CliError;
-use crate::config::{BrokerConfig, FlushDiskType, Peer};
+use crate::config::{BrokerConfig, Peer};
 use crate::server::Limits;
 
 /// Version of the frame layout this build writes.
@@ -128,22 +127,14 @@ fn settings(config: &BrokerConfig) -> Result<Settings, CliError> {
     let max_entry = u32::try_from(config.largest_entry().min(MAX_ENTRY)).unwrap_or(u32::MAX);
     let constants =
         GroupConstants { segment_size, max_entry, frame_version: FRAME_VERSION, feature_level: FEATURE_LEVEL };
-    let timing = config.timing();
     Ok(Settings {
         cluster: config.broker_cluster_name.clone(),
         group: config.broker_name.clone(),
         listen: SocketAddr::new(config.bind_address, own.port()),
         client_addr: format!("{}:{}", config.broker_ip1, config.listen_port),
         constants,
-        flush: match config.flush_disk_type {
-            FlushDiskType::SyncFlush => FlushMode::Sync,
-            FlushDiskType::AsyncFlush => FlushMode::Async,
-        },
-        timing: Timing {
-            heartbeat_ms: timing.heartbeat_ms,
-            election_min_ms: timing.election_min_ms,
-            election_max_ms: timing.election_max_ms,
-        },
+        flush: config.flush_disk_type.mode(),
+        timing: config.timing(),
         start: match (config.bootstrap, config.join) {
             (true, _) => Start::Bootstrap { peers: addrs, me },
             (_, true) => Start::Join,

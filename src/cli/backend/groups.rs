@@ -32,8 +32,7 @@ pub(crate) async fn group_status(namesrv: &NameServers, group: Option<&str>) -> 
 }
 
 async fn status(cluster: &Cluster, group: &str) -> Result<GroupStatus, CliError> {
-    let request = cluster.request(request::GROUP_STATUS, ExtFields::default());
-    let answer = cluster.ask(group, &request, PATIENCE).await?;
+    let answer = cluster.ask(group, request::GROUP_STATUS, ExtFields::default(), PATIENCE).await?;
     let bad =
         |e| CliError::failed(format!("{group} answered no group status: {e}"), "Check that it is a QuoruMQ broker.");
     body::decode(&answer.body).map_err(bad)
@@ -95,8 +94,7 @@ async fn ask(
     patience: Duration,
 ) -> Result<Command, CliError> {
     let cluster = Cluster::look(namesrv).await?;
-    let request = cluster.request(code, ext.iter().copied().collect());
-    let answer = cluster.ask(group, &request, patience).await;
+    let answer = cluster.ask(group, code, ext.iter().copied().collect(), patience).await;
     cluster.close().await;
     answer
 }

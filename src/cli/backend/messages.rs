@@ -1,11 +1,15 @@
 //! Sending and receiving.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use quorumq_raft::runtime::tokio::Tokio;
+use tokio::sync::{mpsc, oneshot};
 
-use super::missing;
 use crate::cli::NameServers;
 use crate::cli::error::CliError;
+use crate::client::admin::Admin;
+use crate::client::consumer::{ConsumeFrom, ConsumeResult, MessageExt, PushConsumer, PushConsumerBuilder};
 use crate::client::producer::{Place, ProducerBuilder};
 use crate::client::{Message, Producer};
 
@@ -94,21 +98,81 @@ impl Sender {
     }
 }
 
-/// A started consumer. What [`Receiver::next`] has answered counts as consumed.
-pub(crate) struct Receiver {}
+/// A started consumer. What [`Receiver::next`] has answered counts as consumed once the next is asked for or it is closed.
+pub(crate) struct Receiver {
+    consumer: PushConsumer<Tokio>,
+    arrivals: mpsc::Receiver<(Incoming, oneshot::Sender<()>)>,
+    /// Tells the consumer that the last message is consumed.
+    last: Option<oneshot::Sender<()>>,
+}
 
 impl Receiver {
     pub(crate) async fn start(namesrv: &NameServers, subscription: Subscription) -> Result<Self, CliError> {
-        let _ = (namesrv, subscription);
-        missing("consume")
+        let Subscription { topic, group, expression, from_first } = subscription;
+        // The consumer would wait for a topic that is not there; whoever misspelled it would wait too.
+        let admin = Admin::<Tokio>::start(&namesrv.list)?;
+        let routed = admin.route(&topic).await.map(drop);
+        admin.close().await;
+        routed?;
+        let (sender, arrivals) = mpsc::channel(1);
+        let listener = move |message: Arc<MessageExt>| {
+            let sender = sender.clone();
+            async move {
+                let (consumed, done) = oneshot::channel();
+                let gone = sender.send((Incoming::from(&*message), consumed)).await.is_err();
+                if gone || done.await.is_err() { ConsumeResult::Later } else { ConsumeResult::Consumed }
+            }
+        };
+        let from = if from_first { ConsumeFrom::First } else { ConsumeFrom::Last };
+        // One at a time: messages of a queue come out in its order.
+        let builder = PushConsumerBuilder::new(&group, &namesrv.list)?.with(|options| options.concurrency = 1);
+        let consumer = builder.subscribe(&topic, &expression).from(from).start(listener)?;
+        Ok(Self { consumer, arrivals, last: None })
     }
 
+    /// The next message. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Result<Incoming, CliError> {
-        missing("consume")
+        if let Some(consumed) = self.last.take() {
+            // A consumer that has lost the queue meanwhile does not care.
+            let _ = consumed.send(());
+        }
+        match self.arrivals.recv().await {
+            Some((message, consumed)) => {
+                self.last = Some(consumed);
+                Ok(message)
+            }
+            None => Err(CliError::failed("the consumer ended", "Run it again; it goes on where it was.")),
+        }
+    }
+
+    /// The last message was not used: it comes again.
+    pub(crate) fn give_back(&mut self) {
+        self.last = None;
     }
 
     /// Commits the offsets and leaves the group.
-    pub(crate) async fn close(self) -> Result<(), CliError> {
-        missing("consume")
+    pub(crate) async fn close(mut self) {
+        if let Some(consumed) = self.last.take() {
+            let _ = consumed.send(());
+        }
+        drop(self.arrivals);
+        self.consumer.close().await;
+    }
+}
+
+impl From<&MessageExt> for Incoming {
+    fn from(message: &MessageExt) -> Self {
+        let keys: Vec<_> = message.keys().collect();
+        Self {
+            group: message.queue.broker_name.to_string(),
+            queue: message.queue.queue_id,
+            offset: message.queue_offset.0,
+            msg_id: message.msg_id(),
+            tag: message.tag().map(str::to_owned),
+            keys: (!keys.is_empty()).then(|| keys.join(" ")),
+            born_ms: message.born_timestamp_ms,
+            store_ms: message.store_timestamp_ms,
+            body: message.body.clone(),
+        }
     }
 }

@@ -13,9 +13,7 @@ pub(crate) use groups::{group_add, group_purge, group_ready, group_remove, group
 pub(crate) use messages::{Incoming, Outgoing, Receiver, Sender, Sent, Subscription};
 pub(crate) use servers::{NameServerHandle, start_name_server};
 pub(crate) use stores::{Verified, store_verify};
-pub(crate) use topics::{
-    Found, RouteGroup, TopicSpec, found, max_offsets, topic_create, topic_delete, topic_list, topic_route,
-};
+pub(crate) use topics::{Found, RouteGroup, Topics};
 
 use super::error::CliError;
 

@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use quorumq_raft::runtime::tokio::Tokio;
+use quorumq_store::disk::real::RealDisk;
 
 use crate::cli::error::CliError;
 use crate::config::NameServerConfig;
+use crate::nameserver::kv::KvFile;
 use crate::nameserver::{NameServer, NameServerOptions};
 use crate::server::Limits;
 
@@ -38,7 +40,7 @@ pub(crate) async fn start_name_server(config: NameServerConfig) -> Result<NameSe
         listen: SocketAddr::new(config.bind_address, config.listen_port),
         expiry: Duration::from_millis(config.broker_channel_expired_time),
         scan: Duration::from_millis(config.scan_not_active_broker_interval),
-        kv: None,
+        kv: Some(KvFile::new(RealDisk::new(), config.kv_config_path)),
         limits: Limits {
             max_connections: config.server_max_connections as usize,
             idle: Duration::from_secs(config.server_channel_max_idle_time_seconds.into()),

@@ -12,6 +12,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -19,10 +20,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use quorumq_raft::runtime::tokio::Tokio;
 use tokio_util::sync::CancellationToken;
 
-use super::backend::{self, TopicSpec};
+use super::backend::{RouteGroup, Topics};
 use super::error::CliError;
 use super::{NameServers, duration, output};
-use crate::config::HostPort;
+use crate::client::admin::TopicSpec;
+use crate::protocol::body::route::MASTER_ID;
 use lane::Phase;
 use load::{Plan, Target};
 use report::{Report, Verdict};
@@ -66,22 +68,24 @@ pub(super) struct BenchArgs {
 impl BenchArgs {
     pub(super) async fn run(self, stop: CancellationToken) -> Result<(), CliError> {
         let plan = self.plan()?;
-        let spec = TopicSpec { name: self.topic.clone(), queues: self.queues, perm: 6, groups: Vec::new() };
-        backend::topic_create(&self.namesrv, spec).await?;
-        let targets = targets(&self.namesrv, &self.topic).await?;
-        let before = backend::max_offsets(&self.namesrv, &self.topic).await?;
+        let topics = Arc::new(Topics::open(&self.namesrv)?);
+        topics.create(&TopicSpec::new(&self.topic, self.queues), None).await?;
+        let targets = targets(&topics, &self.topic).await?;
+        let before = topics.max_offsets(&self.topic).await?;
 
         let progress = Progress::new(&plan);
-        let (namesrv, topic) = (self.namesrv.clone(), self.topic.clone());
-        let leaders = move || leaders(namesrv.clone(), topic.clone());
-        let outcome =
-            load::run::<Tokio, _, _>(&plan, &targets, leaders, |phase, acked| progress.tell(phase, acked), stop).await;
+        let (shared, topic) = (Arc::clone(&topics), self.topic.clone());
+        let leaders = move || leaders(Arc::clone(&shared), topic.clone());
+        let tick = |phase, acked| progress.tell(phase, acked);
+        let outcome = load::run::<Tokio, _, _>(&plan, &targets, leaders, tick, stop).await;
         progress.finish();
         let outcome = outcome?;
 
-        let after = backend::max_offsets(&self.namesrv, &self.topic).await?;
+        let after = topics.max_offsets(&self.topic).await?;
+        topics.close().await;
         let queues = targets.iter().map(|target| target.queues).sum();
-        let report = Report { plan: &plan, queues, outcome: &outcome, rise: report::rise(&before, &after) };
+        let rise = report::rise(&before, &after);
+        let report = Report { plan: &plan, queues, outcome: &outcome, rise };
         output::line(if self.json { report.json().to_string() } else { report.text() })?;
         match report.verdict() {
             Verdict::Match => Ok(()),
@@ -113,9 +117,9 @@ impl BenchArgs {
 }
 
 /// The groups that hold the topic.
-async fn targets(namesrv: &NameServers, topic: &str) -> Result<Vec<Target>, CliError> {
-    let route = backend::topic_route(namesrv, topic).await?;
-    let target = |group: backend::RouteGroup| Target { group: group.group, queues: group.write_queues };
+async fn targets(topics: &Topics, topic: &str) -> Result<Vec<Target>, CliError> {
+    let target = |group: RouteGroup| Target { group: group.group, queues: group.write_queues };
+    let route = topics.route(topic).await?;
     let targets: Vec<_> = route.into_iter().map(target).filter(|target| target.queues > 0).collect();
     if targets.is_empty() {
         let what = format!("topic {topic} has no queue to write to");
@@ -124,15 +128,9 @@ async fn targets(namesrv: &NameServers, topic: &str) -> Result<Vec<Target>, CliE
     Ok(targets)
 }
 
-async fn leaders(namesrv: NameServers, topic: String) -> Result<BTreeMap<String, SocketAddr>, CliError> {
-    let mut leaders = BTreeMap::new();
-    for group in backend::topic_route(&namesrv, &topic).await? {
-        let leader = group.brokers.get(&0).and_then(|addr| HostPort::parse(addr)).and_then(|addr| addr.resolve().ok());
-        if let Some(addr) = leader {
-            leaders.insert(group.group, addr);
-        }
-    }
-    Ok(leaders)
+async fn leaders(topics: Arc<Topics>, topic: String) -> Result<BTreeMap<String, SocketAddr>, CliError> {
+    let leader = |group: RouteGroup| Some((group.group, group.brokers.get(&MASTER_ID)?.parse().ok()?));
+    Ok(topics.route(&topic).await?.into_iter().filter_map(leader).collect())
 }
 
 /// One line on stderr while the bench runs; nothing if stderr is no terminal.

@@ -76,6 +76,14 @@ impl<R: Runtime> NameServers<R> {
         Connection::<R>::open(addr, self.limits, no_push()).call(request, timeout).await
     }
 
+    /// Closes the connection. The next call opens one again.
+    pub fn close(&self) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(connection) = current.connection.take() {
+            connection.close();
+        }
+    }
+
     fn current(&self) -> (usize, Connection<R>) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let at = current.at;

@@ -51,6 +51,28 @@ pub(crate) fn zero(file: &dyn DiskFile, path: &Path, from: u64, to: u64) -> Resu
     Ok(())
 }
 
+/// Drops the log's bytes `from..to`, durably: zeroes them in `from`'s segment, removes the later segments. Writes even
+/// where zeroes are read: after a failed sync what is read need not be on disk.
+pub(crate) fn erase_range(
+    disk: &dyn Disk,
+    dir: &Path,
+    layout: Layout,
+    from: PhysicalOffset,
+    to: PhysicalOffset,
+) -> Result<(), StoreError> {
+    let start = layout.segment_of(from);
+    let segment_end = layout.segment_end(from);
+    if to > segment_end {
+        // Newest first: a crash in between leaves no gap in the row of files.
+        let later = segment_starts(disk, dir)?.into_iter().filter(|later| *later > start).rev();
+        remove_segments(disk, dir, later)?;
+    }
+    let path = segment_path(dir, start);
+    let file = disk.open(&path).at("open", &path)?;
+    zero(&*file, &path, from.0 - start.0, to.min(segment_end).0 - start.0)?;
+    file.sync_data().at("sync", &path)
+}
+
 /// A file that is searched for bytes that are not zero.
 struct Search<'a> {
     file: &'a dyn DiskFile,

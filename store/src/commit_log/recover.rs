@@ -151,9 +151,8 @@ impl Recovery<'_> {
             if !blank {
                 dropped = erase_behind(disk, dir, layout, end.at, self.gap)?;
             }
-            // What was read may not be durable yet: a process crash leaves it in the page cache alone.
             let current = Segment::open(disk, dir, start)?;
-            current.file.sync_data().at("sync", &path)?;
+            self.make_durable(&current, end.at)?;
             current
         } else {
             Segment::create(disk, dir, start, layout.segment_size)?
@@ -169,6 +168,25 @@ impl Recovery<'_> {
         };
         let writer = Writer::new(Arc::clone(self.disk), dir, layout, current, next, end);
         Ok(((dropped > 0).then_some((end.at, dropped)), writer))
+    }
+}
+
+impl Recovery<'_> {
+    /// Makes the surviving log durable. A process that ended leaves frames in the page cache alone, and after a failed
+    /// sync Linux takes such pages for clean: they have to be written anew, or no sync will ever write them. Only the
+    /// current segment can hold any, behind the mark: a segment is synced before the next one is written.
+    fn make_durable(&self, current: &Segment, end: PhysicalOffset) -> Result<(), StoreError> {
+        let Segment { start, path, file } = current;
+        let mut at = self.state.mark.end.max(*start);
+        let mut chunk = vec![0; CHUNK];
+        while at < end {
+            let n = (end.0 - at.0).min(CHUNK as u64);
+            let chunk = &mut chunk[..n as usize];
+            file.read_at(at.0 - start.0, chunk).at("read", path)?;
+            file.write_at(at.0 - start.0, &[chunk]).at("write", path)?;
+            at = at + n;
+        }
+        file.sync_data().at("sync", path)
     }
 }
 
@@ -218,8 +236,8 @@ impl<'a> Scan<'a> {
     /// Reads frames until the first that does not check, or the last of the files.
     fn run(&mut self, heads: &[Head]) -> Result<(), StoreError> {
         let layout = self.recovery.layout;
-        for i in self.from..heads.len() {
-            let Segment { start, path, file } = &heads[i].segment;
+        for (i, head) in heads.iter().enumerate().skip(self.from) {
+            let Segment { start, path, file } = &head.segment;
             let (start, limit) = (*start, *start + layout.segment_size);
             let before = self.end.last;
             if let (Some(slot), true) = (self.view.slots.get_mut(i), i > self.from) {

@@ -158,7 +158,7 @@ impl View {
         self.tail.front().map_or(self.next(), |entry| entry.id.index)
     }
 
-    /// Where the tail starts: frames before it are final.
+    /// Where the tail starts. Frames before it are final; a filler right before it may not be written yet.
     fn tail_start(&self) -> PhysicalOffset {
         self.tail.front().map_or(self.end, |entry| entry.position)
     }
@@ -328,7 +328,10 @@ impl View {
         if self.committed.is_none_or(|committed| upto.index > committed.index) {
             return contract(format!("purging up to {upto}, above the committed entry {:?}", self.committed));
         }
-        let dropped = self.slots.iter().skip(1).take_while(|slot| slot.first.0 <= upto.index.0 + 1).count();
+        // A segment's start is final once its first entry is: before, a truncation could move it back.
+        let is_final = |slot: &&Slot| Some(slot.first) <= self.committed.map(|committed| committed.index);
+        let ends_before = |slot: &&Slot| slot.first.0 <= upto.index.0 + 1;
+        let dropped = self.slots.iter().skip(1).take_while(|slot| ends_before(slot) && is_final(slot)).count();
         Ok(if dropped == 0 { Purge::Nothing } else { Purge::Segments(dropped) })
     }
 
@@ -387,7 +390,7 @@ impl View {
     pub(crate) fn file_range(&self, index: LogIndex) -> Option<FileRange> {
         let i = self.slot_of(index)?;
         let slot = &self.slots[i];
-        let limit = self.tail_start().min(slot.start + self.layout.segment_size);
+        let limit = self.before_tail.end.min(slot.start + self.layout.segment_size);
         Some(FileRange {
             start: slot.start,
             file: Arc::clone(slot.file.as_ref()?),
@@ -414,7 +417,7 @@ impl View {
     pub(crate) fn file_at(&self, at: PhysicalOffset, len: u32) -> Option<(PhysicalOffset, Arc<dyn DiskFile>, bool)> {
         let i = self.slot_at(at)?;
         let slot = &self.slots[i];
-        let inside = at + u64::from(len) <= self.tail_start().min(slot.start + self.layout.segment_size);
+        let inside = at + u64::from(len) <= self.before_tail.end.min(slot.start + self.layout.segment_size);
         inside.then_some(())?;
         Some((slot.start, Arc::clone(slot.file.as_ref()?), i + 2 >= self.slots.len()))
     }

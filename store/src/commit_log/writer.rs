@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::chain::End;
-use super::erase::{remove_segments, segment_starts, zero};
+use super::erase::{erase_range, remove_segments, segment_starts, zero};
 use super::reader::FrameReader;
 use super::{Layout, segment_path};
 use crate::disk::{Disk, DiskFile};
@@ -184,21 +184,16 @@ impl Writer {
         let mut reader =
             FrameReader::copied(Arc::clone(file), path.clone(), self.layout, start, segment_end, HEADER_LEN as usize);
         let (header, _) = reader.header(cut.end)?.map_err(|flaw| reader.corrupt(flaw, cut.end))?;
-        let to = if start == self.current.start {
-            self.end.at
+        erase_range(&*self.disk, &self.dir, self.layout, cut.end, self.end.at)?;
+        if start == self.current.start {
+            self.zeroed = self.zeroed.max(self.end.at);
         } else {
-            let later = segment_starts(&*self.disk, &self.dir)?.into_iter().filter(|later| *later > start).rev();
-            remove_segments(&*self.disk, &self.dir, later)?;
             self.next = None;
             self.zeroed = segment_end;
-            segment_end
-        };
-        zero(&**file, path, cut.end.0 - start.0, to.0 - start.0)?;
-        file.sync_data().at("sync", path)?;
+        }
         self.current = segment;
         self.end = End { at: cut.end, last: cut.last, chain: header.chain };
         self.unsynced = 0;
-        self.zeroed = self.zeroed.max(to);
         Ok(())
     }
 

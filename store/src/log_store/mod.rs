@@ -25,6 +25,7 @@ mod store_checkpoint;
 mod worker;
 
 use fifo::{Fifo, Op};
+pub(crate) use open::take_lock;
 pub use open::{OnInstall, Options};
 pub use store_checkpoint::StoreTimes;
 use worker::Worker;
@@ -36,18 +37,24 @@ pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send + 'static>;
 /// An entry to append.
 #[derive(Clone, Debug)]
 pub struct NewEntry {
+    /// Node id.
     pub id: LogId,
+    /// What it holds.
     pub kind: Kind,
+    /// The body, as it was proposed.
     pub body: Bytes,
 }
 
 /// An entry of the log.
 #[derive(Clone, Debug)]
 pub struct Entry {
+    /// Node id.
     pub id: LogId,
+    /// What it holds.
     pub kind: Kind,
     /// Where the frame starts. The body starts [`crate::frame::HEADER_LEN`] further.
     pub position: PhysicalOffset,
+    /// The body, as it was proposed.
     pub body: Bytes,
 }
 
@@ -58,10 +65,12 @@ impl Entry {
     }
 }
 
-/// A vote as Raft keeps it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A vote as Raft keeps it. Ordered by term first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Vote {
+    /// The term.
     pub term: Term,
+    /// The node voted for.
     pub node: u64,
     /// Whether a quorum granted it: the vote of an established leader.
     pub committed: bool,
@@ -91,6 +100,7 @@ pub struct SnapshotPosition {
 /// What opening found.
 #[derive(Debug)]
 pub struct Recovered {
+    /// The last saved vote.
     pub vote: Option<Vote>,
     /// Last known committed entry, never past the surviving tail.
     pub committed: Option<LogId>,

@@ -14,8 +14,11 @@ const LEN: usize = 4096;
 /// `logicsMsgTimestamp` and `indexMsgTimestamp` of RocketMQ's StoreCheckpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreTimes {
+    /// Of the newest record in the CommitLog.
     pub physic_ms: i64,
+    /// Of the newest record in the ConsumeQueues.
     pub logics_ms: i64,
+    /// Of the newest record in the key index.
     pub index_ms: i64,
 }
 

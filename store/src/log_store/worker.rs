@@ -222,7 +222,7 @@ impl Worker {
         }
         let mark = if self.hard.state.mark.end > cut.end { cut } else { self.hard.state.mark };
         self.hard.new_generation(mark);
-        self.hard.state.intent = Some(Intent::Truncate(cut));
+        self.hard.state.intent = Some(Intent::Truncate { cut, end: self.writer.end.at });
         self.hard.save()?;
         self.writer.truncate(cut)?;
         self.hard.state.intent = None;

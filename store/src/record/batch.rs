@@ -14,7 +14,9 @@ const SUB_BODY: usize = 20;
 /// One message of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubMessage<'a> {
+    /// The application's own flag.
     pub flag: i32,
+    /// The body, as it was proposed.
     pub body: &'a [u8],
     /// `key \x01 value` joined by `\x02`.
     pub properties: &'a [u8],
@@ -28,6 +30,7 @@ pub struct BadBatch {
     pub number: usize,
     /// Where it starts in the body.
     pub at: usize,
+    /// What is wrong.
     pub what: &'static str,
 }
 

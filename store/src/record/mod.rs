@@ -55,16 +55,27 @@ const BODY: usize = 88;
 /// `apply` assigns the first, the position is the second, and the read path patches both.
 #[derive(Clone, Copy, Debug)]
 pub struct Draft<'a> {
+    /// The queue of its topic.
     pub queue_id: u32,
+    /// The application's own flag.
     pub flag: i32,
+    /// RocketMQ's sysFlag.
     pub sys_flag: i32,
+    /// When it was made, by its producer's clock, milliseconds since 1970.
     pub born_timestamp_ms: i64,
+    /// Where its producer connected from.
     pub born_host: SocketAddrV4,
+    /// When it is stored, milliseconds since 1970.
     pub store_timestamp_ms: i64,
+    /// The broker that stores it, as clients reach it.
     pub store_host: SocketAddrV4,
+    /// How often it was consumed in vain before.
     pub reconsume_times: i32,
+    /// Of the half message this one ends; 0 for others.
     pub prepared_transaction_offset: i64,
+    /// The body, as it was proposed.
     pub body: &'a [u8],
+    /// At most [`MAX_TOPIC`] bytes.
     pub topic: &'a str,
     /// `key \x01 value` joined by `\x02`.
     pub properties: &'a [u8],

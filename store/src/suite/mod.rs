@@ -3,8 +3,9 @@
 
 use std::fmt::{Debug, Display};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::disk::memory::Operation;
 use crate::disk::{Disk, MemoryDisk, RealDisk};
 
 pub mod disk;
@@ -31,17 +32,36 @@ pub trait Medium {
     fn root(&self) -> PathBuf;
     /// Power loss: unsynced bytes and entries are gone. `false` if this medium cannot lose power; nothing happened then.
     fn power_loss(&self) -> bool;
-    /// The node's process ends; written bytes stay. Its handles were dropped.
+    /// The node's process ends; written bytes stay.
     fn kill(&self);
+    /// After `operations` more mutating operations every further one fails without effect, until the next crash.
+    /// `false` if this medium cannot do that.
+    fn freeze_after(&self, operations: u64) -> bool;
+    /// Whether it has come to that.
+    fn is_frozen(&self) -> bool;
+    /// After `skip` more syncs of files, one fails and loses what it should have made durable; reads still see it until
+    /// the power is lost. `false` if this medium cannot do that.
+    fn fail_sync(&self, skip: u64) -> bool;
 }
 
 /// A medium in memory.
 #[derive(Debug, Default)]
-pub struct MemoryMedium(pub MemoryDisk);
+pub struct MemoryMedium {
+    pub disk: MemoryDisk,
+    /// Decides which unsynced sectors survive a power loss; none if there is no source of numbers.
+    torn: Option<Mutex<Numbers>>,
+}
+
+impl MemoryMedium {
+    /// A medium on which unsynced sectors survive a power loss at random.
+    pub fn torn(seed: u64) -> Self {
+        Self { disk: MemoryDisk::new(), torn: Some(Mutex::new(Numbers(seed))) }
+    }
+}
 
 impl Medium for MemoryMedium {
     fn mount(&self) -> Arc<dyn Disk> {
-        self.0.mount()
+        self.disk.mount()
     }
 
     fn root(&self) -> PathBuf {
@@ -49,12 +69,38 @@ impl Medium for MemoryMedium {
     }
 
     fn power_loss(&self) -> bool {
-        self.0.crash();
+        match &self.torn {
+            None => self.disk.crash(),
+            Some(numbers) => {
+                let mut numbers = numbers.lock().unwrap_or_else(PoisonError::into_inner);
+                // Of every four losses one keeps nothing, one keeps all, two keep half.
+                let quarters = numbers.below(4);
+                self.disk.crash_keeping(&mut || match quarters {
+                    0 => false,
+                    1 => true,
+                    _ => numbers.below(2) == 0,
+                });
+            }
+        }
         true
     }
 
     fn kill(&self) {
-        self.0.kill();
+        self.disk.kill();
+    }
+
+    fn freeze_after(&self, operations: u64) -> bool {
+        self.disk.freeze_after(operations);
+        true
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.disk.is_frozen()
+    }
+
+    fn fail_sync(&self, skip: u64) -> bool {
+        self.disk.fail(Operation::Sync, skip, rustix::io::Errno::IO.raw_os_error());
+        true
     }
 }
 
@@ -85,6 +131,18 @@ impl Medium for RealMedium {
     }
 
     fn kill(&self) {}
+
+    fn freeze_after(&self, _operations: u64) -> bool {
+        false
+    }
+
+    fn is_frozen(&self) -> bool {
+        false
+    }
+
+    fn fail_sync(&self, _skip: u64) -> bool {
+        false
+    }
 }
 
 /// Names what went wrong.
@@ -119,7 +177,7 @@ pub struct Numbers(pub u64);
 
 impl Numbers {
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -129,6 +187,6 @@ impl Numbers {
 
     /// A number below `n`, which is not 0.
     pub fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
+        self.draw() % n
     }
 }

@@ -50,9 +50,12 @@ pub fn entry(id: LogId, len: usize) -> NewEntry {
     NewEntry { id, kind: Kind::Records, body: body(id, len) }
 }
 
-/// The names of finished operations, in order, with their outcome.
+/// The name of a finished operation, and its outcome.
+pub type Notice = (String, Result<(), String>);
+
+/// Finished operations, in order.
 #[derive(Clone, Debug, Default)]
-pub struct Finished(Arc<Mutex<Vec<(String, Result<(), String>)>>>);
+pub struct Finished(Arc<Mutex<Vec<Notice>>>);
 
 impl Finished {
     /// A callback that notes `name`.
@@ -65,7 +68,7 @@ impl Finished {
     }
 
     /// Everything noted since the last call.
-    pub fn take(&self) -> Vec<(String, Result<(), String>)> {
+    pub fn take(&self) -> Vec<Notice> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -37,6 +37,9 @@ mod rebalance;
 
 use consume::{Delayed, Work};
 
+/// Most messages on their way to the workers, whatever the cache may hold.
+const MAX_WORK: usize = 100_000;
+
 /// What a listener made of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConsumeResult {
@@ -192,7 +195,8 @@ impl<R: Runtime> PushConsumer<R> {
         let subscriptions = subscriptions::<R>(&options)?;
         let rebalance = Arc::new(Notify::new());
         let core = Core::start(options.client.clone(), on_push(&options.group, &rebalance))?;
-        let (work, queue) = mpsc::channel(options.concurrency.max(1));
+        // One queue's worth: enough to keep the workers busy while the next pull is under way.
+        let (work, queue) = mpsc::channel(options.cache.messages.clamp(1, MAX_WORK));
         let shared = Arc::new(Shared {
             heartbeat: heartbeat_data(&options, &subscriptions, &core.client_id),
             subscriptions,

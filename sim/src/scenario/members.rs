@@ -1,0 +1,223 @@
+//! Three consensus nodes without a broker: form a group, propose, die, come back, agree.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use quorumq_raft::form::Start;
+use quorumq_raft::node::{Node, Parts, Settings, Timing};
+use quorumq_raft::outcome::Outcome;
+use quorumq_raft::types::Proposal;
+use quorumq_store::frame::Kind;
+use quorumq_store::identity::GroupConstants;
+use quorumq_store::log_store::FlushMode;
+use rand::RngExt;
+use tokio::sync::oneshot;
+
+use super::Verdict;
+use super::counter::{Counter, checksum};
+use super::nodes::{Member, Nodes};
+use crate::runtime::SimRng;
+use crate::world::{Death, World};
+
+/// Where members listen for their peers.
+const PEER_PORT: u16 = 10912;
+const CONSTANTS: GroupConstants =
+    GroupConstants { segment_size: 16 * 1024, max_entry: 4 * 1024, frame_version: 1, feature_level: 1 };
+
+/// A group of consensus nodes.
+#[derive(Debug)]
+pub struct Members {
+    /// Who runs.
+    pub nodes: Nodes<Counter>,
+}
+
+/// An entry that a proposer was told is applied: index and checksum of its body.
+pub type Acked = (u64, u64);
+
+impl Members {
+    /// Starts `n` empty nodes as a new group and waits until each is a member.
+    ///
+    /// # Errors
+    /// A node did not start.
+    pub async fn form(world: &World, n: u8) -> Result<Self, String> {
+        let mut members = Self { nodes: Nodes::new(world, n, CONSTANTS) };
+        let starting = (0..members.nodes.count()).map(|me| members.start(me));
+        for (at, started) in join_all(starting).await.into_iter().enumerate() {
+            members.nodes.set_running(at, started?);
+        }
+        Ok(members)
+    }
+
+    fn start(&self, me: usize) -> impl Future<Output = Result<Member<Counter>, String>> + use<> {
+        let peer = |at| SocketAddr::new(self.nodes.ip(at), PEER_PORT);
+        let ip = self.nodes.ip(me);
+        let settings = Settings {
+            cluster: "sim".to_owned(),
+            group: "counters".to_owned(),
+            listen: peer(me),
+            client_addr: format!("{ip}:10911"),
+            constants: CONSTANTS,
+            flush: FlushMode::Sync,
+            timing: Timing::default(),
+            start: Start::Bootstrap { peers: (0..self.nodes.count()).map(peer).collect(), me },
+        };
+        let parts = Parts::<Counter> {
+            place: self.nodes.seat(me).place(),
+            machine: Box::new(|_| Ok(Counter::default())),
+            sink: Arc::new(|_| {}),
+            on_fatal: self.nodes.on_fatal(me),
+            process: self.nodes.rng.clone().random(),
+        };
+        let starting = self.nodes.seat(me).host().spawn(Node::start(settings, parts));
+        async move { starting.await.map_err(|e| e.to_string())?.map_err(|e| format!("{ip} does not start: {e}")) }
+    }
+
+    /// Starts a killed node again.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn restart(&mut self, at: usize) -> Verdict {
+        self.nodes.seat(at).host().restart();
+        let member = self.start(at).await?;
+        self.nodes.set_running(at, member);
+        Ok(())
+    }
+
+    /// Proposes on the node `at`. `None` if the node died meanwhile.
+    pub async fn propose(&self, at: usize, body: Vec<u8>) -> Option<Outcome<u64>> {
+        let member = self.nodes.member(at)?.clone();
+        let proposing = self.nodes.seat(at).host().spawn(async move {
+            let (tx, rx) = oneshot::channel();
+            let proposal = Proposal { kind: Kind::Records, body: body.into() };
+            member.propose(proposal, move |outcome| drop(tx.send(outcome))).await;
+            rx.await
+        });
+        proposing.await.ok()?.ok()
+    }
+
+    /// Proposes `n` bodies, one after the other, each until it is applied. Returns what was acknowledged.
+    ///
+    /// # Errors
+    /// There was no leader for too long.
+    pub async fn write(&self, n: usize) -> Result<Vec<Acked>, String> {
+        let (mut acked, mut rng) = (Vec::new(), self.nodes.rng.clone());
+        while acked.len() < n {
+            let (at, _) = self.nodes.elected(&[]).await?;
+            let mut body = vec![0; rng.random_range(1..2000)];
+            rng.fill(&mut body[..]);
+            let sum = checksum(&body);
+            match self.propose(at, body).await {
+                Some(Outcome::Applied { id, .. }) => acked.push((id.index.0, sum)),
+                _ => madsim::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+        Ok(acked)
+    }
+
+    /// Waits until all running nodes agree, and checks that each holds every entry of `acked`.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub async fn agree(&self, acked: &[Acked]) -> Verdict {
+        self.nodes.agree().await?;
+        for (at, member) in self.nodes.alive() {
+            let machine = member.machine();
+            for (index, sum) in acked {
+                let found = machine.entries().binary_search_by_key(index, |(index, _)| *index);
+                if found.map(|i| machine.entries()[i].1) != Ok(*sum) {
+                    return Err(format!("{} lost or changed the acknowledged entry {index}", self.nodes.ip(at)));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a step of [`storm`] does to the group.
+#[derive(Clone, Copy, Debug)]
+enum Blow {
+    KillLeader(Death),
+    KillFollower(Death),
+    IsolateLeader,
+    Nothing,
+}
+
+/// 100 proposals without a fault.
+///
+/// # Errors
+/// What does not hold.
+pub async fn calm(world: World) -> Verdict {
+    let members = Members::form(&world, 3).await?;
+    let acked = members.write(100).await?;
+    members.agree(&acked).await
+}
+
+/// Runs of proposals, each under a fault drawn from the seed; after each the group has to agree again.
+///
+/// # Errors
+/// What does not hold.
+pub async fn storm(world: World) -> Verdict {
+    let mut members = Members::form(&world, 3).await?;
+    let mut acked = Vec::new();
+    for _ in 0..4 {
+        acked.extend(members.write(10).await?);
+        let blow = draw_blow(&mut members.nodes.rng);
+        let struck = strike(&mut members, blow).await?;
+        acked.extend(members.write(10).await?);
+        world.heal_all();
+        if let Some(at) = struck
+            && members.nodes.member(at).is_none()
+        {
+            members.restart(at).await?;
+        }
+        members.agree(&acked).await?;
+    }
+    Ok(())
+}
+
+fn draw_blow(rng: &mut SimRng) -> Blow {
+    let death = if rng.random() { Death::Crash } else { Death::PowerLoss };
+    match rng.random_range(0..4) {
+        0 => Blow::KillLeader(death),
+        1 => Blow::KillFollower(death),
+        2 => Blow::IsolateLeader,
+        _ => Blow::Nothing,
+    }
+}
+
+/// Strikes while proposals are under way; which node it hit.
+async fn strike(members: &mut Members, blow: Blow) -> Result<Option<usize>, String> {
+    let (leader, _) = members.nodes.elected(&[]).await?;
+    let follower = (leader + members.nodes.rng.random_range(1..members.nodes.count())) % members.nodes.count();
+    let under_way: Vec<_> = (0..members.nodes.rng.random_range(0..20u8))
+        .map(|n| {
+            let member = members.nodes.member(leader).cloned();
+            members.nodes.seat(leader).host().spawn(async move {
+                if let Some(member) = member {
+                    let body = vec![n; 1000];
+                    member.propose(Proposal { kind: Kind::Records, body: body.into() }, |_| {}).await;
+                }
+            })
+        })
+        .collect();
+    drop(under_way);
+    madsim::time::sleep(Duration::from_micros(members.nodes.rng.random_range(0..3000))).await;
+    Ok(match blow {
+        Blow::KillLeader(death) => {
+            members.nodes.kill(leader, death);
+            Some(leader)
+        }
+        Blow::KillFollower(death) => {
+            members.nodes.kill(follower, death);
+            Some(follower)
+        }
+        Blow::IsolateLeader => {
+            members.nodes.isolate(leader);
+            members.nodes.elected(&[leader]).await?;
+            Some(leader)
+        }
+        Blow::Nothing => None,
+    })
+}

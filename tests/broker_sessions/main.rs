@@ -1,0 +1,7 @@
+//! Clients' sessions and registration, asked of real brokers over loopback, frame by frame.
+
+mod golden;
+mod group;
+mod leader;
+mod one_node;
+mod rig;
