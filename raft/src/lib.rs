@@ -1,6 +1,7 @@
 //! One consensus node over openraft. Knows entries and peers; knows no topic and no RocketMQ.
 pub mod barrier;
 pub mod codec;
+mod fatal;
 pub mod form;
 mod log_storage;
 mod lost;

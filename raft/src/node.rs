@@ -12,12 +12,13 @@ use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{ChangeMembers, Config, Raft, ReadPolicy, ServerState};
 use quorumq_store::consume_queue::ConsumeQueues;
 use quorumq_store::identity::{GroupConstants, Identity};
-use quorumq_store::log_store::{FlushMode, LogStore, OnInstall, Options, Positions};
+use quorumq_store::log_store::{FlushMode, LogStore, OnInstall, Options, Positions, Vote};
 use quorumq_store::{LogId, StoreError};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::barrier::{Barrier, ReadError};
+use crate::fatal::told;
 use crate::form::{Desk, FormError, Start, form};
 use crate::log_storage::{LogStorage, finish};
 use crate::lost::LeaderWatch;
@@ -146,7 +147,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         // Opened before anyone is asked: whether the group was formed already is what this node's own store says.
         let mut store = None;
         if let Some(identity) = desk.identity() {
-            store = Some(open_store::<R>(&parts.place, &identity, flush, &desk).await?);
+            store = Some(open_store::<R>(&parts.place, &identity, flush, &desk, Arc::clone(&parts.on_fatal)).await?);
         }
         let service = Arc::new(Service::<R, M>::new(Arc::clone(&desk), lost_tx.clone()));
         drop(R::spawn(serve::<R, Service<R, M>>(listener, Arc::clone(&service), stop.clone())));
@@ -160,7 +161,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         let identity = desk.identity().ok_or(FormError::NotAsked { dir: parts.place.dir.display().to_string() })?;
         let store = match store {
             Some(store) => store,
-            None => open_store::<R>(&parts.place, &identity, flush, &desk).await?,
+            None => open_store::<R>(&parts.place, &identity, flush, &desk, Arc::clone(&parts.on_fatal)).await?,
         };
         let core = Self::open(desk.local(), &identity, parts, store, timing, lost_tx).await?;
         service.set_core(&core);
@@ -224,7 +225,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
             processes: Arc::clone(&core.processes),
             me: core.id,
         };
-        let tasks = tasks::Tasks::<R>::new(self.stop.clone());
+        let tasks = tasks::Tasks::<R>::new(self.stop.clone(), Arc::clone(&core.on_fatal));
         tasks.spawn(watch.run(lost));
         tasks.spawn(tasks::keep_links(Arc::clone(core)));
         tasks.spawn(tasks::watch_fatal(Arc::clone(core)));
@@ -282,6 +283,10 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         let _ = self.core.handler.set(handler);
     }
 
+    /// The last vote this node has taken in, durable or not yet.
+    pub fn vote(&self) -> Option<Vote> {
+        self.core.store.vote()
+    }
     /// The term and the leader this node knows of.
     pub fn leadership(&self) -> (u64, Option<NodeId>) {
         let metrics = self.core.raft.server_metrics();
@@ -457,13 +462,15 @@ async fn open_store<R: Runtime>(
     identity: &Identity,
     flush: FlushMode,
     desk: &Desk,
+    on_fatal: OnFatal,
 ) -> Result<Arc<LogStore>, StartError> {
     let serial = R::serial("quorumq-disk");
     let cell: Arc<OnceLock<Weak<LogStore>>> = Arc::default();
     let woken = Arc::clone(&cell);
     let wake = Box::new(move || {
         if let Some(store) = woken.get().and_then(Weak::upgrade) {
-            serial.submit(Box::new(move || store.run_pending()));
+            let on_fatal = Arc::clone(&on_fatal);
+            serial.submit(Box::new(move || told(&on_fatal, "the disk thread", || store.run_pending())));
         }
     });
     let (place, constants) = (place.clone(), identity.constants);

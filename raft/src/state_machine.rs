@@ -18,6 +18,7 @@ use quorumq_store::{LogId, PhysicalOffset, StoreError};
 
 use tokio::sync::oneshot;
 
+use crate::fatal::told;
 use crate::log_storage::finish;
 use crate::machine::{EffectSink, Machine};
 use crate::peer::append::payload_parts;
@@ -309,7 +310,8 @@ impl<R: Runtime, M: Machine> RaftStateMachine<Types<R, M>> for Shell<R, M> {
                     _ => break,
                 }
             }
-            self.apply_run(&mut run)?;
+            let on_fatal = Arc::clone(&self.on_fatal);
+            told(&on_fatal, "the state machine", || self.apply_run(&mut run))?;
         }
         self.maybe_flush();
         Ok(())
