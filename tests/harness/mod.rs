@@ -7,6 +7,7 @@ pub mod logs;
 pub mod node;
 pub mod ports;
 pub mod process;
+pub mod raw;
 pub mod readback;
 pub mod wire;
 
