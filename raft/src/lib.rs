@@ -3,7 +3,9 @@ pub mod barrier;
 pub mod codec;
 mod fatal;
 pub mod form;
-mod log_storage;
+// For the tests that pin openraft's behaviour.
+#[doc(hidden)]
+pub mod log_storage;
 mod lost;
 pub mod machine;
 pub mod node;
