@@ -170,7 +170,6 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         let node =
             Arc::new(Self { core, identity, barrier: Barrier::default(), stop, retain: Arc::default(), peer_addr });
         node.initialize(formed).await?;
-        desk.set_pristine(false);
         node.spawn_tasks(lost_rx, (flush, timing));
         Ok(node)
     }
@@ -486,7 +485,7 @@ async fn open_store<R: Runtime>(
     if let Some((at, bytes)) = recovered.torn_tail {
         tracing::info!(%at, bytes, "cut a torn tail off the log");
     }
-    desk.set_pristine(store.vote().is_none() && store.positions().last.is_none());
+    desk.set_store(&store);
     Ok(store)
 }
 
