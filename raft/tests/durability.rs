@@ -73,7 +73,6 @@ impl Group {
     fn release(&self) {
         self.media.iter().for_each(MemoryDisk::release_syncs);
     }
-
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
