@@ -391,7 +391,7 @@ impl<R: Runtime, M: Machine> Builder<R, M> {
     async fn newest(&self) -> io::Result<Option<PhysicalOffset>> {
         let place = self.place.clone();
         let starts = R::offload(move || Checkpoint::list(&*place.disk, &place.dir)).await??;
-        Ok(starts.into_iter().filter(|s| *s <= self.boundary && *s >= self.first).next_back())
+        Ok(starts.into_iter().rfind(|s| *s <= self.boundary && *s >= self.first))
     }
 
     async fn load(&self, start: PhysicalOffset) -> io::Result<Option<SnapshotOf<Types<R, M>, Bytes>>> {

@@ -14,7 +14,10 @@ pub enum Effect {
     /// Subscription groups that were created, changed or deleted.
     GroupsChanged(Vec<Arc<str>>),
     /// The log may be dropped below this segment start.
-    Purged { to: PhysicalOffset },
+    Purged {
+        /// A segment start.
+        to: PhysicalOffset,
+    },
 }
 
 /// A queue that got messages.

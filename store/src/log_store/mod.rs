@@ -37,7 +37,7 @@ pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send + 'static>;
 /// An entry to append.
 #[derive(Clone, Debug)]
 pub struct NewEntry {
-    /// Node id.
+    /// Term and index.
     pub id: LogId,
     /// What it holds.
     pub kind: Kind,
@@ -48,7 +48,7 @@ pub struct NewEntry {
 /// An entry of the log.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Node id.
+    /// Term and index.
     pub id: LogId,
     /// What it holds.
     pub kind: Kind,
@@ -100,7 +100,7 @@ pub struct SnapshotPosition {
 /// What opening found.
 #[derive(Debug)]
 pub struct Recovered {
-    /// The last saved vote.
+    /// The last durable vote.
     pub vote: Option<Vote>,
     /// Last known committed entry, never past the surviving tail.
     pub committed: Option<LogId>,
@@ -294,8 +294,15 @@ impl LogStore {
 
     /// Makes the log empty and start right after a snapshot: intent → drop segments → [`Options::on_install`] → clear
     /// intent. The snapshot itself must be durable before.
+    ///
+    /// `done` gets `Contract` if the position is no segment start or would take back committed entries.
     pub fn install(&self, at: SnapshotPosition, done: Done) {
         let mut fifo = self.lock();
+        let refused = fifo.check_running().and_then(|()| fifo.view.check_install(at));
+        if let Err(e) = refused {
+            drop(fifo);
+            return done(Err(e));
+        }
         fifo.view.install(at);
         let epoch = fifo.view.epoch;
         self.queue(fifo, Op::Install { at, epoch, done });
