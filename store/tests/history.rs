@@ -1,4 +1,5 @@
 //! Random histories of one node against a model.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::ops::Range;
 
@@ -13,15 +14,9 @@ fn seeds() -> Range<u64> {
 
 #[test]
 fn random_histories_keep_every_promise_on_the_memory_disk() {
-    let failures: Vec<_> = seeds()
-        .filter_map(|seed| history::run(&MemoryMedium::torn(seed), seed, 120).err())
-        .collect();
-    assert!(
-        failures.is_empty(),
-        "{} failed:\n{}",
-        failures.len(),
-        failures[..failures.len().min(3)].join("\n")
-    );
+    let failures: Vec<_> =
+        seeds().filter_map(|seed| history::run(&MemoryMedium::torn(seed), seed, 120).err()).collect();
+    assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures[..failures.len().min(3)].join("\n"));
 }
 
 #[test]

@@ -44,9 +44,9 @@ pub(crate) struct Found {
     pub(crate) torn_tail: Option<(PhysicalOffset, u64)>,
 }
 
-/// A segment file whose first frame has a sound header.
+/// A segment whose first frame has a sound header.
 struct Head {
-    segment: Segment,
+    start: PhysicalOffset,
     header: Header,
 }
 
@@ -64,11 +64,7 @@ impl Recovery<'_> {
         let (torn_tail, writer) = self.open_writer(end, blank)?;
         let mut view = scan.view;
         view.commit_recovered(self.state.committed, end);
-        for slot in &mut view.slots {
-            if slot.start == writer.current.start {
-                slot.file = Some(Arc::clone(&writer.current.file));
-            }
-        }
+        view.attach(writer.current.start, &writer.current.file);
         Ok(Found { view, writer, torn_tail })
     }
 
@@ -103,10 +99,9 @@ impl Recovery<'_> {
             let segment = Segment::open(&**self.disk, self.dir, start)?;
             self.check_length(&segment, durable)?;
             let limit = start + HEADER_LEN;
-            let file = Arc::clone(&segment.file);
-            let mut reader = FrameReader::copied(file, path, self.layout, start, limit, HEADER_LEN as usize);
+            let mut reader = FrameReader::copied(segment.file, path, self.layout, start, limit, HEADER_LEN as usize);
             match reader.header(start)? {
-                Ok((header, _)) => heads.push(Head { segment, header }),
+                Ok((header, _)) => heads.push(Head { start, header }),
                 Err(flaw) if durable => return Err(reader.corrupt(flaw, start)),
                 Err(_) => break,
             }
@@ -135,7 +130,7 @@ impl Recovery<'_> {
     /// The first segment that must be read whole: the one of the mark, the one of the last committed entry, or the last
     /// but one, whichever comes first.
     fn first_to_scan(&self, heads: &[Head]) -> usize {
-        let of_mark = heads.iter().rposition(|head| head.segment.start <= self.state.mark.end);
+        let of_mark = heads.iter().rposition(|head| head.start <= self.state.mark.end);
         let committed = self.state.committed.map(|committed| committed.index);
         let of_committed = heads.iter().rposition(|head| Some(head.header.id.index) <= committed);
         of_mark.unwrap_or(0).min(of_committed.unwrap_or(0)).min(heads.len().saturating_sub(2))
@@ -214,22 +209,22 @@ impl<'a> Scan<'a> {
             view.slots.clear();
         }
         let mut follow = Follow { chain: Some(chain), last: Some(purged) };
-        for (i, Head { segment, header }) in heads.iter().enumerate() {
+        for (i, Head { start, header }) in heads.iter().enumerate() {
             if i == 0 && from > 0 {
                 // It is not scanned, but it must continue what the hard state says stands before it.
                 follow.step(header, 0).map_err(|flaw| recovery.corrupt(flaw.what(), first))?;
                 follow = Follow { chain: None, last: None };
             }
             view.slots.push_back(Slot {
-                start: segment.start,
+                start: *start,
                 first: header.id.index,
                 before: purged.filter(|_| i == 0),
-                file: Some(Arc::clone(&segment.file)),
+                file: None,
                 points: Vec::new(),
             });
         }
         let end = End { at: first, last: purged, chain };
-        let mark_seen = mark.end <= heads.get(from).map_or(first, |head| head.segment.start);
+        let mark_seen = mark.end <= heads.get(from).map_or(first, |head| head.start);
         Ok(Self { recovery, view, follow, end, from, flaw: None, mark_seen })
     }
 
@@ -237,13 +232,14 @@ impl<'a> Scan<'a> {
     fn run(&mut self, heads: &[Head]) -> Result<(), StoreError> {
         let layout = self.recovery.layout;
         for (i, head) in heads.iter().enumerate().skip(self.from) {
-            let Segment { start, path, file } = &head.segment;
-            let (start, limit) = (*start, *start + layout.segment_size);
-            let before = self.end.last;
-            if let (Some(slot), true) = (self.view.slots.get_mut(i), i > self.from) {
-                slot.before = before;
+            let Segment { start, path, file } = Segment::open(&**self.recovery.disk, self.recovery.dir, head.start)?;
+            let limit = start + layout.segment_size;
+            let slot = &mut self.view.slots[i];
+            slot.file = Some(Arc::clone(&file));
+            if i > self.from {
+                slot.before = self.end.last;
             }
-            let mut reader = FrameReader::copied(Arc::clone(file), path.clone(), layout, start, limit, CHUNK);
+            let mut reader = FrameReader::copied(file, path, layout, start, limit, CHUNK);
             let mut at = start;
             while at < limit {
                 let found = match reader.frame(at)? {

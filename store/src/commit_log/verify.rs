@@ -8,7 +8,7 @@ use super::reader::{Follow, FrameReader};
 use super::{Layout, segment_path};
 use crate::disk::Disk;
 use crate::error::At;
-use crate::frame::{Flaw, Kind};
+use crate::frame::{Flaw, Kind, is_blank};
 use crate::hard_state::{HardState, Intent, State};
 use crate::identity::Identity;
 use crate::log_store::{Entry, Vote};
@@ -96,9 +96,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(disk: &'a dyn Disk, dir: &'a Path, identity: &Identity, state: &State) -> Self {
-        let State {
-            first, purged, chain, ..
-        } = *state;
+        let State { first, purged, chain, .. } = *state;
         let limit = match state.intent {
             Some(Intent::Truncate { cut, .. }) => cut.end,
             Some(Intent::Install(_)) => first,
@@ -107,19 +105,10 @@ impl<'a> Walk<'a> {
         Self {
             disk,
             dir,
-            layout: Layout {
-                segment_size: identity.constants.segment_size,
-            },
+            layout: Layout { segment_size: identity.constants.segment_size },
             limit,
-            follow: Follow {
-                chain: Some(chain),
-                last: Some(purged),
-            },
-            end: End {
-                at: first,
-                last: purged,
-                chain,
-            },
+            follow: Follow { chain: Some(chain), last: Some(purged) },
+            end: End { at: first, last: purged, chain },
             entries: 0,
             stop: (Flaw::Blank, first),
         }
@@ -155,17 +144,8 @@ impl<'a> Walk<'a> {
                 at = header.end();
                 if header.kind != Kind::Filler {
                     self.entries += 1;
-                    self.end = End {
-                        at,
-                        last: Some(header.id),
-                        chain: crc,
-                    };
-                    visit(Entry {
-                        id: header.id,
-                        kind: header.kind,
-                        position: header.position,
-                        body: frame.body,
-                    })?;
+                    self.end = End { at, last: Some(header.id), chain: crc };
+                    visit(Entry { id: header.id, kind: header.kind, position: header.position, body: frame.body })?;
                 }
             }
             self.stop = (Flaw::Blank, at);
@@ -180,16 +160,8 @@ impl<'a> Walk<'a> {
         let path = segment_path(self.dir, start);
         // Only ever told apart in words: any answer but "it is there" makes the log corrupt.
         let there = self.disk.exists(&path).unwrap_or(false);
-        let what = if there {
-            flaw.what()
-        } else {
-            "log (a segment file is missing)"
-        };
-        StoreError::Corrupt {
-            what,
-            path,
-            offset: at.0 - start.0,
-        }
+        let what = if there { flaw.what() } else { "log (a segment file is missing)" };
+        StoreError::Corrupt { what, path, offset: at.0 - start.0 }
     }
 
     /// The first byte behind the end that is not zero.
@@ -208,12 +180,10 @@ impl<'a> Walk<'a> {
                 let n = (len - from).min(CHUNK as u64);
                 let chunk = &mut chunk[..n as usize];
                 file.read_at(from, chunk).at("read", &path)?;
-                if let Some(i) = chunk.iter().position(|b| *b != 0) {
-                    let what = if self.stop.0 == Flaw::Blank {
-                        "bytes behind the end"
-                    } else {
-                        self.stop.0.what()
-                    };
+                if !is_blank(chunk)
+                    && let Some(i) = chunk.iter().position(|b| *b != 0)
+                {
+                    let what = if self.stop.0 == Flaw::Blank { "bytes behind the end" } else { self.stop.0.what() };
                     return Ok(Some((what, path, from + i as u64)));
                 }
                 from += n;

@@ -16,6 +16,9 @@ use crate::hard_state::Mark;
 use crate::log_store::{Entry, NewEntry, SnapshotPosition};
 use crate::{LogId, LogIndex, PhysicalOffset, StoreError};
 
+/// Segments at the end of the log whose files stay open and are read through maps.
+const HOT_SEGMENTS: usize = 2;
+
 /// One segment as readers see it.
 #[derive(Debug)]
 pub(crate) struct Slot {
@@ -24,7 +27,8 @@ pub(crate) struct Slot {
     pub(crate) first: LogIndex,
     /// The entry before the segment, if known without reading.
     pub(crate) before: Option<LogId>,
-    /// The file, once the disk thread has created it.
+    /// The file of one of the last segments, once the disk thread has created it. Older ones are opened for each read, so
+    /// that a long log takes few descriptors.
     pub(crate) file: Option<Arc<dyn DiskFile>>,
     /// Sparse table: ascending entries and their frames' positions, at least [`POINT_GAP`] apart.
     pub(crate) points: Vec<(LogIndex, PhysicalOffset)>,
@@ -41,9 +45,7 @@ impl Slot {
     /// The nearest known frame at or before an entry.
     pub(crate) fn point(&self, index: LogIndex) -> (LogIndex, PhysicalOffset) {
         let after = self.points.partition_point(|(i, _)| *i <= index);
-        after
-            .checked_sub(1)
-            .map_or((self.first, self.start), |i| self.points[i])
+        after.checked_sub(1).map_or((self.first, self.start), |i| self.points[i])
     }
 }
 
@@ -77,13 +79,13 @@ pub(crate) struct View {
 /// Frames to be read from a file: all of them committed and written.
 pub(crate) struct FileRange {
     pub(crate) start: PhysicalOffset,
-    pub(crate) file: Arc<dyn DiskFile>,
+    /// The segment's file, if it is one of the last ones: then it may be mapped.
+    pub(crate) hot: Option<Arc<dyn DiskFile>>,
     /// The frame to begin with.
     pub(crate) from: (LogIndex, PhysicalOffset),
     /// Where the known frames of this segment end at the latest.
     pub(crate) limit: PhysicalOffset,
-    /// Whether this is one of the last two segments.
-    pub(crate) hot: bool,
+
     pub(crate) epoch: u64,
 }
 
@@ -137,19 +139,12 @@ impl View {
         (self.last, self.end) = (purged, first);
         (self.synced, self.committed) = (purged, purged);
         self.written = self.next();
-        self.written_end = Some(End {
-            at: first,
-            last: purged,
-            chain,
-        });
+        self.written_end = Some(End { at: first, last: purged, chain });
         self.slots.clear();
         self.push_slot(first);
         self.tail.clear();
         self.tail_bytes = 0;
-        self.before_tail = Mark {
-            last: purged,
-            end: first,
-        };
+        self.before_tail = Mark { last: purged, end: first };
     }
 
     /// The index of the next entry to be appended.
@@ -173,13 +168,7 @@ impl View {
     }
 
     fn push_slot(&mut self, start: PhysicalOffset) {
-        self.slots.push_back(Slot {
-            start,
-            first: self.next(),
-            before: self.last,
-            file: None,
-            points: Vec::new(),
-        });
+        self.slots.push_back(Slot { start, first: self.next(), before: self.last, file: None, points: Vec::new() });
     }
 
     /// Hands a created file to readers, unless its segment was dropped meanwhile.
@@ -187,6 +176,8 @@ impl View {
         if let Some(slot) = self.slots.iter_mut().rev().find(|slot| slot.start == start) {
             slot.file = Some(Arc::clone(file));
         }
+        let cold = self.slots.len().saturating_sub(HOT_SEGMENTS);
+        self.slots.iter_mut().take(cold).rev().take_while(|slot| slot.file.is_some()).for_each(|slot| slot.file = None);
     }
 
     /// Checks that entries continue the log and fit the group's constants.
@@ -195,18 +186,13 @@ impl View {
         for NewEntry { id, kind, body } in entries {
             let next = before.map_or(LogIndex(0), |last| last.index.next());
             if id.index != next || before.is_some_and(|last| id.term < last.term) {
-                return contract(format!(
-                    "entry {id} does not continue the log, whose last entry is {before:?}"
-                ));
+                return contract(format!("entry {id} does not continue the log, whose last entry is {before:?}"));
             }
             if *kind == crate::frame::Kind::Filler {
                 return contract("a filler is no entry");
             }
             if body.len() as u64 > u64::from(max_entry) {
-                return contract(format!(
-                    "entry {id} has {} bytes, above the group's {max_entry}",
-                    body.len()
-                ));
+                return contract(format!("entry {id} has {} bytes, above the group's {max_entry}", body.len()));
             }
             before = Some(*id);
         }
@@ -217,11 +203,7 @@ impl View {
     pub(crate) fn append(&mut self, new: NewEntry) -> &Entry {
         let frame_len = HEADER_LEN + new.body.len() as u64;
         let position = self.layout.place(self.end, frame_len);
-        if self
-            .slots
-            .back()
-            .is_none_or(|slot| position >= slot.start + self.layout.segment_size)
-        {
+        if self.slots.back().is_none_or(|slot| position >= slot.start + self.layout.segment_size) {
             self.push_slot(position);
         }
         if let Some(slot) = self.slots.back_mut() {
@@ -230,12 +212,7 @@ impl View {
         self.last = Some(new.id);
         self.end = position + frame_len;
         self.tail_bytes += frame_len;
-        self.tail.push_back(Entry {
-            id: new.id,
-            kind: new.kind,
-            position,
-            body: new.body,
-        });
+        self.tail.push_back(Entry { id: new.id, kind: new.kind, position, body: new.body });
         &self.tail[self.tail.len() - 1]
     }
 
@@ -295,10 +272,7 @@ impl View {
         if let Some(entry) = self.tail.pop_front() {
             let frame_len = entry.frame_len();
             self.tail_bytes -= frame_len;
-            self.before_tail = Mark {
-                last: Some(entry.id),
-                end: entry.position + frame_len,
-            };
+            self.before_tail = Mark { last: Some(entry.id), end: entry.position + frame_len };
         }
     }
 
@@ -309,29 +283,16 @@ impl View {
             return Ok(None);
         }
         if self.committed.is_some_and(|committed| cut <= committed.index) || cut < self.first_index() {
-            return contract(format!(
-                "truncating after {last:?} drops committed entries (up to {:?})",
-                self.committed
-            ));
+            return contract(format!("truncating after {last:?} drops committed entries (up to {:?})", self.committed));
         }
         // Every entry above committed is in the tail, so the last one kept is there or right before it.
         let keep = cut.0.saturating_sub(self.tail_index().0);
-        let kept = match usize::try_from(keep)
-            .ok()
-            .and_then(|n| n.checked_sub(1))
-            .map(|i| &self.tail[i])
-        {
-            Some(entry) => Mark {
-                last: Some(entry.id),
-                end: entry.position + entry.frame_len(),
-            },
+        let kept = match usize::try_from(keep).ok().and_then(|n| n.checked_sub(1)).map(|i| &self.tail[i]) {
+            Some(entry) => Mark { last: Some(entry.id), end: entry.position + entry.frame_len() },
             None => self.before_tail,
         };
         if kept.last != last {
-            return contract(format!(
-                "truncating after {last:?}, but the entry kept there is {:?}",
-                kept.last
-            ));
+            return contract(format!("truncating after {last:?}, but the entry kept there is {:?}", kept.last));
         }
         while self.tail.back().is_some_and(|entry| entry.id.index >= cut) {
             if let Some(entry) = self.tail.pop_back() {
@@ -371,25 +332,13 @@ impl View {
             return contract(format!("purging up to {upto}, above the last entry {:?}", self.last));
         }
         if self.committed.is_none_or(|committed| upto.index > committed.index) {
-            return contract(format!(
-                "purging up to {upto}, above the committed entry {:?}",
-                self.committed
-            ));
+            return contract(format!("purging up to {upto}, above the committed entry {:?}", self.committed));
         }
         // A segment's start is final once its first entry is: before, a truncation could move it back.
         let is_final = |slot: &&Slot| Some(slot.first) <= self.committed.map(|committed| committed.index);
         let ends_before = |slot: &&Slot| slot.first.0 <= upto.index.0 + 1;
-        let dropped = self
-            .slots
-            .iter()
-            .skip(1)
-            .take_while(|slot| ends_before(slot) && is_final(slot))
-            .count();
-        Ok(if dropped == 0 {
-            Purge::Nothing
-        } else {
-            Purge::Segments(dropped)
-        })
+        let dropped = self.slots.iter().skip(1).take_while(|slot| ends_before(slot) && is_final(slot)).count();
+        Ok(if dropped == 0 { Purge::Nothing } else { Purge::Segments(dropped) })
     }
 
     /// Drops the first `count` segments, the last of whose entries is `purged`.
@@ -404,11 +353,13 @@ impl View {
             self.first = slot.start;
         }
         if self.before_tail.last.is_none_or(|last| last.index <= purged.index) {
-            self.before_tail = Mark {
-                last: Some(purged),
-                end: self.first,
-            };
+            self.before_tail = Mark { last: Some(purged), end: self.first };
         }
+    }
+
+    /// Whether a position lies in one of the last segments.
+    pub(crate) fn is_hot(&self, at: PhysicalOffset) -> bool {
+        self.slot_at(at).is_some_and(|i| i + HOT_SEGMENTS >= self.slots.len())
     }
 
     /// The slot that holds an entry.
@@ -443,11 +394,7 @@ impl View {
             let to = from.checked_add(usize::try_from(len).ok()?)?;
             (to <= entry.body.len()).then(|| entry.body.slice(from..to))
         });
-        found.map(Some).ok_or(StoreError::OutOfRange {
-            at,
-            first: self.first,
-            end: self.end,
-        })
+        found.map(Some).ok_or(StoreError::OutOfRange { at, first: self.first, end: self.end })
     }
 
     /// Where to read an entry before the tail.
@@ -455,35 +402,26 @@ impl View {
         let i = self.slot_of(index)?;
         let slot = &self.slots[i];
         let limit = self.before_tail.end.min(slot.start + self.layout.segment_size);
-        Some(FileRange {
-            start: slot.start,
-            file: Arc::clone(slot.file.as_ref()?),
-            from: slot.point(index),
-            limit,
-            hot: i + 2 >= self.slots.len(),
-            epoch: self.epoch,
-        })
+        Some(FileRange { start: slot.start, hot: slot.file.clone(), from: slot.point(index), limit, epoch: self.epoch })
     }
 
     /// Where to read the header of a segment's first frame.
-    pub(crate) fn first_frame(&self, slot: &Slot) -> Option<FileRange> {
-        Some(FileRange {
+    pub(crate) fn first_frame(&self, slot: &Slot) -> FileRange {
+        FileRange {
             start: slot.start,
-            file: Arc::clone(slot.file.as_ref()?),
+            hot: slot.file.clone(),
             from: (slot.first, slot.start),
             limit: slot.start + HEADER_LEN,
-            hot: false,
             epoch: self.epoch,
-        })
+        }
     }
 
-    /// The file that holds bytes before the tail, if they are within one segment.
-    pub(crate) fn file_at(&self, at: PhysicalOffset, len: u32) -> Option<(PhysicalOffset, Arc<dyn DiskFile>, bool)> {
+    /// The segment that holds bytes before the tail, if they are within one, and its file, if it is one of the last.
+    pub(crate) fn file_at(&self, at: PhysicalOffset, len: u32) -> Option<(PhysicalOffset, Option<Arc<dyn DiskFile>>)> {
         let i = self.slot_at(at)?;
         let slot = &self.slots[i];
         let inside = at + u64::from(len) <= self.before_tail.end.min(slot.start + self.layout.segment_size);
-        inside.then_some(())?;
-        Some((slot.start, Arc::clone(slot.file.as_ref()?), i + 2 >= self.slots.len()))
+        inside.then(|| (slot.start, slot.file.clone()))
     }
 
     /// Adds points that a reader found on its way.
@@ -513,6 +451,19 @@ impl View {
         let between = self.tail_from(self.written).take_while(|entry| entry.id.index < index);
         Some((self.written_end, between.cloned().collect()))
     }
+    /// Checks that a snapshot's position can be the log's new start.
+    pub(crate) fn check_install(&self, at: SnapshotPosition) -> Result<(), StoreError> {
+        if self.layout.segment_of(at.next) != at.next {
+            return contract(format!("a log cannot start at {}, which is no segment start", at.next));
+        }
+        match self.committed {
+            Some(committed) if committed.index > at.last.index => {
+                contract(format!("a snapshot up to {} would take back entries up to {committed}", at.last))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Starts the log behind a snapshot.
     pub(crate) fn install(&mut self, at: SnapshotPosition) {
         self.restart(Some(at.last), at.next, at.chain);

@@ -14,6 +14,8 @@ use crate::hard_state::Mark;
 use crate::log_store::{Entry, SnapshotPosition};
 use crate::{PhysicalOffset, StoreError};
 
+/// The next segment is allocated once one in so many parts of the current one is used.
+const NEXT_AFTER: u64 = 4;
 /// Bytes of zeroes written in one step ahead of the end of the log.
 const PREWRITE_STEP: u64 = 256 << 10;
 
@@ -70,17 +72,7 @@ impl Writer {
         end: End,
     ) -> Self {
         let dir = dir.to_owned();
-        Self {
-            disk,
-            dir,
-            layout,
-            current,
-            next,
-            end,
-            unsynced: 0,
-            zeroed: end.at,
-            headers: Vec::new(),
-        }
+        Self { disk, dir, layout, current, next, end, unsynced: 0, zeroed: end.at, headers: Vec::new() }
     }
 
     /// Writes consecutive entries: one `write_at` for each segment. At a roll everything before is synced; `rolled` is
@@ -98,10 +90,7 @@ impl Writer {
                 rolled(self.end.mark(), &self.current)?;
             }
             assert_eq!(segment, self.current.start, "entries skip a segment");
-            let run = rest
-                .iter()
-                .take_while(|entry| self.layout.segment_of(entry.position) == segment)
-                .count();
+            let run = rest.iter().take_while(|entry| self.layout.segment_of(entry.position) == segment).count();
             self.write_run(&rest[..run])?;
             rest = &rest[run..];
         }
@@ -114,11 +103,7 @@ impl Writer {
         self.headers.clear();
         for entry in entries {
             let starts_segment = entry.position == self.current.start;
-            assert!(
-                starts_segment || entry.position == self.end.at,
-                "entry {} is not at the end",
-                entry.id
-            );
+            assert!(starts_segment || entry.position == self.end.at, "entry {} is not at the end", entry.id);
             self.headers.push(self.end.push_entry(entry));
         }
         let mut parts: Vec<&[u8]> = Vec::with_capacity(2 * entries.len());
@@ -128,10 +113,7 @@ impl Writer {
                 parts.push(&entry.body);
             }
         }
-        self.current
-            .file
-            .write_at(from.0 - self.current.start.0, &parts)
-            .at("write", &self.current.path)?;
+        self.current.file.write_at(from.0 - self.current.start.0, &parts).at("write", &self.current.path)?;
         self.unsynced += self.end.at.0 - from.0;
         self.zeroed = self.zeroed.max(self.end.at);
         Ok(())
@@ -163,12 +145,7 @@ impl Writer {
     pub(crate) fn prepare_next(&mut self) -> Result<(), StoreError> {
         if self.next.is_none() {
             let start = self.layout.segment_end(self.current.start);
-            self.next = Some(Segment::create(
-                &*self.disk,
-                &self.dir,
-                start,
-                self.layout.segment_size,
-            )?);
+            self.next = Some(Segment::create(&*self.disk, &self.dir, start, self.layout.segment_size)?);
         }
         Ok(())
     }
@@ -190,12 +167,7 @@ impl Writer {
             return Ok(false);
         };
         let until = (self.zeroed + PREWRITE_STEP).min(self.layout.segment_end(segment.start));
-        zero(
-            &*segment.file,
-            &segment.path,
-            self.zeroed.0 - segment.start.0,
-            until.0 - segment.start.0,
-        )?;
+        zero(&*segment.file, &segment.path, self.zeroed.0 - segment.start.0, until.0 - segment.start.0)?;
         self.zeroed = until;
         Ok(true)
     }
@@ -211,14 +183,8 @@ impl Writer {
         };
         // The frame to be dropped chains to the one that is kept.
         let Segment { path, file, .. } = &segment;
-        let mut reader = FrameReader::copied(
-            Arc::clone(file),
-            path.clone(),
-            self.layout,
-            start,
-            segment_end,
-            HEADER_LEN as usize,
-        );
+        let mut reader =
+            FrameReader::copied(Arc::clone(file), path.clone(), self.layout, start, segment_end, HEADER_LEN as usize);
         let (header, _) = reader.header(cut.end)?.map_err(|flaw| reader.corrupt(flaw, cut.end))?;
         erase_range(&*self.disk, &self.dir, self.layout, cut.end, self.end.at)?;
         if start == self.current.start {
@@ -228,11 +194,7 @@ impl Writer {
             self.zeroed = segment_end;
         }
         self.current = segment;
-        self.end = End {
-            at: cut.end,
-            last: cut.last,
-            chain: header.chain,
-        };
+        self.end = End { at: cut.end, last: cut.last, chain: header.chain };
         self.unsynced = 0;
         Ok(())
     }
@@ -247,11 +209,7 @@ impl Writer {
     pub(crate) fn start_at(&mut self, at: SnapshotPosition) -> Result<(), StoreError> {
         self.next = None;
         self.current = Segment::create(&*self.disk, &self.dir, at.next, self.layout.segment_size)?;
-        self.end = End {
-            at: at.next,
-            last: Some(at.last),
-            chain: at.chain,
-        };
+        self.end = End { at: at.next, last: Some(at.last), chain: at.chain };
         self.unsynced = 0;
         self.zeroed = at.next;
         Ok(())
@@ -271,15 +229,18 @@ impl Writer {
 
     /// Removes the segments before `first`, oldest first.
     pub(crate) fn purge(&mut self, first: PhysicalOffset) -> Result<(), StoreError> {
-        let starts = segment_starts(&*self.disk, &self.dir)?
-            .into_iter()
-            .filter(|start| *start < first);
+        let starts = segment_starts(&*self.disk, &self.dir)?.into_iter().filter(|start| *start < first);
         remove_segments(&*self.disk, &self.dir, starts)
+    }
+
+    /// Whether enough of the current segment is used that the next one is to be allocated.
+    pub(crate) fn needs_next(&self) -> bool {
+        // The end may lie before the current segment while a truncation is under way.
+        self.end.at.0.saturating_sub(self.current.start.0) >= self.layout.segment_size / NEXT_AFTER
     }
 
     /// First byte of the log for which no file is allocated.
     pub(crate) fn held_until(&self) -> PhysicalOffset {
-        self.layout
-            .segment_end(self.next.as_ref().map_or(self.current.start, |next| next.start))
+        self.layout.segment_end(self.next.as_ref().map_or(self.current.start, |next| next.start))
     }
 }

@@ -29,6 +29,15 @@ impl RealDisk {
     pub fn new() -> Arc<dyn Disk> {
         Arc::new(Self)
     }
+
+    /// The number Linux draws at each boot, to tell a power loss from the end of a process.
+    ///
+    /// # Errors
+    /// Where `/proc` is not mounted.
+    pub fn boot_id() -> io::Result<u128> {
+        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+        u128::from_str_radix(&text.trim().replace('-', ""), 16).map_err(io::Error::other)
+    }
 }
 
 impl Disk for RealDisk {

@@ -131,10 +131,7 @@ impl State {
         let unproven = from.flag()?;
         let intent = match from.take()? {
             [0] => None,
-            [1] => Some(Intent::Truncate {
-                cut: from.mark()?,
-                end: PhysicalOffset(from.u64()?),
-            }),
+            [1] => Some(Intent::Truncate { cut: from.mark()?, end: PhysicalOffset(from.u64()?) }),
             [2] => Some(Intent::Install(SnapshotPosition {
                 last: from.log_id()?,
                 next: PhysicalOffset(from.u64()?),

@@ -37,18 +37,24 @@ pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send + 'static>;
 /// An entry to append.
 #[derive(Clone, Debug)]
 pub struct NewEntry {
+    /// Term and index.
     pub id: LogId,
+    /// What it holds.
     pub kind: Kind,
+    /// The body, as it was proposed.
     pub body: Bytes,
 }
 
 /// An entry of the log.
 #[derive(Clone, Debug)]
 pub struct Entry {
+    /// Term and index.
     pub id: LogId,
+    /// What it holds.
     pub kind: Kind,
     /// Where the frame starts. The body starts [`crate::frame::HEADER_LEN`] further.
     pub position: PhysicalOffset,
+    /// The body, as it was proposed.
     pub body: Bytes,
 }
 
@@ -62,7 +68,9 @@ impl Entry {
 /// A vote as Raft keeps it. Ordered by term first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Vote {
+    /// The term.
     pub term: Term,
+    /// The node voted for.
     pub node: u64,
     /// Whether a quorum granted it: the vote of an established leader.
     pub committed: bool,
@@ -92,6 +100,7 @@ pub struct SnapshotPosition {
 /// What opening found.
 #[derive(Debug)]
 pub struct Recovered {
+    /// The last durable vote.
     pub vote: Option<Vote>,
     /// Last known committed entry, never past the surviving tail.
     pub committed: Option<LogId>,
@@ -152,10 +161,7 @@ pub struct LogStore {
 
 impl std::fmt::Debug for LogStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LogStore")
-            .field("dir", &self.dir)
-            .field("positions", &self.positions())
-            .finish_non_exhaustive()
+        f.debug_struct("LogStore").field("dir", &self.dir).field("positions", &self.positions()).finish_non_exhaustive()
     }
 }
 
@@ -175,14 +181,8 @@ impl LogStore {
     ) -> Result<(Arc<Self>, Recovered), StoreError> {
         let (view, worker, recovered) = open::open(Arc::clone(&disk), dir, constants, options.into())?;
         let fifo = Fifo::new(view, recovered.vote, worker.held_until());
-        let store = Self {
-            disk,
-            constants,
-            dir: dir.to_owned(),
-            fifo: Mutex::new(fifo),
-            worker: Mutex::new(worker),
-            wake,
-        };
+        let store =
+            Self { disk, constants, dir: dir.to_owned(), fifo: Mutex::new(fifo), worker: Mutex::new(worker), wake };
         Ok((Arc::new(store), recovered))
     }
 
@@ -219,15 +219,7 @@ impl LogStore {
         fifo.view.evict();
         fifo.pending_bytes += bytes;
         let epoch = fifo.view.epoch;
-        self.queue(
-            fifo,
-            Op::Append {
-                entries: placed,
-                bytes,
-                epoch,
-                done,
-            },
-        );
+        self.queue(fifo, Op::Append { entries: placed, bytes, epoch, done });
         Ok(positions)
     }
 
@@ -258,11 +250,7 @@ impl LogStore {
         let mut fifo = self.lock();
         fifo.check_running()?;
         let op = match fifo.view.truncate_after(last)? {
-            Some(cut) => Op::Truncate {
-                cut,
-                epoch: fifo.view.epoch,
-                done,
-            },
+            Some(cut) => Op::Truncate { cut, epoch: fifo.view.epoch, done },
             None => Op::Barrier { done },
         };
         self.queue(fifo, op);
@@ -284,9 +272,7 @@ impl LogStore {
                 return Ok(());
             };
             let next = &fifo.view.slots[count];
-            let known = next
-                .before
-                .or_else(|| (next.first == upto.index.next()).then_some(upto));
+            let known = next.before.or_else(|| (next.first == upto.index.next()).then_some(upto));
             let (boundary, epoch) = (LogIndex(next.first.0 - 1), fifo.view.epoch);
             if let Some(purged) = known {
                 fifo.view.purge(count, purged);
@@ -308,8 +294,15 @@ impl LogStore {
 
     /// Makes the log empty and start right after a snapshot: intent → drop segments → [`Options::on_install`] → clear
     /// intent. The snapshot itself must be durable before.
+    ///
+    /// `done` gets `Contract` if the position is no segment start or would take back committed entries.
     pub fn install(&self, at: SnapshotPosition, done: Done) {
         let mut fifo = self.lock();
+        let refused = fifo.check_running().and_then(|()| fifo.view.check_install(at));
+        if let Err(e) = refused {
+            drop(fifo);
+            return done(Err(e));
+        }
         fifo.view.install(at);
         let epoch = fifo.view.epoch;
         self.queue(fifo, Op::Install { at, epoch, done });
@@ -360,24 +353,8 @@ impl LogStore {
     /// Where the log stands.
     pub fn positions(&self) -> Positions {
         let fifo = self.lock();
-        let View {
-            purged,
-            first,
-            last,
-            end,
-            synced,
-            committed,
-            ..
-        } = fifo.view;
-        Positions {
-            purged,
-            first,
-            last,
-            end,
-            synced,
-            committed,
-            pending_bytes: fifo.pending_bytes,
-        }
+        let View { purged, first, last, end, synced, committed, .. } = fifo.view;
+        Positions { purged, first, last, end, synced, committed, pending_bytes: fifo.pending_bytes }
     }
 
     /// Starts of the segments held, ascending.

@@ -40,34 +40,19 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            mode: FlushMode::Sync,
-            tail_bytes: 16 << 20,
-            prewrite_bytes: 4 << 20,
-            boot_id: None,
-            on_install: None,
-        }
+        Self { mode: FlushMode::Sync, tail_bytes: 16 << 20, prewrite_bytes: 4 << 20, boot_id: None, on_install: None }
     }
 }
 
 impl From<FlushMode> for Options {
     fn from(mode: FlushMode) -> Self {
-        Self {
-            mode,
-            ..Self::default()
-        }
+        Self { mode, ..Self::default() }
     }
 }
 
 impl std::fmt::Debug for Options {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            mode,
-            tail_bytes,
-            prewrite_bytes,
-            boot_id,
-            ..
-        } = self;
+        let Self { mode, tail_bytes, prewrite_bytes, boot_id, .. } = self;
         f.debug_struct("Options")
             .field("mode", mode)
             .field("tail_bytes", tail_bytes)
@@ -89,11 +74,7 @@ pub(super) fn open(
     let lock = take_lock(&*disk, dir)?;
     let hard_path = hard_state::path(dir);
     if !disk.exists(&hard_path).at("look for", &hard_path)? {
-        return Err(StoreError::Corrupt {
-            what: "hard state (the file is missing)",
-            path: hard_path,
-            offset: 0,
-        });
+        return Err(StoreError::Corrupt { what: "hard state (the file is missing)", path: hard_path, offset: 0 });
     }
     let mut hard = HardState::open(&*disk, dir)?;
     hard.make_durable()?;
@@ -106,12 +87,9 @@ pub(super) fn open(
     let log = dir.join(crate::commit_log::DIR);
     disk.sync_dir(&log).at("sync", &log)?;
     disk.sync_dir(dir).at("sync", dir)?;
-    let layout = Layout {
-        segment_size: constants.segment_size,
-    };
-    let rebooted = options
-        .boot_id
-        .is_some_and(|boot_id| boot_id != hard.state.boot_id && hard.state.boot_id != 0);
+    let layout = Layout { segment_size: constants.segment_size };
+    let same_boot = options.boot_id.is_some_and(|boot_id| boot_id == hard.state.boot_id);
+    let rebooted = options.boot_id.is_some_and(|boot_id| boot_id != hard.state.boot_id && hard.state.boot_id != 0);
     let installed = finish_intent(&*disk, dir, layout, &mut hard, &options)?;
     let recovery = Recovery {
         disk: &disk,
@@ -119,7 +97,8 @@ pub(super) fn open(
         layout,
         state: &hard.state,
         tail_limit: options.tail_bytes,
-        gap: MAX_UNSYNCED + 2 * HEADER_LEN + u64::from(constants.max_entry),
+        // A process that ended leaves at most one write cut short; a power loss any part of what was not synced.
+        gap: if same_boot { 0 } else { MAX_UNSYNCED } + 2 * HEADER_LEN + u64::from(constants.max_entry),
         clean,
     };
     let found = recovery.run()?;
@@ -144,23 +123,14 @@ pub(super) fn open(
 fn check_constants(identity: &Identity, asked: GroupConstants, dir: &Path) -> Result<(), StoreError> {
     let stored = identity.constants;
     let pairs = [
-        (
-            "segment size (mappedFileSizeCommitLog)",
-            stored.segment_size,
-            asked.segment_size,
-        ),
+        ("segment size (mappedFileSizeCommitLog)", stored.segment_size, asked.segment_size),
         ("largest entry", stored.max_entry.into(), asked.max_entry.into()),
         ("frame version", stored.frame_version.into(), asked.frame_version.into()),
         ("feature level", stored.feature_level.into(), asked.feature_level.into()),
     ];
     match pairs.into_iter().find(|(_, stored, asked)| stored != asked) {
         None => Ok(()),
-        Some((what, stored, asked)) => Err(StoreError::Differs {
-            what,
-            path: dir.to_owned(),
-            stored,
-            asked,
-        }),
+        Some((what, stored, asked)) => Err(StoreError::Differs { what, path: dir.to_owned(), stored, asked }),
     }
 }
 
@@ -202,10 +172,7 @@ fn finish_intent(
 
 /// The hard state of a log that starts behind a snapshot.
 pub(super) fn installed(hard: &mut HardState, at: super::SnapshotPosition) {
-    hard.new_generation(Mark {
-        last: Some(at.last),
-        end: at.next,
-    });
+    hard.new_generation(Mark { last: Some(at.last), end: at.next });
     let state = &mut hard.state;
     (state.first, state.purged, state.chain) = (at.next, Some(at.last), at.chain);
     state.committed = Some(at.last);

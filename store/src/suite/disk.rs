@@ -9,66 +9,21 @@ use crate::disk::{Disk, DiskFile};
 /// The checks.
 pub fn checks() -> Vec<Check> {
     vec![
-        Check {
-            name: "a created file is allocated and blank",
-            run: a_created_file_is_allocated_and_blank,
-        },
-        Check {
-            name: "parts are written one after the other",
-            run: parts_are_written_one_after_the_other,
-        },
-        Check {
-            name: "thousands of parts are one write",
-            run: thousands_of_parts_are_one_write,
-        },
-        Check {
-            name: "reading past the end is an error",
-            run: reading_past_the_end_is_an_error,
-        },
-        Check {
-            name: "a slice outlives file and handle",
-            run: a_slice_outlives_file_and_handle,
-        },
-        Check {
-            name: "a slice sees what was written before it",
-            run: a_slice_sees_what_was_written_before_it,
-        },
-        Check {
-            name: "allocating grows and never shrinks",
-            run: allocating_grows_and_never_shrinks,
-        },
-        Check {
-            name: "entries are listed in order",
-            run: entries_are_listed_in_order,
-        },
-        Check {
-            name: "a rename replaces its target",
-            run: a_rename_replaces_its_target,
-        },
-        Check {
-            name: "removing is final and repeatable for trees",
-            run: removing_is_final_and_repeatable_for_trees,
-        },
-        Check {
-            name: "a lock has one holder",
-            run: a_lock_has_one_holder,
-        },
-        Check {
-            name: "written bytes survive the process",
-            run: written_bytes_survive_the_process,
-        },
-        Check {
-            name: "only synced bytes survive a power loss",
-            run: only_synced_bytes_survive_a_power_loss,
-        },
-        Check {
-            name: "only synced entries survive a power loss",
-            run: only_synced_entries_survive_a_power_loss,
-        },
-        Check {
-            name: "handles of before a power loss are inert",
-            run: handles_of_before_a_power_loss_are_inert,
-        },
+        Check { name: "a created file is allocated and blank", run: a_created_file_is_allocated_and_blank },
+        Check { name: "parts are written one after the other", run: parts_are_written_one_after_the_other },
+        Check { name: "thousands of parts are one write", run: thousands_of_parts_are_one_write },
+        Check { name: "reading past the end is an error", run: reading_past_the_end_is_an_error },
+        Check { name: "a slice outlives file and handle", run: a_slice_outlives_file_and_handle },
+        Check { name: "a slice sees what was written before it", run: a_slice_sees_what_was_written_before_it },
+        Check { name: "allocating grows and never shrinks", run: allocating_grows_and_never_shrinks },
+        Check { name: "entries are listed in order", run: entries_are_listed_in_order },
+        Check { name: "a rename replaces its target", run: a_rename_replaces_its_target },
+        Check { name: "removing is final and repeatable for trees", run: removing_is_final_and_repeatable_for_trees },
+        Check { name: "a lock has one holder", run: a_lock_has_one_holder },
+        Check { name: "written bytes survive the process", run: written_bytes_survive_the_process },
+        Check { name: "only synced bytes survive a power loss", run: only_synced_bytes_survive_a_power_loss },
+        Check { name: "only synced entries survive a power loss", run: only_synced_entries_survive_a_power_loss },
+        Check { name: "handles of before a power loss are inert", run: handles_of_before_a_power_loss_are_inert },
     ]
 }
 
@@ -99,23 +54,12 @@ fn a_created_file_is_allocated_and_blank(medium: &dyn Medium) -> Outcome {
     same(content(&*file)?, vec![0; 10_000], "content")?;
     refused(disk.create(&path, 1), ErrorKind::AlreadyExists, "create again")?;
     refused(disk.open(&dir.join("other")), ErrorKind::NotFound, "open nothing")?;
-    refused(
-        disk.create(&dir.join("no/where"), 1),
-        ErrorKind::NotFound,
-        "create in no directory",
-    )?;
+    refused(disk.create(&dir.join("no/where"), 1), ErrorKind::NotFound, "create in no directory")?;
     same(because(disk.exists(&path), "exists")?, true, "exists")?;
     same(because(disk.exists(&dir), "exists")?, true, "directory exists")?;
-    same(
-        because(disk.exists(&dir.join("other")), "exists")?,
-        false,
-        "other exists",
-    )?;
+    same(because(disk.exists(&dir.join("other")), "exists")?, false, "other exists")?;
     let space = because(disk.space(&dir), "space")?;
-    holds(
-        space.available <= space.total && space.total > 0,
-        "space must be within the volume",
-    )
+    holds(space.available <= space.total && space.total > 0, "space must be within the volume")
 }
 
 fn parts_are_written_one_after_the_other(medium: &dyn Medium) -> Outcome {
@@ -132,9 +76,7 @@ fn parts_are_written_one_after_the_other(medium: &dyn Medium) -> Outcome {
 fn thousands_of_parts_are_one_write(medium: &dyn Medium) -> Outcome {
     let (disk, dir) = setup(medium)?;
     let file = because(disk.create(&dir.join("file"), 0), "create")?;
-    let parts: Vec<Vec<u8>> = (0..5000u32)
-        .map(|i| i.to_be_bytes()[..(i % 5) as usize].to_vec())
-        .collect();
+    let parts: Vec<Vec<u8>> = (0..5000u32).map(|i| i.to_be_bytes()[..(i % 5) as usize].to_vec()).collect();
     let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
     because(file.write_at(4090, &slices), "write")?;
     let mut want = vec![0; 4090];
@@ -173,11 +115,7 @@ fn a_slice_sees_what_was_written_before_it(medium: &dyn Medium) -> Outcome {
     same(&because(file.slice(100, 5), "slice")?[..], b"later".as_slice(), "slice")?;
     because(file.allocate(12_288), "allocate")?;
     because(file.write_at(12_000, &[b"grown"]), "write")?;
-    same(
-        &because(file.slice(12_000, 5), "slice")?[..],
-        b"grown".as_slice(),
-        "slice of what has grown",
-    )
+    same(&because(file.slice(12_000, 5), "slice")?[..], b"grown".as_slice(), "slice of what has grown")
 }
 
 fn allocating_grows_and_never_shrinks(medium: &dyn Medium) -> Outcome {
@@ -200,25 +138,14 @@ fn entries_are_listed_in_order(medium: &dyn Medium) -> Outcome {
     because(disk.create_dir_all(&dir.join("c/d")), "create directory")?;
     let names = ["10", "9", "a", "b", "c"].map(str::to_owned).to_vec();
     same(because(disk.list(&dir), "list")?, names, "names")?;
-    same(
-        because(disk.list(&dir.join("c")), "list")?,
-        vec!["d".to_owned()],
-        "names below",
-    )?;
-    same(
-        because(disk.list(&dir.join("none")), "list")?,
-        Vec::new(),
-        "names of nothing",
-    )
+    same(because(disk.list(&dir.join("c")), "list")?, vec!["d".to_owned()], "names below")?;
+    same(because(disk.list(&dir.join("none")), "list")?, Vec::new(), "names of nothing")
 }
 
 fn a_rename_replaces_its_target(medium: &dyn Medium) -> Outcome {
     let (disk, dir) = setup(medium)?;
     let (from, to) = (dir.join("from"), dir.join("to"));
-    because(
-        because(disk.create(&from, 0), "create")?.write_at(0, &[b"new"]),
-        "write",
-    )?;
+    because(because(disk.create(&from, 0), "create")?.write_at(0, &[b"new"]), "write")?;
     because(because(disk.create(&to, 0), "create")?.write_at(0, &[b"old"]), "write")?;
     because(disk.rename(&from, &to), "rename")?;
     same(because(disk.list(&dir), "list")?, vec!["to".to_owned()], "names")?;
@@ -246,11 +173,7 @@ fn a_lock_has_one_holder(medium: &dyn Medium) -> Outcome {
     let path = dir.join("lock");
     let guard = because(disk.lock(&path), "lock")?;
     refused(disk.lock(&path), ErrorKind::WouldBlock, "lock again")?;
-    refused(
-        medium.mount().lock(&path),
-        ErrorKind::WouldBlock,
-        "lock through another mount",
-    )?;
+    refused(medium.mount().lock(&path), ErrorKind::WouldBlock, "lock through another mount")?;
     drop(guard);
     because(disk.lock(&path), "lock once free").map(drop)
 }
@@ -264,11 +187,7 @@ fn written_bytes_survive_the_process(medium: &dyn Medium) -> Outcome {
     drop((disk, file, lock));
     medium.kill();
     let disk = medium.mount();
-    same(
-        content(&*because(disk.open(&path), "open")?)?,
-        b"written\0\0\0".to_vec(),
-        "content",
-    )?;
+    same(content(&*because(disk.open(&path), "open")?)?, b"written\0\0\0".to_vec(), "content")?;
     because(disk.lock(&dir.join("lock")), "the lock died with its process").map(drop)
 }
 
@@ -316,18 +235,11 @@ fn only_synced_entries_survive_a_power_loss(medium: &dyn Medium) -> Outcome {
     }
     let disk = medium.mount();
     let there = |path: &Path| because(disk.exists(path), "exists");
-    holds(
-        there(&kept)? && there(&dir.join("to"))? && !there(&renamed)?,
-        "synced entries must be as synced",
-    )?;
+    holds(there(&kept)? && there(&dir.join("to"))? && !there(&renamed)?, "synced entries must be as synced")?;
     holds(there(&below)?, "created directories are durable")?;
     // An unsynced entry may have become durable or not; if it is there, it is whole.
     if there(&unsynced)? {
-        same(
-            content(&*because(disk.open(&unsynced), "open")?)?,
-            b"new\0".to_vec(),
-            "content",
-        )?;
+        same(content(&*because(disk.open(&unsynced), "open")?)?, b"new\0".to_vec(), "content")?;
     }
     Ok(())
 }
@@ -347,9 +259,5 @@ fn handles_of_before_a_power_loss_are_inert(medium: &dyn Medium) -> Outcome {
     holds(disk.remove(&path).is_err(), "a late removal must fail")?;
     let disk = medium.mount();
     same(content(&*because(disk.open(&path), "open")?)?, vec![0; 4], "content")?;
-    same(
-        because(disk.exists(&dir.join("late")), "exists")?,
-        false,
-        "late file exists",
-    )
+    same(because(disk.exists(&dir.join("late")), "exists")?, false, "late file exists")
 }

@@ -92,11 +92,7 @@ struct Node<'m> {
 /// Names the step and what it found.
 pub fn run(medium: &dyn Medium, seed: u64, steps: usize) -> Outcome {
     let mut numbers = Numbers(seed);
-    let mode = if numbers.below(3) == 0 {
-        FlushMode::Async
-    } else {
-        FlushMode::Sync
-    };
+    let mode = if numbers.below(3) == 0 { FlushMode::Async } else { FlushMode::Sync };
     let mut node = Node {
         medium,
         numbers,
@@ -159,16 +155,10 @@ impl Node<'_> {
         same(positions.last, self.now.last().or(self.now.purged), "last")?;
         same(rig.log.vote(), self.now.vote, "vote")?;
         let from = self.now.held_from();
-        let read = because(
-            rig.log.entries(LogIndex(from as u64)..LogIndex(u64::MAX), u64::MAX),
-            "read",
-        )?;
+        let read = because(rig.log.entries(LogIndex(from as u64)..LogIndex(u64::MAX), u64::MAX), "read")?;
         same(read.len(), self.now.entries.len() - from, "entries held")?;
         for (entry, (id, len)) in read.iter().zip(&self.now.entries[from..]) {
-            holds(
-                entry.id == *id && entry.body == body(*id, *len),
-                &format!("entry {id} differs: {}", entry.id),
-            )?;
+            holds(entry.id == *id && entry.body == body(*id, *len), &format!("entry {id} differs: {}", entry.id))?;
         }
         Ok(())
     }
@@ -183,10 +173,9 @@ impl Node<'_> {
             }
         }
         self.trace.push(match &change {
-            Change::Append(new) => format!(
-                "append {:?}",
-                new.iter().map(|(id, len)| format!("{id}:{len}")).collect::<Vec<_>>()
-            ),
+            Change::Append(new) => {
+                format!("append {:?}", new.iter().map(|(id, len)| format!("{id}:{len}")).collect::<Vec<_>>())
+            }
             Change::Install(_, at) => format!("install {at:?}"),
             other => format!("{other:?}"),
         });
@@ -235,10 +224,7 @@ impl Node<'_> {
     }
 
     fn truncate(&mut self) -> Outcome {
-        let from = self
-            .committed
-            .or(self.now.purged)
-            .map_or(0, |kept| kept.index.0 as usize + 1);
+        let from = self.committed.or(self.now.purged).map_or(0, |kept| kept.index.0 as usize + 1);
         let len = from + self.numbers.below((self.now.entries.len() - from) as u64 + 1) as usize;
         let last = len.checked_sub(1).map(|i| self.now.entries[i].0);
         let rig = self.rig()?;
@@ -246,11 +232,7 @@ impl Node<'_> {
         self.term += 1;
         // With nothing to drop it only takes its place in the queue.
         let nothing = len == self.now.entries.len();
-        self.queued(if nothing {
-            Change::Append(Vec::new())
-        } else {
-            Change::Truncate(len)
-        });
+        self.queued(if nothing { Change::Append(Vec::new()) } else { Change::Truncate(len) });
         Ok(())
     }
 
@@ -280,18 +262,11 @@ impl Node<'_> {
         let rig = self.rig()?;
         because(rig.log.purge(upto, rig.finished.done("purge")), "purge")?;
         let positions = rig.log.positions();
-        holds(
-            positions.purged <= Some(upto),
-            "nothing above the asked entry may be purged",
-        )?;
+        holds(positions.purged <= Some(upto), "nothing above the asked entry may be purged")?;
         // A purge inside a segment only takes its place in the queue.
         let change = match positions.purged {
             Some(purged) if Some(purged) != self.now.purged => {
-                same(
-                    rig.log.segments().first().copied(),
-                    Some(positions.first),
-                    "first segment",
-                )?;
+                same(rig.log.segments().first().copied(), Some(positions.first), "first segment")?;
                 Change::Purge(purged)
             }
             _ => Change::Append(Vec::new()),
@@ -326,10 +301,7 @@ impl Node<'_> {
         self.queued(Change::Install(entries, at));
         // openraft asks for this purge right after an install.
         let rig = self.rig()?;
-        because(
-            rig.log.purge(at.last, rig.finished.done("purge")),
-            "purge after install",
-        )?;
+        because(rig.log.purge(at.last, rig.finished.done("purge")), "purge after install")?;
         self.queued(Change::Append(Vec::new()));
         Ok(())
     }
@@ -356,11 +328,8 @@ impl Node<'_> {
 
     /// The next operation in the queue was acknowledged.
     fn acknowledged(&mut self) -> Outcome {
-        let change = self
-            .changes
-            .get(self.acked_changes)
-            .cloned()
-            .ok_or("more operations finished than were queued")?;
+        let change =
+            self.changes.get(self.acked_changes).cloned().ok_or("more operations finished than were queued")?;
         self.acked.apply(&change);
         self.acked_changes += 1;
         let durable = match change {
@@ -385,11 +354,7 @@ impl Node<'_> {
     /// Every state a restart may find: the durable one and, in order, what each later operation makes of it.
     fn candidates(&self, end: End) -> Vec<Model> {
         let skip = if end == End::PowerLoss { 0 } else { self.acked_changes };
-        let mut model = if end == End::PowerLoss {
-            self.synced.clone()
-        } else {
-            self.acked.clone()
-        };
+        let mut model = if end == End::PowerLoss { self.synced.clone() } else { self.acked.clone() };
         let mut candidates = vec![model.clone()];
         for change in self.changes.iter().skip(skip) {
             match change {
@@ -416,11 +381,7 @@ impl Node<'_> {
             return Ok(());
         }
         self.work()?;
-        let end = if self.numbers.below(3) == 0 {
-            End::Kill
-        } else {
-            End::PowerLoss
-        };
+        let end = if self.numbers.below(3) == 0 { End::Kill } else { End::PowerLoss };
         self.restart(end)
     }
 
@@ -434,11 +395,7 @@ impl Node<'_> {
         self.work()?;
         self.failing = false;
         // The page cache still shows what the disk does not hold.
-        let end = if self.numbers.below(2) == 0 {
-            End::Kill
-        } else {
-            End::PowerLoss
-        };
+        let end = if self.numbers.below(2) == 0 { End::Kill } else { End::PowerLoss };
         self.restart(end)
     }
 
@@ -473,11 +430,7 @@ impl Node<'_> {
         }
         self.adopt(&rig, candidates, end)?;
         self.rig = Some(rig);
-        if self.numbers.below(4) == 0 {
-            self.check_files()
-        } else {
-            Ok(())
-        }
+        if self.numbers.below(4) == 0 { self.check_files() } else { Ok(()) }
     }
 
     /// Opens the store, with some crashes on the way.
@@ -509,11 +462,7 @@ impl Node<'_> {
     /// Goes on with what the restart found, if it is one of the allowed states.
     fn adopt(&mut self, rig: &Rig, candidates: Vec<Model>, end: End) -> Outcome {
         let positions = rig.log.positions();
-        let found = rig
-            .all()?
-            .iter()
-            .map(|entry| (entry.id, entry.body.len()))
-            .collect::<Vec<_>>();
+        let found = rig.all()?.iter().map(|entry| (entry.id, entry.body.len())).collect::<Vec<_>>();
         // With ASYNC_FLUSH a vote is durable while appends before it are not: the two are then judged apart.
         let apart = self.mode == FlushMode::Async && end == End::PowerLoss;
         let fits = |model: &Model, with_vote: bool| {
@@ -529,22 +478,13 @@ impl Node<'_> {
             ));
         };
         if apart {
-            let votes = candidates
-                .iter()
-                .map(|model| model.vote)
-                .filter(|vote| *vote >= self.acked.vote);
-            holds(
-                votes.into_iter().any(|vote| vote == rig.recovered.vote),
-                "an acknowledged vote was lost",
-            )?;
+            let votes = candidates.iter().map(|model| model.vote).filter(|vote| *vote >= self.acked.vote);
+            holds(votes.into_iter().any(|vote| vote == rig.recovered.vote), "an acknowledged vote was lost")?;
             model.vote = rig.recovered.vote;
         }
         let recovered = rig.recovered.committed;
         holds(recovered <= self.committed, "a restart must not invent commits")?;
-        holds(
-            recovered >= self.durable_committed.min(model.last()),
-            "a durable committed position was lost",
-        )?;
+        holds(recovered >= self.durable_committed.min(model.last()), "a durable committed position was lost")?;
         holds(recovered <= positions.last, "committed above the last entry")?;
         (self.committed, self.durable_committed) = (recovered, recovered);
         (self.now, self.acked, self.synced) = (model.clone(), model.clone(), model);
@@ -566,16 +506,9 @@ impl Node<'_> {
             };
             let differs = bytes.iter().zip(want).position(|(a, b)| a != b);
             if differs.is_some() {
-                let held: Vec<_> = self
-                    .rig()?
-                    .all()?
-                    .iter()
-                    .map(|e| (e.id, e.position, e.body.len()))
-                    .collect();
+                let held: Vec<_> = self.rig()?.all()?.iter().map(|e| (e.id, e.position, e.body.len())).collect();
                 let want: Vec<_> = other.all()?.iter().map(|e| (e.id, e.position, e.body.len())).collect();
-                return Err(format!(
-                    "first differing byte of segment {start}: {differs:?}\n{held:?}\n{want:?}"
-                ));
+                return Err(format!("first differing byte of segment {start}: {differs:?}\n{held:?}\n{want:?}"));
             }
         }
         Ok(())
@@ -592,10 +525,7 @@ impl Node<'_> {
 fn reference(entries: &[(LogId, usize)]) -> Result<Rig, Failure> {
     let rig = Rig::small(&MemoryMedium::default())?;
     for (id, len) in entries {
-        because(
-            rig.log.append(vec![entry(*id, *len)], rig.finished.done("append")),
-            "append to reference",
-        )?;
+        because(rig.log.append(vec![entry(*id, *len)], rig.finished.done("append")), "append to reference")?;
     }
     rig.run()?;
     Ok(rig)
