@@ -279,10 +279,7 @@ impl Client {
         self.opaque += 2;
         let heartbeat = Command::request(self.encoding, 34, ExtFields::default(), body::encode(&data));
         let pull = Command::request(self.encoding, 11, pull.into_iter().collect(), Bytes::new());
-        let both = [
-            Command { opaque: self.opaque - 1, ..heartbeat },
-            Command { opaque: self.opaque, ..pull },
-        ];
+        let both = [Command { opaque: self.opaque - 1, ..heartbeat }, Command { opaque: self.opaque, ..pull }];
         let mut out = BytesMut::new();
         both.iter().for_each(|command| frame::encode(command, &mut out));
         self.stream.write_all(&out).await.unwrap();

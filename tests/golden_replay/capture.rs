@@ -56,7 +56,8 @@ impl Capture {
             let (from, to) = (end(&captured["src"]), end(&captured["dst"]));
             let is_of_broker = BROKERS.iter().any(|broker| *broker == from || *broker == to);
             let hex = captured["hex"].as_str().expect("every frame has its bytes").trim_end_matches('.');
-            let bytes = (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex digits"));
+            let bytes =
+                (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex digits"));
             let mut bytes = BytesMut::from(&bytes.collect::<Vec<_>>()[..]);
             let command = frame::decode(&mut bytes).unwrap_or_else(|e| panic!("line {}: {e}", at + 1))?;
             is_of_broker.then_some(Frame { line: at + 1, from, to, command })
