@@ -207,6 +207,40 @@ fn the_first_start_writes_next_to_nothing() {
 }
 
 #[test]
+fn what_was_committed_while_nothing_is_written_becomes_durable_too() {
+    let medium = MemoryMedium::default();
+    let rig = open(&medium, FlushMode::Sync);
+    rig.fill(1, 3, 100).unwrap();
+    rig.log.save_committed(id(1, 2));
+    rig.log.save_committed(id(1, 7));
+    assert_eq!(rig.log.positions().committed, Some(id(1, 2)), "an entry that is not held is not noted");
+    rig.log.persist_mark();
+    rig.log.run_pending();
+    drop(rig);
+    medium.disk.crash();
+    assert_eq!(open(&medium, FlushMode::Sync).recovered.committed, Some(id(1, 2)));
+}
+
+#[test]
+fn a_segment_file_that_a_crash_left_short_is_made_anew() {
+    let medium = MemoryMedium::default();
+    let rig = open(&medium, FlushMode::Sync);
+    rig.fill(1, 3, 100).unwrap();
+    let next = rig.dir.join("commitlog/00000000000000004096");
+    drop(rig);
+    medium.disk.kill();
+    medium.disk.mount().open(&next).unwrap().set_len(100).unwrap();
+    // Even with no room left the node starts.
+    medium.disk.set_capacity(Some(24_576 + 4096 + 1000));
+    let rig = open(&medium, FlushMode::Sync);
+    assert!(rig.log.no_room(3500).is_some());
+    medium.disk.set_capacity(None);
+    rig.log.persist_mark();
+    rig.log.run_pending();
+    rig.fill(1, 6, 1000).unwrap();
+}
+
+#[test]
 fn a_reboot_is_told_from_a_restart() {
     let medium = MemoryMedium::default();
     let at_boot = |boot: u128| Options { boot_id: Some(boot), ..Options::default() };

@@ -250,9 +250,13 @@ impl View {
         self.evict();
     }
 
-    /// Notes the committed position.
+    /// Notes the committed position. One that is not in the log says nothing about the entries that are, and is ignored.
     pub(crate) fn commit(&mut self, committed: LogId) {
-        if self.committed.is_none_or(|known| known.index < committed.index) {
+        let known = match self.tail_from(committed.index).next() {
+            Some(entry) if entry.id.index == committed.index => entry.id == committed,
+            _ => self.last.is_some_and(|last| committed.index <= last.index),
+        };
+        if known && self.committed.is_none_or(|before| before.index < committed.index) {
             self.committed = Some(committed);
         }
     }

@@ -202,7 +202,11 @@ impl Worker {
             Op::Mark => {
                 self.retry_next = true;
                 // An error has poisoned the store and told so.
-                let _ = self.guard(fifo, Self::sync_mark);
+                let _ = self.guard(fifo, |worker| {
+                    let mark = worker.hard.state.mark;
+                    note_mark(&mut worker.hard, fifo, mark, worker.epoch)?;
+                    worker.sync_mark()
+                });
                 return;
             }
             Op::Barrier { done } => (done, self.guard(fifo, |_| Ok(()))),
