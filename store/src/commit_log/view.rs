@@ -250,6 +250,13 @@ impl View {
         self.evict();
     }
 
+    /// Where the written log ends, and the file that holds its last frames. `None` while a truncation waits.
+    pub(crate) fn written(&self) -> Option<(End, Arc<dyn DiskFile>)> {
+        let end = self.written_end?;
+        let slot = self.slots.get(self.slot_at(end.at)?)?;
+        Some((end, Arc::clone(slot.file.as_ref()?)))
+    }
+
     /// Notes the committed position. One that is not in the log says nothing about the entries that are, and is ignored.
     pub(crate) fn commit(&mut self, committed: LogId) {
         let known = match self.tail_from(committed.index).next() {
