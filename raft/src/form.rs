@@ -124,6 +124,10 @@ impl Desk {
         self.state().pristine = pristine;
     }
 
+    fn is_pristine(&self) -> bool {
+        self.state().pristine
+    }
+
     /// Who we are, for handshakes.
     pub fn local(&self) -> LocalPeer {
         let caller = self.state().identity.as_ref().map(caller_of);
@@ -260,11 +264,15 @@ async fn probe_others<R: Runtime>(
 }
 
 async fn coordinate<R: Runtime>(desk: &Desk, peers: &[SocketAddr]) -> Result<Vec<(NodeId, Member)>, FormError> {
+    if desk.identity().is_some() && !desk.is_pristine() {
+        // The group lives; this start is an ordinary one, and needs nobody to be there already.
+        return Ok(Vec::new());
+    }
     loop {
         let found = probe_others::<R>(desk, peers, 0).await?;
         let formed_before = desk.identity().is_some() && found.iter().flatten().any(|p| !p.pristine);
         if formed_before {
-            // The group lives; this start is an ordinary one.
+            // Formed by an attempt that was cut short here, after it had told the others.
             return Ok(Vec::new());
         }
         if found.iter().skip(1).all(Option::is_some) {

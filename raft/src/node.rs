@@ -12,12 +12,13 @@ use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{ChangeMembers, Config, Raft, ReadPolicy, ServerState};
 use quorumq_store::consume_queue::ConsumeQueues;
 use quorumq_store::identity::{GroupConstants, Identity};
-use quorumq_store::log_store::{FlushMode, LogStore, OnInstall, Options, Positions};
+use quorumq_store::log_store::{FlushMode, LogStore, OnInstall, Options, Positions, Vote};
 use quorumq_store::{LogId, StoreError};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::barrier::{Barrier, ReadError};
+use crate::fatal::told;
 use crate::form::{Desk, FormError, Start, form};
 use crate::log_storage::{LogStorage, finish};
 use crate::lost::LeaderWatch;
@@ -35,6 +36,9 @@ use crate::state_machine::{OnFatal, Place, Shared, Shell};
 use crate::tasks;
 use crate::types::{Callback, Member, NodeId, Proposal, RaftVote, Types, from_raft_log_id};
 use crate::wire::store_id;
+
+/// Longest a node that stops waits for its successor.
+const HAND_OVER: Duration = Duration::from_secs(1);
 
 /// Raft timing, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,12 +97,15 @@ pub enum StartError {
     Raft(String),
 }
 
+/// Makes an empty machine for a store.
+pub type MakeMachine<M> = Box<dyn Fn(&Identity) -> Result<M, StoreError> + Send>;
+
 /// What a node is given besides its settings.
 pub struct Parts<M: Machine> {
     /// Where its files are.
     pub place: Place,
     /// Makes an empty machine; it is restored from a checkpoint if there is one.
-    pub machine: Box<dyn Fn(&Identity) -> Result<M, StoreError> + Send>,
+    pub machine: MakeMachine<M>,
     /// Takes the effects of applied entries.
     pub sink: EffectSink<M::Effect>,
     /// Called once when the node must end; the process exits, the simulator notes it.
@@ -137,6 +144,11 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         let peer_addr = crate::runtime::Listener::local_addr(&listener).unwrap_or(listen);
         let stop = CancellationToken::new();
         let (lost_tx, lost_rx) = mpsc::channel(64);
+        // Opened before anyone is asked: whether the group was formed already is what this node's own store says.
+        let mut store = None;
+        if let Some(identity) = desk.identity() {
+            store = Some(open_store::<R>(&parts.place, &identity, flush, &desk, Arc::clone(&parts.on_fatal)).await?);
+        }
         let service = Arc::new(Service::<R, M>::new(Arc::clone(&desk), lost_tx.clone()));
         drop(R::spawn(serve::<R, Service<R, M>>(listener, Arc::clone(&service), stop.clone())));
         let formed = match form::<R>(&desk, &start).await {
@@ -147,7 +159,11 @@ impl<R: Runtime, M: Machine> Node<R, M> {
             }
         };
         let identity = desk.identity().ok_or(FormError::NotAsked { dir: parts.place.dir.display().to_string() })?;
-        let core = Self::open(&desk, &identity, parts, (flush, timing), lost_tx).await?;
+        let store = match store {
+            Some(store) => store,
+            None => open_store::<R>(&parts.place, &identity, flush, &desk, Arc::clone(&parts.on_fatal)).await?,
+        };
+        let core = Self::open(desk.local(), &identity, parts, store, timing, lost_tx).await?;
         service.set_core(&core);
         let node =
             Arc::new(Self { core, identity, barrier: Barrier::default(), stop, retain: Arc::default(), peer_addr });
@@ -158,16 +174,14 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     }
 
     async fn open(
-        desk: &Arc<Desk>,
+        local: LocalPeer,
         identity: &Identity,
         parts: Parts<M>,
-        (flush, timing): (FlushMode, Timing),
+        store: Arc<LogStore>,
+        timing: Timing,
         lost: mpsc::Sender<NodeId>,
     ) -> Result<Arc<Core<R, M>>, StartError> {
         let Parts { place, machine, sink, on_fatal, .. } = parts;
-        let store = open_store::<R>(&place, identity, flush).await?;
-        let positions = store.positions();
-        desk.set_pristine(store.vote().is_none() && positions.last.is_none());
         let (opening, fatal, shelf) = (Arc::clone(&store), Arc::clone(&on_fatal), place.clone());
         let whose = identity.clone();
         let shell = R::offload(move || Shell::<R, M>::open(|| machine(&whose), opening, shelf, sink, fatal))
@@ -178,7 +192,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
             // A full queue already holds news that this node has lost connections.
             let _ = lost.try_send(id);
         });
-        let peers = Peers::<R>::new(desk.local(), on_lost);
+        let peers = Peers::<R>::new(local, on_lost);
         let config = Arc::new(raft_config(&identity.group, timing).map_err(|e| StartError::Raft(e.to_string()))?);
         let log = LogStorage::new(Arc::clone(&store));
         let raft = Raft::new(identity.node_id, config, Network::new(Arc::clone(&peers)), log, shell)
@@ -211,7 +225,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
             processes: Arc::clone(&core.processes),
             me: core.id,
         };
-        let tasks = tasks::Tasks::<R>::new(self.stop.clone());
+        let tasks = tasks::Tasks::<R>::new(self.stop.clone(), Arc::clone(&core.on_fatal));
         tasks.spawn(watch.run(lost));
         tasks.spawn(tasks::keep_links(Arc::clone(core)));
         tasks.spawn(tasks::watch_fatal(Arc::clone(core)));
@@ -269,6 +283,10 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         let _ = self.core.handler.set(handler);
     }
 
+    /// The last vote this node has taken in, durable or not yet.
+    pub fn vote(&self) -> Option<Vote> {
+        self.core.store.vote()
+    }
     /// The term and the leader this node knows of.
     pub fn leadership(&self) -> (u64, Option<NodeId>) {
         let metrics = self.core.raft.server_metrics();
@@ -400,13 +418,23 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         self.core.transfer(to, limit).await
     }
 
-    /// Stops: hands leadership over, flushes, closes the store.
+    /// Hands leadership over, then stops.
     pub async fn shutdown(&self) {
+        self.hand_over().await;
+        self.stop().await;
+    }
+
+    /// Hands leadership over if this node leads, waiting at most a second; the group elects by itself otherwise.
+    pub async fn hand_over(&self) {
         if self.is_leader()
-            && let Err(e) = self.transfer_leadership(None, Duration::from_millis(1500)).await
+            && let Err(e) = self.transfer_leadership(None, HAND_OVER).await
         {
             tracing::info!("leadership was not handed over: {e}");
         }
+    }
+
+    /// Stops: flushes, closes the store.
+    pub async fn stop(&self) {
         self.stop.cancel();
         if let Err(e) = self.core.raft.shutdown().await {
             tracing::error!("raft did not stop cleanly: {e}");
@@ -433,13 +461,16 @@ async fn open_store<R: Runtime>(
     place: &Place,
     identity: &Identity,
     flush: FlushMode,
+    desk: &Desk,
+    on_fatal: OnFatal,
 ) -> Result<Arc<LogStore>, StartError> {
     let serial = R::serial("quorumq-disk");
     let cell: Arc<OnceLock<Weak<LogStore>>> = Arc::default();
     let woken = Arc::clone(&cell);
     let wake = Box::new(move || {
         if let Some(store) = woken.get().and_then(Weak::upgrade) {
-            serial.submit(Box::new(move || store.run_pending()));
+            let on_fatal = Arc::clone(&on_fatal);
+            serial.submit(Box::new(move || told(&on_fatal, "the disk thread", || store.run_pending())));
         }
     });
     let (place, constants) = (place.clone(), identity.constants);
@@ -453,6 +484,7 @@ async fn open_store<R: Runtime>(
     if let Some((at, bytes)) = recovered.torn_tail {
         tracing::info!(%at, bytes, "cut a torn tail off the log");
     }
+    desk.set_pristine(store.vote().is_none() && store.positions().last.is_none());
     Ok(store)
 }
 

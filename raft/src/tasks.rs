@@ -10,11 +10,13 @@ use quorumq_store::log_store::FlushMode;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::fatal::told_async;
 use crate::machine::Machine;
 use crate::node::leadership_of;
 use crate::peer::message::Purpose;
 use crate::runtime::Runtime;
 use crate::service::Core;
+use crate::state_machine::OnFatal;
 use crate::types::from_raft_log_id;
 
 /// Pause between looks at the links to peers.
@@ -26,20 +28,21 @@ const MARK_INTERVAL: Duration = Duration::from_millis(1000);
 /// Retention is looked at this often even if nobody asks.
 const RETAIN_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Spawns tasks that end when the node stops.
+/// Spawns tasks that end when the node stops. A panic in one of them ends the node.
 pub struct Tasks<R> {
     stop: CancellationToken,
+    on_fatal: OnFatal,
     _runtime: std::marker::PhantomData<fn() -> R>,
 }
 
 impl<R: Runtime> Tasks<R> {
-    pub fn new(stop: CancellationToken) -> Self {
-        Self { stop, _runtime: std::marker::PhantomData }
+    pub fn new(stop: CancellationToken, on_fatal: OnFatal) -> Self {
+        Self { stop, on_fatal, _runtime: std::marker::PhantomData }
     }
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.stop.clone();
+        let (stop, on_fatal) = (self.stop.clone(), Arc::clone(&self.on_fatal));
         drop(R::spawn(async move {
-            let _ = R::select2(stop.cancelled(), task).await;
+            let _ = R::select2(stop.cancelled(), told_async(on_fatal, "a task of the node", task)).await;
         }));
     }
 }

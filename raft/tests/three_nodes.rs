@@ -1,4 +1,5 @@
 //! Three nodes elect, replicate, survive restarts, catch up.
+#![cfg(test)]
 
 mod common;
 

@@ -27,7 +27,7 @@ struct Run {
     #[arg(long)]
     seed: u64,
     /// What to run.
-    #[arg(long, value_enum, default_value_t = Scenario::Echo)]
+    #[arg(long, value_enum, default_value_t = Scenario::Group)]
     scenario: Scenario,
     /// Prints every event of the trace to stderr, to compare two runs.
     #[arg(long)]
@@ -59,7 +59,13 @@ fn run(options: &Run) -> ExitCode {
         Ok(outcome) => {
             let (events, elapsed) = (outcome.events, outcome.elapsed);
             println!("{events} events in {elapsed:.3?} of virtual time");
-            (outcome.hash, outcome.value.err())
+            match outcome.value {
+                Ok(report) => {
+                    println!("{report}");
+                    (outcome.hash, None)
+                }
+                Err(message) => (outcome.hash, Some(message)),
+            }
         }
         Err(failure) => (failure.hash, Some(failure.message)),
     };

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use quorumq_raft::outcome::Outcome;
+use quorumq_sim::scenario::blow::Cluster;
 use quorumq_sim::scenario::members::Members;
 use quorumq_sim::scenario::{Scenario, Verdict};
 use quorumq_sim::world::{Config, Death, World, run};
@@ -29,12 +30,12 @@ fn median(mut times: Vec<Duration>) -> Duration {
 
 #[test]
 fn three_members_take_100_proposals_and_agree() {
-    seeds(1..6, |world| Scenario::Calm.run(world));
+    seeds(1..6, |world| Scenario::Members.run(world));
 }
 
 #[test]
 fn members_agree_after_deaths_and_partitions() {
-    seeds(1..11, |world| Scenario::Storm.run(world));
+    seeds(1..11, |world| Scenario::MembersStorm.run(world));
 }
 
 /// Kills the leader while it has nothing to do. How long it took until another one led.
@@ -44,7 +45,7 @@ async fn succession(world: World, death: Death) -> Result<Duration, String> {
     // Followers know of a dead leader by their links to it, which they look after every 250 ms.
     madsim::time::sleep(Duration::from_millis(600)).await;
     let (dead, _) = members.nodes.elected(&[]).await?;
-    members.nodes.kill(dead, death);
+    members.kill(dead, death);
     let (_, took) = members.nodes.elected(&[dead]).await?;
     acked.extend(members.write(10).await?);
     members.restart(dead).await?;
@@ -75,7 +76,7 @@ async fn follower_is_back(world: World) -> Verdict {
     let mut acked = members.write(10).await?;
     let (leader, _) = members.nodes.elected(&[]).await?;
     let follower = (leader + 1) % 3;
-    members.nodes.kill(follower, Death::Crash);
+    members.kill(follower, Death::Crash);
     acked.extend(members.write(60).await?);
     members.restart(follower).await?;
     members.agree(&acked).await?;
@@ -136,4 +137,20 @@ async fn lone_loss(world: World) -> Verdict {
 #[test]
 fn connections_reset_by_the_network_depose_nobody() {
     seeds(1..8, lone_loss);
+}
+
+/// The first listed member coordinates when a group is formed; later it must not wait for the others to be there.
+async fn one_after_the_other(world: World) -> Verdict {
+    let mut members = Members::form(&world, 3).await?;
+    let acked = members.write(10).await?;
+    (0..3).for_each(|at| members.kill(at, Death::Crash));
+    for at in 0..3 {
+        members.restart(at).await?;
+    }
+    members.agree(&acked).await
+}
+
+#[test]
+fn members_of_a_formed_group_start_one_after_the_other() {
+    seeds(1..3, one_after_the_other);
 }

@@ -40,8 +40,12 @@ impl Wire {
 
     /// Sends a request; its opaque.
     pub async fn send(&mut self, code: i32, ext: &[(&'static str, &str)], body: impl Into<Bytes>) -> i32 {
+        self.send_fields(code, ext.iter().copied().collect(), body).await
+    }
+
+    /// Sends a request; its opaque.
+    pub async fn send_fields(&mut self, code: i32, ext: ExtFields, body: impl Into<Bytes>) -> i32 {
         self.opaque += 1;
-        let ext: ExtFields = ext.iter().copied().collect();
         let request = Command { opaque: self.opaque, ..Command::request(self.encoding, code, ext, body.into()) };
         let mut out = BytesMut::new();
         frame::encode(&request, &mut out);

@@ -263,10 +263,23 @@ pub async fn leader(nodes: &[TestNode]) -> TestNode {
     until("a leader", || nodes.iter().find(is_ready).cloned()).await
 }
 
-pub async fn propose(node: &TestNode, body: Vec<u8>, kind: Kind) -> Outcome<u64> {
+/// A proposal's outcome, once there is one.
+pub type Pending = tokio::sync::oneshot::Receiver<Outcome<u64>>;
+
+pub async fn proposed(node: &TestNode, body: Vec<u8>, kind: Kind) -> Pending {
     let (tx, rx) = tokio::sync::oneshot::channel();
     node.propose(Proposal { kind, body: body.into() }, move |outcome| drop(tx.send(outcome))).await;
-    rx.await.unwrap()
+    rx
+}
+
+pub async fn propose(node: &TestNode, body: Vec<u8>, kind: Kind) -> Outcome<u64> {
+    proposed(node, body, kind).await.await.unwrap()
+}
+
+/// Fails if a proposal ends within the time that hundreds of replication rounds take.
+pub async fn stays_unanswered(pending: &mut Pending) {
+    let answer = tokio::time::timeout(Duration::from_millis(300), pending).await;
+    assert!(answer.is_err(), "answered: {answer:?}");
 }
 
 pub async fn write(node: &TestNode, n: usize, len: usize) {

@@ -14,10 +14,11 @@ use quorumq_raft::node::{Settings, Timing};
 use quorumq_store::identity::GroupConstants;
 use quorumq_store::log_store::FlushMode;
 
+use super::blow::Cluster;
 use super::nodes::Nodes;
 use super::{Verdict, address};
 use crate::runtime::SimRuntime;
-use crate::world::{Node as Host, World};
+use crate::world::{Death, Node as Host, World};
 
 /// The name of the cluster.
 const CLUSTER: &str = "sim";
@@ -123,18 +124,21 @@ impl Brokers {
         self.nodes.set_running(at, running.broker.node().clone());
         self.running[at] = Some(running);
     }
+}
 
-    /// Ends a broker.
-    pub fn kill(&mut self, at: usize, death: crate::world::Death) {
+impl Cluster for Brokers {
+    type Machine = Machine;
+
+    fn nodes(&mut self) -> &mut Nodes<Machine> {
+        &mut self.nodes
+    }
+
+    fn kill(&mut self, at: usize, death: Death) {
         self.running[at] = None;
         self.nodes.kill(at, death);
     }
 
-    /// Starts a killed broker again.
-    ///
-    /// # Errors
-    /// It does not start.
-    pub async fn restart(&mut self, at: usize) -> Verdict {
+    async fn restart(&mut self, at: usize) -> Verdict {
         self.nodes.seat(at).host().restart();
         let running = self.start(at).await?;
         self.set_running(at, running);

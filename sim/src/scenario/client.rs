@@ -74,7 +74,7 @@ pub async fn send_lane<R: Runtime>(
             Err(e) if e.is_unknown() => Ended::Unknown(e.to_string()),
             Err(e) => Ended::Refused(e.to_string()),
         };
-        sends.push(Sent { key, body, ended });
+        sends.push(Sent { key, body, ended, ended_ms: R::wall_clock_ms() });
     }
     sends
 }

@@ -34,6 +34,8 @@ pub struct Sent {
     pub body: Bytes,
     /// How it ended.
     pub ended: Ended,
+    /// When, by the client's wall clock.
+    pub ended_ms: i64,
 }
 
 /// A message as it was read.
@@ -115,7 +117,7 @@ impl History {
 
 /// One send against every message read under its key.
 fn check_send(sent: &Sent, reads: &[&Read]) -> Verdict {
-    let Sent { key, body, ended } = sent;
+    let Sent { key, body, ended, .. } = sent;
     if let Some(changed) = reads.iter().find(|read| read.body != *body) {
         return Err(format!("{key} was changed, read at {:?}", changed.slot));
     }
@@ -139,7 +141,7 @@ mod tests {
     use super::*;
 
     fn sent(key: &str, ended: Ended) -> Sent {
-        Sent { key: key.to_owned(), body: Bytes::from(key.to_owned()), ended }
+        Sent { key: key.to_owned(), body: Bytes::from(key.to_owned()), ended, ended_ms: 0 }
     }
 
     fn stored(slot: Slot) -> Ended {

@@ -16,9 +16,9 @@ use rand::RngExt;
 use tokio::sync::oneshot;
 
 use super::Verdict;
+use super::blow::{Blow, Cluster};
 use super::counter::{Counter, checksum};
 use super::nodes::{Member, Nodes};
-use crate::runtime::SimRng;
 use crate::world::{Death, World};
 
 /// Where members listen for their peers.
@@ -74,17 +74,6 @@ impl Members {
         async move { starting.await.map_err(|e| e.to_string())?.map_err(|e| format!("{ip} does not start: {e}")) }
     }
 
-    /// Starts a killed node again.
-    ///
-    /// # Errors
-    /// It does not start.
-    pub async fn restart(&mut self, at: usize) -> Verdict {
-        self.nodes.seat(at).host().restart();
-        let member = self.start(at).await?;
-        self.nodes.set_running(at, member);
-        Ok(())
-    }
-
     /// Proposes on the node `at`. `None` if the node died meanwhile.
     pub async fn propose(&self, at: usize, body: Vec<u8>) -> Option<Outcome<u64>> {
         let member = self.nodes.member(at)?.clone();
@@ -135,13 +124,23 @@ impl Members {
     }
 }
 
-/// What a step of [`storm`] does to the group.
-#[derive(Clone, Copy, Debug)]
-enum Blow {
-    KillLeader(Death),
-    KillFollower(Death),
-    IsolateLeader,
-    Nothing,
+impl Cluster for Members {
+    type Machine = Counter;
+
+    fn nodes(&mut self) -> &mut Nodes<Counter> {
+        &mut self.nodes
+    }
+
+    fn kill(&mut self, at: usize, death: Death) {
+        self.nodes.kill(at, death);
+    }
+
+    async fn restart(&mut self, at: usize) -> Verdict {
+        self.nodes.seat(at).host().restart();
+        let member = self.start(at).await?;
+        self.nodes.set_running(at, member);
+        Ok(())
+    }
 }
 
 /// 100 proposals without a fault.
@@ -154,7 +153,7 @@ pub async fn calm(world: World) -> Verdict {
     members.agree(&acked).await
 }
 
-/// Runs of proposals, each under a fault drawn from the seed; after each the group has to agree again.
+/// Four times a fault drawn from the seed, with proposals before, under way, and after; then the group has to agree.
 ///
 /// # Errors
 /// What does not hold.
@@ -163,61 +162,24 @@ pub async fn storm(world: World) -> Verdict {
     let mut acked = Vec::new();
     for _ in 0..4 {
         acked.extend(members.write(10).await?);
-        let blow = draw_blow(&mut members.nodes.rng);
-        let struck = strike(&mut members, blow).await?;
+        crowd(&mut members).await?;
+        let rng = &mut members.nodes.rng;
+        let (blow, time) = (Blow::draw(rng), Duration::from_millis(rng.random_range(0..4000)));
+        blow.strike(&mut members, time).await?;
         acked.extend(members.write(10).await?);
-        world.heal_all();
-        if let Some(at) = struck
-            && members.nodes.member(at).is_none()
-        {
-            members.restart(at).await?;
-        }
         members.agree(&acked).await?;
     }
     Ok(())
 }
 
-fn draw_blow(rng: &mut SimRng) -> Blow {
-    let death = if rng.random() { Death::Crash } else { Death::PowerLoss };
-    match rng.random_range(0..4) {
-        0 => Blow::KillLeader(death),
-        1 => Blow::KillFollower(death),
-        2 => Blow::IsolateLeader,
-        _ => Blow::Nothing,
-    }
-}
-
-/// Strikes while proposals are under way; which node it hit.
-async fn strike(members: &mut Members, blow: Blow) -> Result<Option<usize>, String> {
+/// Leaves proposals under way at the leader.
+async fn crowd(members: &mut Members) -> Verdict {
     let (leader, _) = members.nodes.elected(&[]).await?;
-    let follower = (leader + members.nodes.rng.random_range(1..members.nodes.count())) % members.nodes.count();
-    let under_way: Vec<_> = (0..members.nodes.rng.random_range(0..20u8))
-        .map(|n| {
-            let member = members.nodes.member(leader).cloned();
-            members.nodes.seat(leader).host().spawn(async move {
-                if let Some(member) = member {
-                    let body = vec![n; 1000];
-                    member.propose(Proposal { kind: Kind::Records, body: body.into() }, |_| {}).await;
-                }
-            })
-        })
-        .collect();
-    drop(under_way);
+    for n in 0..members.nodes.rng.random_range(0..20u8) {
+        let Some(member) = members.nodes.member(leader).cloned() else { break };
+        let proposal = Proposal { kind: Kind::Records, body: vec![n; 1000].into() };
+        drop(members.nodes.seat(leader).host().spawn(async move { member.propose(proposal, |_| {}).await }));
+    }
     madsim::time::sleep(Duration::from_micros(members.nodes.rng.random_range(0..3000))).await;
-    Ok(match blow {
-        Blow::KillLeader(death) => {
-            members.nodes.kill(leader, death);
-            Some(leader)
-        }
-        Blow::KillFollower(death) => {
-            members.nodes.kill(follower, death);
-            Some(follower)
-        }
-        Blow::IsolateLeader => {
-            members.nodes.isolate(leader);
-            members.nodes.elected(&[leader]).await?;
-            Some(leader)
-        }
-        Blow::Nothing => None,
-    })
+    Ok(())
 }

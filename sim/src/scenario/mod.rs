@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::world::World;
 
+pub mod blow;
 pub mod brokers;
 pub mod client;
 pub mod counter;
@@ -25,24 +26,34 @@ const LOOK: Duration = Duration::from_millis(1);
 /// What `quorumq-sim run` can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Scenario {
+    /// Three brokers, a NameServer and a client: 100 messages sent and read.
+    Group,
+    /// The same group; the leader is killed and started again while sends are under way.
+    GroupDeaths,
+    /// The same group under faults drawn from the seed.
+    GroupStorm,
+    /// Three consensus nodes without brokers: 100 proposals.
+    Members,
+    /// Three consensus nodes under faults drawn from the seed.
+    MembersStorm,
     /// The runtime seam alone: three nodes that echo, one killed on the way.
     Echo,
-    /// Three consensus nodes, 100 proposals, no fault.
-    Calm,
-    /// Three consensus nodes, proposals under faults drawn from the seed.
-    Storm,
 }
 
 impl Scenario {
-    /// Runs it.
+    /// Runs it. Returns what it counted.
     ///
     /// # Errors
     /// What does not hold.
-    pub async fn run(self, world: World) -> Verdict {
+    pub async fn run(self, world: World) -> Result<String, String> {
+        let report = |report: group::Report| report.to_string();
         match self {
-            Self::Echo => echo::run(world).await,
-            Self::Calm => members::calm(world).await,
-            Self::Storm => members::storm(world).await,
+            Self::Group => group::calm(world).await.map(report),
+            Self::GroupDeaths => group::deaths(world).await.map(report),
+            Self::GroupStorm => group::storm(world).await.map(report),
+            Self::Members => members::calm(world).await.map(|()| String::new()),
+            Self::MembersStorm => members::storm(world).await.map(|()| String::new()),
+            Self::Echo => echo::run(world).await.map(|()| String::new()),
         }
     }
 }

@@ -120,6 +120,15 @@ impl<M: Machine> Nodes<M> {
         self.world.partition(&[self.ip(at)], &others);
     }
 
+    /// Resets every connection between two seats.
+    pub fn cut_all(&self) {
+        for one in 0..self.count() {
+            for other in one + 1..self.count() {
+                self.world.cut(self.ip(one), self.ip(other));
+            }
+        }
+    }
+
     /// Waits until all running nodes have applied and synced the same entries; then their digests and their
     /// CommitLogs have to be equal, and none may have said that it cannot go on. How many bytes were compared.
     ///

@@ -15,6 +15,8 @@ use crate::log_store::background::{SyncGate, sync_through};
 use crate::log_store::{Entry, SnapshotPosition};
 use crate::{PhysicalOffset, StoreError};
 
+/// The next segment is allocated once one in so many parts of the current one is used.
+const NEXT_AFTER: u64 = 4;
 /// Bytes of zeroes written in one step ahead of the end of the log.
 const PREWRITE_STEP: u64 = 256 << 10;
 
@@ -244,6 +246,12 @@ impl Writer {
     pub(crate) fn purge(&mut self, first: PhysicalOffset) -> Result<(), StoreError> {
         let starts = segment_starts(&*self.disk, &self.dir)?.into_iter().filter(|start| *start < first);
         remove_segments(&*self.disk, &self.dir, starts)
+    }
+
+    /// Whether enough of the current segment is used that the next one is to be allocated.
+    pub(crate) fn needs_next(&self) -> bool {
+        // The end may lie before the current segment while a truncation is under way.
+        self.end.at.0.saturating_sub(self.current.start.0) >= self.layout.segment_size / NEXT_AFTER
     }
 
     /// First byte of the log for which no file is allocated.

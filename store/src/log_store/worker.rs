@@ -310,11 +310,11 @@ impl Worker {
         Ok(())
     }
 
-    /// Allocates the segment behind the current one as soon as it is missing, so that the lack of room shows before an
-    /// append needs it. After a failure it waits to be asked again.
+    /// Allocates the segment behind the current one once a part of that is used, so that the lack of room shows long
+    /// before an append needs it, and a small store stays small. After a failure it waits to be asked again.
     fn prepare_next(&mut self, fifo: &Mutex<Fifo>) {
         let retry = std::mem::take(&mut self.retry_next);
-        if self.writer.next.is_some() || (lock(fifo).full.is_some() && !retry) {
+        if self.writer.next.is_some() || !self.writer.needs_next() || (lock(fifo).full.is_some() && !retry) {
             return;
         }
         let made = self.guard(fifo, |worker| match worker.writer.prepare_next() {
