@@ -12,12 +12,13 @@ use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{ChangeMembers, Config, Raft, ReadPolicy, ServerState};
 use quorumq_store::consume_queue::ConsumeQueues;
 use quorumq_store::identity::{GroupConstants, Identity};
-use quorumq_store::log_store::{FlushMode, LogStore, OnInstall, Options, Positions};
+use quorumq_store::log_store::{FlushMode, LogStore, OnInstall, Options, Positions, Vote};
 use quorumq_store::{LogId, StoreError};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::barrier::{Barrier, ReadError};
+use crate::fatal::told;
 use crate::form::{Desk, FormError, Start, form};
 use crate::log_storage::{LogStorage, finish};
 use crate::lost::LeaderWatch;
@@ -33,8 +34,11 @@ use crate::runtime::{Runtime, Serial};
 use crate::service::{AppHandler, Core, Service};
 use crate::state_machine::{OnFatal, Place, Shared, Shell};
 use crate::tasks;
-use crate::types::{Callback, Member, NodeId, Proposal, Types, from_raft_log_id};
+use crate::types::{Callback, Member, NodeId, Proposal, RaftVote, Types, from_raft_log_id};
 use crate::wire::store_id;
+
+/// Longest a node that stops waits for its successor.
+const HAND_OVER: Duration = Duration::from_secs(1);
 
 /// Raft timing, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +49,15 @@ pub struct Timing {
     pub election_min_ms: u64,
     /// Longest election timeout and the leader's lease.
     pub election_max_ms: u64,
+    /// Pause between syncs in ASYNC_FLUSH (RocketMQ's flushIntervalCommitLog, 500 ms).
+    pub flush_interval_ms: u64,
 }
 
 impl Default for Timing {
     /// A frozen leader is replaced within `2 * election_max_ms`; a dead one within tens of milliseconds
     /// (see [`crate::lost`]).
     fn default() -> Self {
-        Self { heartbeat_ms: 150, election_min_ms: 600, election_max_ms: 1100 }
+        Self { heartbeat_ms: 150, election_min_ms: 600, election_max_ms: 1100, flush_interval_ms: 500 }
     }
 }
 
@@ -93,12 +99,15 @@ pub enum StartError {
     Raft(String),
 }
 
+/// Makes an empty machine for a store.
+pub type MakeMachine<M> = Box<dyn Fn(&Identity) -> Result<M, StoreError> + Send>;
+
 /// What a node is given besides its settings.
 pub struct Parts<M: Machine> {
     /// Where its files are.
     pub place: Place,
     /// Makes an empty machine; it is restored from a checkpoint if there is one.
-    pub machine: Box<dyn Fn(&Identity) -> Result<M, StoreError> + Send>,
+    pub machine: MakeMachine<M>,
     /// Takes the effects of applied entries.
     pub sink: EffectSink<M::Effect>,
     /// Called once when the node must end; the process exits, the simulator notes it.
@@ -137,6 +146,11 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         let peer_addr = crate::runtime::Listener::local_addr(&listener).unwrap_or(listen);
         let stop = CancellationToken::new();
         let (lost_tx, lost_rx) = mpsc::channel(64);
+        // Opened before anyone is asked: whether the group was formed already is what this node's own store says.
+        let mut store = None;
+        if let Some(identity) = desk.identity() {
+            store = Some(open_store::<R>(&parts.place, &identity, flush, &desk, Arc::clone(&parts.on_fatal)).await?);
+        }
         let service = Arc::new(Service::<R, M>::new(Arc::clone(&desk), lost_tx.clone()));
         drop(R::spawn(serve::<R, Service<R, M>>(listener, Arc::clone(&service), stop.clone())));
         let formed = match form::<R>(&desk, &start).await {
@@ -147,27 +161,28 @@ impl<R: Runtime, M: Machine> Node<R, M> {
             }
         };
         let identity = desk.identity().ok_or(FormError::NotAsked { dir: parts.place.dir.display().to_string() })?;
-        let core = Self::open(&desk, &identity, parts, (flush, timing), lost_tx).await?;
+        let store = match store {
+            Some(store) => store,
+            None => open_store::<R>(&parts.place, &identity, flush, &desk, Arc::clone(&parts.on_fatal)).await?,
+        };
+        let core = Self::open(desk.local(), &identity, parts, store, timing, lost_tx).await?;
         service.set_core(&core);
         let node =
             Arc::new(Self { core, identity, barrier: Barrier::default(), stop, retain: Arc::default(), peer_addr });
         node.initialize(formed).await?;
-        desk.set_pristine(false);
-        node.spawn_tasks(lost_rx, flush);
+        node.spawn_tasks(lost_rx, (flush, timing));
         Ok(node)
     }
 
     async fn open(
-        desk: &Arc<Desk>,
+        local: LocalPeer,
         identity: &Identity,
         parts: Parts<M>,
-        (flush, timing): (FlushMode, Timing),
+        store: Arc<LogStore>,
+        timing: Timing,
         lost: mpsc::Sender<NodeId>,
     ) -> Result<Arc<Core<R, M>>, StartError> {
         let Parts { place, machine, sink, on_fatal, .. } = parts;
-        let store = open_store::<R>(&place, identity, flush).await?;
-        let positions = store.positions();
-        desk.set_pristine(store.vote().is_none() && positions.last.is_none());
         let (opening, fatal, shelf) = (Arc::clone(&store), Arc::clone(&on_fatal), place.clone());
         let whose = identity.clone();
         let shell = R::offload(move || Shell::<R, M>::open(|| machine(&whose), opening, shelf, sink, fatal))
@@ -178,7 +193,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
             // A full queue already holds news that this node has lost connections.
             let _ = lost.try_send(id);
         });
-        let peers = Peers::<R>::new(desk.local(), on_lost);
+        let peers = Peers::<R>::new(local, on_lost);
         let config = Arc::new(raft_config(&identity.group, timing).map_err(|e| StartError::Raft(e.to_string()))?);
         let log = LogStorage::new(Arc::clone(&store));
         let raft = Raft::new(identity.node_id, config, Network::new(Arc::clone(&peers)), log, shell)
@@ -203,7 +218,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         self.core.raft.initialize(members).await.map_err(|e| StartError::Raft(e.to_string()))
     }
 
-    fn spawn_tasks(self: &Arc<Self>, lost: mpsc::Receiver<NodeId>, flush: FlushMode) {
+    fn spawn_tasks(self: &Arc<Self>, lost: mpsc::Receiver<NodeId>, (flush, timing): (FlushMode, Timing)) {
         let core = &self.core;
         let watch = LeaderWatch {
             raft: core.raft.clone(),
@@ -211,11 +226,11 @@ impl<R: Runtime, M: Machine> Node<R, M> {
             processes: Arc::clone(&core.processes),
             me: core.id,
         };
-        let tasks = tasks::Tasks::<R>::new(self.stop.clone());
+        let tasks = tasks::Tasks::<R>::new(self.stop.clone(), Arc::clone(&core.on_fatal));
         tasks.spawn(watch.run(lost));
         tasks.spawn(tasks::keep_links(Arc::clone(core)));
         tasks.spawn(tasks::watch_fatal(Arc::clone(core)));
-        tasks.spawn(tasks::persist_marks(Arc::clone(core), flush));
+        tasks.spawn(tasks::persist_marks(Arc::clone(core), flush, timing.flush_interval_ms));
         tasks.spawn(tasks::retain(Arc::clone(core), Arc::clone(&self.retain)));
         tasks.spawn(tasks::log_elections(Arc::clone(core)));
     }
@@ -269,11 +284,15 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         let _ = self.core.handler.set(handler);
     }
 
+    /// The last vote this node has taken in, durable or not yet.
+    pub fn vote(&self) -> Option<Vote> {
+        self.core.store.vote()
+    }
     /// The term and the leader this node knows of.
     pub fn leadership(&self) -> (u64, Option<NodeId>) {
         let metrics = self.core.raft.server_metrics();
         let metrics = metrics.borrow_watched();
-        (metrics.vote.leader_id().term, metrics.current_leader)
+        leadership_of(&metrics.vote, metrics.current_leader)
     }
     /// Whether this node leads, by its own knowledge.
     pub fn is_leader(&self) -> bool {
@@ -400,13 +419,23 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         self.core.transfer(to, limit).await
     }
 
-    /// Stops: hands leadership over, flushes, closes the store.
+    /// Hands leadership over, then stops.
     pub async fn shutdown(&self) {
+        self.hand_over().await;
+        self.stop().await;
+    }
+
+    /// Hands leadership over if this node leads, waiting at most a second; the group elects by itself otherwise.
+    pub async fn hand_over(&self) {
         if self.is_leader()
-            && let Err(e) = self.transfer_leadership(None, Duration::from_millis(1500)).await
+            && let Err(e) = self.transfer_leadership(None, HAND_OVER).await
         {
             tracing::info!("leadership was not handed over: {e}");
         }
+    }
+
+    /// Stops: flushes, closes the store.
+    pub async fn stop(&self) {
         self.stop.cancel();
         if let Err(e) = self.core.raft.shutdown().await {
             tracing::error!("raft did not stop cleanly: {e}");
@@ -433,13 +462,16 @@ async fn open_store<R: Runtime>(
     place: &Place,
     identity: &Identity,
     flush: FlushMode,
+    desk: &Desk,
+    on_fatal: OnFatal,
 ) -> Result<Arc<LogStore>, StartError> {
     let serial = R::serial("quorumq-disk");
     let cell: Arc<OnceLock<Weak<LogStore>>> = Arc::default();
     let woken = Arc::clone(&cell);
     let wake = Box::new(move || {
         if let Some(store) = woken.get().and_then(Weak::upgrade) {
-            serial.submit(Box::new(move || store.run_pending()));
+            let on_fatal = Arc::clone(&on_fatal);
+            serial.submit(Box::new(move || told(&on_fatal, "the disk thread", || store.run_pending())));
         }
     });
     let (place, constants) = (place.clone(), identity.constants);
@@ -453,6 +485,7 @@ async fn open_store<R: Runtime>(
     if let Some((at, bytes)) = recovered.torn_tail {
         tracing::info!(%at, bytes, "cut a torn tail off the log");
     }
+    desk.set_store(&store);
     Ok(store)
 }
 
@@ -489,5 +522,26 @@ pub(crate) fn role_of(state: ServerState) -> Role {
     }
 }
 
+/// Term and leader that belong together, from openraft's vote, which is the last one flushed, and its leader, which may
+/// be of a vote still to be flushed. Whoever forms a group passes for the leader of term 0 until its first election.
+pub(crate) fn leadership_of(vote: &RaftVote, leader: Option<NodeId>) -> (u64, Option<NodeId>) {
+    let of = vote.leader_id();
+    (of.term, leader.filter(|leader| of.term > 0 && of.voted_for == *leader))
+}
+
 /// The policy of every linearizable read: never a lease, see [`crate::lost`].
 pub(crate) const READ_POLICY: ReadPolicy = ReadPolicy::ReadIndex;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_is_only_told_with_the_term_it_leads() {
+        let voted = |term, node| RaftVote::new(term, node);
+        assert_eq!(leadership_of(&voted(3, 2), Some(2)), (3, Some(2)));
+        assert_eq!(leadership_of(&voted(3, 2), None), (3, None));
+        assert_eq!(leadership_of(&voted(3, 2), Some(1)), (3, None), "node 1 leads a later term, not yet flushed here");
+        assert_eq!(leadership_of(&voted(0, 1), Some(1)), (0, None), "forming is not leading");
+    }
+}

@@ -84,7 +84,7 @@ impl<R: Runtime, M: Machine> Core<R, M> {
         NodeStatus {
             id: self.id,
             term: metrics.current_term,
-            leader: metrics.current_leader,
+            leader: metrics.current_leader.filter(|_| metrics.current_term > 0),
             role: role_of(metrics.state),
             voter,
             purged: positions.purged.map(Into::into),

@@ -10,35 +10,37 @@ use quorumq_store::log_store::FlushMode;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::fatal::told_async;
 use crate::machine::Machine;
+use crate::node::leadership_of;
 use crate::peer::message::Purpose;
 use crate::runtime::Runtime;
 use crate::service::Core;
+use crate::state_machine::OnFatal;
 use crate::types::from_raft_log_id;
 
 /// Pause between looks at the links to peers.
 const LINK_PAUSE: Duration = Duration::from_millis(250);
-/// ASYNC_FLUSH syncs this often (RocketMQ's flushIntervalCommitLog).
-const ASYNC_FLUSH_INTERVAL: Duration = Duration::from_millis(500);
 /// The synced mark becomes durable at least this often.
 const MARK_INTERVAL: Duration = Duration::from_millis(1000);
 /// Retention is looked at this often even if nobody asks.
 const RETAIN_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Spawns tasks that end when the node stops.
+/// Spawns tasks that end when the node stops. A panic in one of them ends the node.
 pub struct Tasks<R> {
     stop: CancellationToken,
+    on_fatal: OnFatal,
     _runtime: std::marker::PhantomData<fn() -> R>,
 }
 
 impl<R: Runtime> Tasks<R> {
-    pub fn new(stop: CancellationToken) -> Self {
-        Self { stop, _runtime: std::marker::PhantomData }
+    pub fn new(stop: CancellationToken, on_fatal: OnFatal) -> Self {
+        Self { stop, on_fatal, _runtime: std::marker::PhantomData }
     }
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.stop.clone();
+        let (stop, on_fatal) = (self.stop.clone(), Arc::clone(&self.on_fatal));
         drop(R::spawn(async move {
-            let _ = R::select2(stop.cancelled(), task).await;
+            let _ = R::select2(stop.cancelled(), told_async(on_fatal, "a task of the node", task)).await;
         }));
     }
 }
@@ -77,11 +79,11 @@ pub async fn watch_fatal<R: Runtime, M: Machine>(core: Arc<Core<R, M>>) {
 }
 
 /// Syncs on a timer in ASYNC_FLUSH, and keeps the durable synced mark fresh in both modes.
-pub async fn persist_marks<R: Runtime, M: Machine>(core: Arc<Core<R, M>>, flush: FlushMode) {
+pub async fn persist_marks<R: Runtime, M: Machine>(core: Arc<Core<R, M>>, flush: FlushMode, interval_ms: u64) {
     loop {
         match flush {
             FlushMode::Async => {
-                R::sleep(ASYNC_FLUSH_INTERVAL).await;
+                R::sleep(Duration::from_millis(interval_ms)).await;
                 // A sync that fails poisons the store, and the next append ends the node.
                 core.store.sync(Box::new(|_| {}));
             }
@@ -98,7 +100,7 @@ pub async fn log_elections<R: Runtime, M: Machine>(core: Arc<Core<R, M>>) {
     loop {
         let now = {
             let metrics = metrics.borrow_watched();
-            (metrics.vote.leader_id().term, metrics.current_leader)
+            leadership_of(&metrics.vote, metrics.current_leader)
         };
         if now != known {
             match now.1 {

@@ -1,30 +1,19 @@
 //! Three nodes elect, replicate, survive restarts, catch up.
+#![cfg(test)]
 
 mod common;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Fatals, Seat, converge, form, free_addr, leader, propose, start, until, write};
+use common::{
+    Seat, assert_sound, converge, form, free_addr, leader, memory_seats, propose, real_seats, start, until, write,
+};
 use quorumq_raft::form::Start;
 use quorumq_raft::outcome::Outcome;
 use quorumq_store::disk::memory::MemoryDisk;
-use quorumq_store::disk::real::RealDisk;
 use quorumq_store::frame::Kind;
 use quorumq_store::log_store::FlushMode;
-
-fn memory_seats(n: usize) -> Vec<Seat> {
-    let fatals = Fatals::default();
-    (0..n)
-        .map(|_| Seat {
-            disk: MemoryDisk::new().mount(),
-            dir: PathBuf::from("/store"),
-            addr: free_addr(),
-            fatals: Arc::clone(&fatals),
-        })
-        .collect()
-}
 
 async fn elect_write_and_converge(seats: Vec<Seat>, flush: FlushMode) {
     let nodes = form(&seats, flush).await;
@@ -40,32 +29,23 @@ async fn elect_write_and_converge(seats: Vec<Seat>, flush: FlushMode) {
     for node in &nodes {
         node.shutdown().await;
     }
-    assert_eq!(seats[0].fatals.lock().unwrap().clone(), Vec::<String>::new());
+    assert_sound(&seats);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_nodes_over_the_memory_disk_agree() {
-    elect_write_and_converge(memory_seats(3), FlushMode::Sync).await;
+    elect_write_and_converge(memory_seats(3).1, FlushMode::Sync).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_nodes_over_the_real_disk_agree() {
     let dir = tempfile::tempdir().unwrap();
-    let fatals = Fatals::default();
-    let seats: Vec<_> = (0..3)
-        .map(|i| Seat {
-            disk: RealDisk::new(),
-            dir: dir.path().join(i.to_string()),
-            addr: free_addr(),
-            fatals: Arc::clone(&fatals),
-        })
-        .collect();
-    elect_write_and_converge(seats, FlushMode::Async).await;
+    elect_write_and_converge(real_seats(3, dir.path()), FlushMode::Async).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leadership_is_handed_over_and_a_restarted_node_catches_up() {
-    let seats = memory_seats(3);
+    let (_, seats) = memory_seats(3);
     let mut nodes = form(&seats, FlushMode::Sync).await;
     let lead = leader(&nodes).await;
     write(&lead, 200, 1000).await;
@@ -78,7 +58,7 @@ async fn leadership_is_handed_over_and_a_restarted_node_catches_up() {
     let back = until_started(&seats[at]).await;
     nodes.push(back);
     converge(&nodes).await;
-    assert_eq!(seats[0].fatals.lock().unwrap().clone(), Vec::<String>::new());
+    assert_sound(&seats);
 }
 
 /// The port of a node that just stopped may take a moment to be free.
@@ -97,7 +77,7 @@ async fn until_started(seat: &Seat) -> common::TestNode {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_member_gets_one_snapshot_and_every_retained_entry() {
-    let seats = memory_seats(4);
+    let (_, seats) = memory_seats(4);
     let nodes = form(&seats[..3], FlushMode::Sync).await;
     let lead = leader(&nodes).await;
     // Six segments of 64 KiB.
@@ -128,7 +108,7 @@ async fn a_new_member_gets_one_snapshot_and_every_retained_entry() {
     assert_eq!(joined.status().snapshots_installed, 1);
     assert_eq!(joined.positions().first.0, boundary);
     assert_eq!(joined.positions().last, lead.positions().last);
-    assert_eq!(seats[0].fatals.lock().unwrap().clone(), Vec::<String>::new());
+    assert_sound(&seats);
 }
 
 async fn add(lead: &common::TestNode, seat: &Seat) -> quorumq_raft::types::Member {
@@ -149,13 +129,14 @@ async fn add(lead: &common::TestNode, seat: &Seat) -> quorumq_raft::types::Membe
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wiped_member_is_refused_under_its_old_id() {
-    let mut seats = memory_seats(3);
+    let (_, mut seats) = memory_seats(3);
     let nodes = form(&seats, FlushMode::Sync).await;
     write(&leader(&nodes).await, 5, 10).await;
     let at = nodes.iter().position(|n| !n.is_leader()).unwrap();
     nodes[at].shutdown().await;
     seats[at].disk = MemoryDisk::new().mount();
     seats[at].addr = free_addr();
+    seats[at].listen = seats[at].addr;
     let mut peers: Vec<_> = seats.iter().map(|s| s.addr).collect();
     peers[at] = seats[at].addr;
     let refused = start(&seats[at], Start::Bootstrap { peers, me: at }, FlushMode::Sync).await.err().unwrap();

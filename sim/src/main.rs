@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
-use quorumq_sim::scenario;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use quorumq_sim::scenario::Scenario;
 use quorumq_sim::world::{self, Config};
 
 /// Runs QuoruMQ in a simulated world. The same seed does the same, to the last byte.
@@ -26,6 +26,9 @@ struct Run {
     /// The seed: decides everything that is drawn.
     #[arg(long)]
     seed: u64,
+    /// What to run.
+    #[arg(long, value_enum, default_value_t = Scenario::Group)]
+    scenario: Scenario,
     /// Prints every event of the trace to stderr, to compare two runs.
     #[arg(long)]
     trace: bool,
@@ -50,12 +53,19 @@ fn run(options: &Run) -> ExitCode {
         print_trace: options.trace,
         ..Config::default()
     };
-    let (seed, trace) = (options.seed, if options.trace { " --trace" } else { "" });
-    let (hash, failure) = match world::run(seed, config, scenario::skeleton) {
+    let (seed, scenario, trace) = (options.seed, options.scenario, if options.trace { " --trace" } else { "" });
+    let name = scenario.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+    let (hash, failure) = match world::run(seed, config, move |world| scenario.run(world)) {
         Ok(outcome) => {
             let (events, elapsed) = (outcome.events, outcome.elapsed);
             println!("{events} events in {elapsed:.3?} of virtual time");
-            (outcome.hash, outcome.value.err())
+            match outcome.value {
+                Ok(report) => {
+                    println!("{report}");
+                    (outcome.hash, None)
+                }
+                Err(message) => (outcome.hash, Some(message)),
+            }
         }
         Err(failure) => (failure.hash, Some(failure.message)),
     };
@@ -66,7 +76,7 @@ fn run(options: &Run) -> ExitCode {
         }
         Some(message) => {
             println!("{message}");
-            println!("again: cargo run -p quorumq-sim -- run --seed {seed}{trace}");
+            println!("again: cargo run -p quorumq-sim -- run --scenario {name} --seed {seed}{trace}");
             println!("seed {seed} FAILED hash {hash:016x}");
             ExitCode::FAILURE
         }

@@ -10,9 +10,9 @@ use std::time::Duration;
 use madsim::runtime::{Handle, NodeHandle};
 use madsim::task::{JoinHandle, NodeId};
 
-use crate::runtime::SimRuntime;
 pub use crate::runtime::net::{Death, NetConfig};
 use crate::runtime::net::{Net, SUPERVISOR};
+use crate::runtime::{SimRng, SimRuntime};
 use crate::trace::Trace;
 
 /// Deep futures in a debug build do not fit into a thread's usual 2 MiB.
@@ -126,6 +126,12 @@ pub struct World {
 }
 
 impl World {
+    /// Sets how slow networks and disks are from now on.
+    pub fn set_weather(&self, weather: NetConfig) {
+        self.record("weather", 0, format!("{weather:?}").as_bytes());
+        self.net.set_config(weather);
+    }
+
     /// Adds a node. It runs nothing yet.
     ///
     /// # Panics
@@ -176,6 +182,12 @@ impl World {
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.net.elapsed()
+    }
+
+    /// The seed's generator: scenarios draw from it what they do.
+    #[must_use]
+    pub fn rng(&self) -> SimRng {
+        SimRng::current()
     }
 
     /// Puts an event of the scenario's own into the trace hash.

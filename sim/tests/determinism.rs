@@ -4,13 +4,15 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use quorumq_sim::scenario;
+use quorumq_sim::scenario::{self, Scenario};
 use quorumq_sim::world::{Config, run};
 
 /// Runs the binary; its last line.
 fn last_line(seed: u64) -> String {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_quorumq-sim")).args(["run", "--seed", &seed.to_string()]).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_quorumq-sim"))
+        .args(["run", "--scenario", "echo", "--seed", &seed.to_string()])
+        .output()
+        .unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
     stdout.lines().last().unwrap().to_owned()
@@ -31,8 +33,8 @@ fn one_seed_in_two_processes_gives_one_trace_hash() {
 fn a_seed_run_after_others_in_one_process_gives_the_hash_of_a_process_of_its_own() {
     let mut hashes = BTreeSet::new();
     for seed in 1..=10 {
-        let outcome = run(seed, Config::default(), scenario::skeleton).unwrap();
-        assert_eq!(outcome.value, Ok(()));
+        let outcome = run(seed, Config::default(), |world| Scenario::Echo.run(world)).unwrap();
+        assert_eq!(outcome.value, Ok(String::new()));
         assert!(outcome.events > 300, "only {} events: the scenario does nothing", outcome.events);
         hashes.insert(outcome.hash);
         if seed > 8 {

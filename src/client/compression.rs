@@ -16,7 +16,7 @@ const CODEC: i32 = 0x700;
 /// The codec bits of zlib.
 const ZLIB: i32 = 0x300;
 
-/// What a producer sets for a body compressed with [`compress`].
+/// What a producer sets for a body it has compressed.
 pub const SYS_FLAG_ZLIB: i32 = COMPRESSED | ZLIB;
 
 /// RocketMQ's default level.

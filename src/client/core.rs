@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::ClientError;
 use super::options::ClientOptions;
 use super::remoting::{Connections, OnPush, Request};
-use super::route::group::Entry;
+use super::route::gate::Entry;
 use super::route::{Group, Routes};
 use super::tasks::Tasks;
 use super::time::{left, now};
@@ -117,7 +117,7 @@ impl<R: Runtime> Core<R> {
         let mut asked = false;
         let mut last = ClientError::Timeout("no broker was asked in time");
         loop {
-            match group.admitted(patience.deadline, asked).await {
+            match group.queries.enter(patience.deadline, asked).await {
                 Entry::AtOnce => {}
                 Entry::Anew => tried.clear(),
                 Entry::TooLate => return Err(last),
@@ -132,7 +132,7 @@ impl<R: Runtime> Core<R> {
                     return Err(ClientError::NoMember { group: group.name().to_string() });
                 }
                 tried.clear();
-                group.exhausted();
+                group.queries.shut();
                 asked = true;
                 continue;
             };
@@ -146,6 +146,7 @@ impl<R: Runtime> Core<R> {
                         }
                         _ => {
                             group.succeeded(addr);
+                            group.queries.open();
                             return Ok(answer);
                         }
                     }

@@ -37,9 +37,13 @@ pub(super) async fn keep_up<R: Runtime>(core: Arc<Core<R>>, whom: Whom, data: He
     let stop = core.stopped();
     let mut pause = FIRST.min(core.options.heartbeat_interval);
     loop {
-        match R::select2(stop.cancelled(), R::sleep(pause)).await {
+        let round = async {
+            R::sleep(pause).await;
+            beat(&core, whom, &data).await;
+        };
+        match R::select2(stop.cancelled(), round).await {
             Select2::First(()) => return,
-            Select2::Second(()) => beat(&core, whom, &data).await,
+            Select2::Second(()) => {}
         }
         pause = core.options.heartbeat_interval;
     }

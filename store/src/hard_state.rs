@@ -53,7 +53,12 @@ pub struct Mark {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intent {
     /// Drop everything behind the cut.
-    Truncate(Mark),
+    Truncate {
+        /// The last entry kept and its end.
+        cut: Mark,
+        /// Where the log ended: nothing stands behind it.
+        end: PhysicalOffset,
+    },
     /// Drop the whole log and start it behind a snapshot.
     Install(SnapshotPosition),
 }
@@ -180,6 +185,12 @@ impl HardState {
     /// Makes the state durable, in two copies.
     pub(crate) fn save(&mut self) -> Result<(), StoreError> {
         self.sequence += 1;
+        self.make_durable()
+    }
+
+    /// Writes the state where it already is, durably: what a start has read may be in the page cache alone, and must not
+    /// be acted upon before a power loss can no longer take it back. The older pair stays as it is meanwhile.
+    pub(crate) fn make_durable(&mut self) -> Result<(), StoreError> {
         let mut pages = vec![0; 2 * PAGE as usize];
         let record = record(STATE_MAGIC, self.sequence, |encoder| self.state.encode(encoder));
         pages[..RECORD].copy_from_slice(&record);

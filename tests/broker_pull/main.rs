@@ -1,7 +1,9 @@
 //! Pulls, offsets and single messages, asked of real brokers over loopback, frame by frame.
+#![cfg(test)]
 
 mod group;
 mod offsets;
 mod pulls;
 mod rig;
+mod subscriptions;
 mod views;

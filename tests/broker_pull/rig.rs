@@ -69,6 +69,7 @@ fn options(listen: SocketAddr) -> BrokerOptions {
         max_message_size: 4 << 20,
         max_pending_bytes: 64 << 20,
         client_expiry: Duration::from_secs(120),
+        max_clock_skew: Duration::from_secs(5),
         limits: Limits::SERVER,
     }
 }
@@ -118,6 +119,18 @@ impl Rig {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         panic!("no leader");
+    }
+
+    /// A client of each broker, the leader's first.
+    pub async fn clients(&self) -> Vec<Client> {
+        let mut order: Vec<_> = self.brokers.iter().collect();
+        order.sort_by_key(|broker| !broker.broker.node().is_leader());
+        assert!(order[0].broker.node().is_leader());
+        let mut clients = Vec::new();
+        for broker in order {
+            clients.push(Client::connect(broker.local_addr()).await);
+        }
+        clients
     }
 
     pub async fn stop(self) {

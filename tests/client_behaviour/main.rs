@@ -1,4 +1,5 @@
 //! How the client behaves towards brokers and NameServers that are played by the tests.
+#![cfg(test)]
 
 mod admin;
 mod consumer;

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use quorumq::client::producer::{ProducerBuilder, SendStatus};
 use quorumq::client::{ClientError, Message, MessageQueue, Place, Producer};
-use quorumq::protocol::code::request::{HEART_BEAT, SEND_BATCH_MESSAGE, SEND_MESSAGE_V2, UNREGISTER_CLIENT};
+use quorumq::protocol::code::request::{
+    GET_MAX_OFFSET, HEART_BEAT, SEND_BATCH_MESSAGE, SEND_MESSAGE_V2, UNREGISTER_CLIENT,
+};
 use quorumq::protocol::header::send::SendMessageRequest;
 use quorumq::protocol::{Command, properties};
 use quorumq_raft::runtime::tokio::Tokio;
@@ -443,4 +445,31 @@ async fn a_producer_that_is_dropped_leaves_nothing_behind() {
     drop(producer);
     handle.await.expect("stored all the same");
     eventually("no connection", || broker.connections() == 0 && namesrv.connections() == 0).await;
+}
+
+#[tokio::test]
+async fn queries_go_on_while_every_send_is_refused() {
+    let broker = Fake::start(|_, command| match command.code {
+        SEND_MESSAGE_V2 => no_leader(command, None),
+        GET_MAX_OFFSET => Act::Reply(command.reply(0, None).with_ext([("offset", 5)].into_iter().collect())),
+        _ => content(command),
+    })
+    .await;
+    let addr = broker.addr;
+    let namesrv = Fake::namesrv(move |_| Some(route(4, &[("g", &[addr])]))).await;
+    let producer = builder(&namesrv).timeout(Duration::from_millis(300)).start::<Tokio>().expect("a producer");
+    producer.route("T").await.expect("a route");
+    let sends = (0..50).map(|_| producer.send(message()));
+    let queue = MessageQueue::new("T", "g", 0);
+    let queries = async {
+        for _ in 0..200 {
+            producer.core().max_offset(&queue).await.expect("an answer");
+        }
+        broker.count(SEND_MESSAGE_V2)
+    };
+    let (refused, sent_meanwhile) = futures_util::future::join(futures_util::future::join_all(sends), queries).await;
+    assert!(sent_meanwhile < 100, "answers to queries let no sends through: {sent_meanwhile}");
+    for result in refused {
+        assert!(matches!(result, Err(ClientError::Refused { code: 14, .. })), "{result:?}");
+    }
 }

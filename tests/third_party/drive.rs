@@ -55,7 +55,7 @@ impl Driver {
         // Ends with the driver's output.
         thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let value = serde_json::from_str(&line).unwrap_or_else(|_| Value::String(line));
+                let value = serde_json::from_str(&line).unwrap_or(Value::String(line));
                 if tell.send(value).is_err() {
                     return;
                 }

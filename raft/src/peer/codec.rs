@@ -24,14 +24,18 @@ const FIXED: usize = 12;
 /// A frame: its header and the raw bytes behind it.
 #[derive(Debug)]
 pub struct Frame<H> {
+    /// The header.
     pub header: H,
+    /// What follows it.
     pub raw: Bytes,
 }
 
 /// A frame to send: the raw part may come in pieces.
 #[derive(Debug)]
 pub struct Outgoing<'a, H> {
+    /// The header.
     pub header: &'a H,
+    /// What follows it.
     pub raw: &'a [Bytes],
 }
 

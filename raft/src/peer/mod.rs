@@ -1,7 +1,7 @@
 //! Peers over byte streams: handshake, frames, control and log connections, the acceptor.
 
 pub(crate) mod append;
-pub(crate) mod codec;
+pub mod codec;
 pub mod handshake;
 pub(crate) mod log_server;
 pub(crate) mod log_session;

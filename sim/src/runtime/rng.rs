@@ -12,7 +12,7 @@ pub struct SimRng(GlobalRng);
 
 impl SimRng {
     /// The generator of the current run.
-    pub(super) fn current() -> Self {
+    pub(crate) fn current() -> Self {
         Self(madsim::rand::thread_rng())
     }
 }

@@ -20,6 +20,8 @@ use crate::protocol::header::pull::{PullMessageRequest, sys_flag};
 /// How long an answer of the leader is believed. Consumers announce a change by a heartbeat, and pull again within
 /// seconds where it came too late.
 const BELIEVED: Duration = Duration::from_secs(1);
+/// How long it is believed if it does not do for a pull: bounds how often the leader is asked in vain.
+const JUST_NOW: Duration = Duration::from_millis(50);
 /// Longest wait for the leader's answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Groups whose subscriptions are remembered.
@@ -38,12 +40,12 @@ impl<I> Default for Known<I> {
     }
 }
 
-impl<I: Copy + Ord> Known<I> {
-    /// The subscriptions of a group, if the leader was asked after `since`.
-    fn get(&self, group: &str, since: I) -> Option<ByTopic> {
+impl<I: Instant> Known<I> {
+    /// The subscriptions of a group, if the leader was asked no longer than `believed` ago.
+    fn get(&self, group: &str, now: I, believed: Duration) -> Option<ByTopic> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (asked, by_topic) = known.get(group)?;
-        (*asked >= since).then(|| Arc::clone(by_topic))
+        (now.saturating_duration_since(*asked) <= believed).then(|| Arc::clone(by_topic))
     }
 
     fn put(&self, group: &str, asked: I, by_topic: ByTopic) {
@@ -85,7 +87,7 @@ impl<R: Runtime> Broker<R> {
         if let Some(known) = here.as_ref().filter(|known| is_latest(known)) {
             return Ok(known.clone());
         }
-        let there = self.leaders_subscription(group, topic).await;
+        let there = self.leaders_subscription(header).await;
         match [there, here].into_iter().flatten().max_by_key(|known| known.version) {
             Some(known) if is_latest(&known) => Ok(known),
             Some(_) => Err(refused(response::SUBSCRIPTION_NOT_LATEST, "the consumer's subscription not latest")),
@@ -93,32 +95,42 @@ impl<R: Runtime> Broker<R> {
         }
     }
 
-    async fn leaders_subscription(&self, group: &str, topic: &str) -> Option<Subscription> {
-        let Leader::There(leader) = self.leadership.now(self.node.id()) else {
-            return None;
-        };
-        let now = <R::Instant as Instant>::now();
-        let by_topic = match self.known.get(group, now - BELIEVED) {
-            Some(by_topic) => by_topic,
-            None => {
-                let by_topic = Arc::new(self.ask_subscriptions(leader, group).await?);
-                self.known.put(group, now, Arc::clone(&by_topic));
-                by_topic
+    /// What the group's leader knows: a client may send its heartbeats to another node than its pulls.
+    async fn leaders_subscription(&self, header: &PullMessageRequest<'_>) -> Option<Subscription> {
+        let mut found = None;
+        // What was remembered may be too old for this pull; what was asked just now is all there is.
+        for believed in [BELIEVED, JUST_NOW] {
+            let by_topic = self.leaders_subscriptions(header.consumer_group, believed).await?;
+            found = by_topic.get(header.topic).cloned();
+            if found.as_ref().is_some_and(|found| found.version >= header.sub_version) {
+                break;
             }
-        };
-        by_topic.get(topic).cloned()
+        }
+        found
+    }
+
+    async fn leaders_subscriptions(&self, group: &str, believed: Duration) -> Option<ByTopic> {
+        let now = <R::Instant as Instant>::now();
+        if let Some(by_topic) = self.known.get(group, now, believed) {
+            return Some(by_topic);
+        }
+        let by_topic = Arc::new(self.ask_subscriptions(group).await?);
+        self.known.put(group, now, Arc::clone(&by_topic));
+        Some(by_topic)
     }
 
     /// Asks the leader; `None` if it does not answer.
-    async fn ask_subscriptions(&self, leader: u64, group: &str) -> Option<BTreeMap<String, Subscription>> {
-        let call = Call::Subscriptions { group: group.to_owned() };
-        let asked = call::encode(&call, &[]).ok()?;
-        let answer = match self.node.call(leader, asked, ASK_TIMEOUT).await {
-            Ok(answer) => answer,
-            Err(e) => {
-                tracing::debug!(group, "the leader was not asked for subscriptions: {e}");
-                return None;
+    async fn ask_subscriptions(&self, group: &str) -> Option<BTreeMap<String, Subscription>> {
+        let answer = match self.leadership.now(self.node.id()) {
+            Leader::Here | Leader::Becoming => self.subscriptions_of(group),
+            Leader::There(leader) => {
+                let asked = call::encode(&Call::Subscriptions { group: group.to_owned() }, &[]).ok()?;
+                let answer = self.node.call(leader, asked, ASK_TIMEOUT).await;
+                answer
+                    .inspect_err(|e| tracing::debug!(group, "the leader was not asked for subscriptions: {e}"))
+                    .ok()?
             }
+            Leader::Nobody => return None,
         };
         if answer.is_empty() {
             return Some(BTreeMap::new());

@@ -14,7 +14,7 @@ use crate::protocol::code::response;
 use crate::protocol::command::{Command, Encoding};
 use crate::protocol::ext::ExtFields;
 use crate::protocol::frame::{self, Head};
-use crate::protocol::header::pull::{PullMessageRequest, PullMessageResponse};
+use crate::protocol::header::pull::PullMessageRequest;
 use crate::protocol::value::Value;
 
 /// Most messages of one answer, whatever the client asks: what a client's local queue holds by default
@@ -140,8 +140,8 @@ impl<I> Pull<I> {
 
     /// Answers without messages.
     pub fn answer(&self, status: Status, next: u64, bounds: Bounds) {
-        let header = response_header(next, bounds);
-        self.reply_to.send_with(1, |out| frame::encode_parts(&self.head(status), pairs(&header), b"", out));
+        let fields = fields(next, bounds);
+        self.reply_to.send_with(1, |out| frame::encode_parts(&self.head(status), fields, b"", out));
     }
 
     /// Answers with an error.
@@ -154,10 +154,10 @@ impl<I> Pull<I> {
     /// Answers with messages: their bytes are copied once, into the answer, where their offsets are set.
     pub fn found(&self, fetched: &Fetched, bounds: Bounds) {
         let len = fetched.len();
-        let header = response_header(fetched.next, bounds);
+        let fields = fields(fetched.next, bounds);
         let encode = |out: &mut BytesMut| {
             out.reserve(HEAD + len);
-            frame::encode_parts_head(&self.head(Status::Found), pairs(&header), len, out);
+            frame::encode_parts_head(&self.head(Status::Found), fields, len, out);
             fetched.copy_into(out);
         };
         if len < LARGE {
@@ -170,21 +170,13 @@ impl<I> Pull<I> {
     }
 }
 
-fn response_header(next: u64, bounds: Bounds) -> PullMessageResponse {
-    PullMessageResponse {
+/// The fields of every answer (PullMessageResponseHeader.java), in its order.
+fn fields(next: u64, bounds: Bounds) -> [(&'static str, Value<'static>); 4] {
+    [
         // Every node serves everything it has applied: there is no better one.
-        suggest_which_broker_id: 0,
-        next_begin_offset: next.cast_signed(),
-        min_offset: bounds.min.cast_signed(),
-        max_offset: bounds.max.cast_signed(),
-        offset_delta: None,
-        topic_sys_flag: None,
-        group_sys_flag: None,
-        forbidden_type: None,
-    }
-}
-
-fn pairs(header: &PullMessageResponse) -> impl Iterator<Item = (&str, Value<'_>)> {
-    // Made anew, so that the names live no longer than the values.
-    header.fields().map(|(name, value)| (name, value))
+        ("suggestWhichBrokerId", 0.into()),
+        ("nextBeginOffset", next.cast_signed().into()),
+        ("minOffset", bounds.min.cast_signed().into()),
+        ("maxOffset", bounds.max.cast_signed().into()),
+    ]
 }

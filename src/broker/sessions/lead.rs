@@ -4,9 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorumq_raft::peer::mux::CallError;
 use quorumq_raft::runtime::Runtime;
 use quorumq_raft::types::NodeId;
 
+use super::union::Heard;
 use crate::broker::Broker;
 
 /// Pause after a look, in which changes gather.
@@ -14,12 +16,14 @@ const GATHER: Duration = Duration::from_millis(10);
 /// How often it is looked without a cause: for silent nodes, and while reports are waited for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOK_UNSETTLED: Duration = Duration::from_millis(100);
+/// How often the other nodes are asked whether they live.
+const ASK_EVERY_MS: u64 = 1000;
 
 /// Leads, while this node does, until the broker stops.
 pub(super) async fn run<R: Runtime>(broker: &Arc<Broker<R>>) {
     let sessions = &broker.sessions;
-    // The term in which the other nodes were asked whether they live.
-    let mut asked_in = None;
+    // The term in which the other nodes were asked whether they live, and when.
+    let mut asked = None;
     loop {
         let me = broker.node.id();
         if broker.leadership.leader_id() != Some(me) {
@@ -29,12 +33,12 @@ pub(super) async fn run<R: Runtime>(broker: &Arc<Broker<R>>) {
         }
         let term = broker.leadership.term();
         let members: Vec<NodeId> = broker.node.members().iter().map(|(id, ..)| *id).collect();
-        if asked_in != Some(term) {
-            asked_in = Some(term);
+        let now_ms = sessions.now_ms();
+        if asked.is_none_or(|(in_term, at_ms)| in_term != term || now_ms >= at_ms + ASK_EVERY_MS) {
+            asked = Some((term, now_ms));
             members.iter().filter(|id| **id != me).for_each(|id| ask(broker, *id, term));
         }
         let (changed, settled) = {
-            let now_ms = sessions.now_ms();
             let mut union = sessions.union();
             union.begin(term, now_ms);
             union.expire(now_ms);
@@ -53,19 +57,25 @@ pub(super) async fn run<R: Runtime>(broker: &Arc<Broker<R>>) {
     }
 }
 
-/// Asks a member whether it lives: the report of one that does not is not waited for.
+/// Asks a member whether it lives. It answers within a second or counts as not heard.
 fn ask<R: Runtime>(broker: &Arc<Broker<R>>, id: NodeId, term: u64) {
     let asking = Arc::clone(broker);
     broker.spawn(async move {
-        let Err(e) = asking.node.status_of(id).await else { return };
-        tracing::debug!(node = id, "not waited for, it does not answer: {e}");
+        let heard = match asking.node.status_of(id).await {
+            Ok(_) => Heard::Answer,
+            Err(CallError::Unknown(_)) => Heard::Nothing,
+            Err(CallError::NotSent(_)) => Heard::NotReached,
+        };
         let sessions = &asking.sessions;
         {
             let mut union = sessions.union();
             if union.term() == Some(term) {
-                union.excuse(id);
+                union.asked(id, heard);
             }
         }
-        sessions.lead.notify_one();
+        if heard != Heard::Answer {
+            tracing::debug!(node = id, ?heard, "asked a member whether it lives");
+            sessions.lead.notify_one();
+        }
     });
 }

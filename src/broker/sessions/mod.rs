@@ -83,10 +83,12 @@ impl Sessions {
         self.settled.notify_waiters();
     }
 
-    /// The newest subscription to a topic that this node's members of a group have told of; `None` if no member of the
-    /// group is connected here, or none subscribes to the topic.
+    /// The newest subscription to a topic that a group's members have told of: those connected here and, on the leader,
+    /// those of all nodes. `None` if no such member subscribes to the topic.
     pub fn subscription(&self, group: &str, topic: &str) -> Option<Subscription> {
-        self.local().subscription(group, topic)
+        let here = self.local().subscription(group, topic);
+        let anywhere = self.union().subscription(group, topic);
+        [here, anywhere].into_iter().flatten().max_by_key(|subscription| subscription.version)
     }
 
     fn now_ms(&self) -> u64 {

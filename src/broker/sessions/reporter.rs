@@ -19,6 +19,8 @@ const REPORT_EVERY: Duration = Duration::from_secs(10);
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest the leader lets a report wait for the groups it names.
 const CREATE_WAIT: Duration = Duration::from_secs(1);
+/// Longest a broker that stops takes to tell the leader.
+const LEAVE_WAIT: Duration = Duration::from_millis(200);
 /// Pause after a report that was not taken; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -65,6 +67,21 @@ pub(super) async fn run<R: Runtime>(broker: &Broker<R>) {
 }
 
 impl<R: Runtime> Broker<R> {
+    /// This node has closed its clients' connections and stops: the leader is told at once.
+    pub async fn leave_sessions(&self) {
+        let Some(leader) = self.leadership.leader_id().filter(|id| *id != self.node.id()) else { return };
+        let report = {
+            let mut local = self.sessions.local();
+            local.begin_again();
+            local.next_report()
+        };
+        match R::timeout(LEAVE_WAIT, self.tell(leader, report)).await {
+            Ok(Ok(Verdict::Taken)) => {}
+            // It will notice by itself.
+            untaken => tracing::debug!(leader, ?untaken, "the leader does not know that the clients are gone"),
+        }
+    }
+
     async fn tell(&self, leader: NodeId, report: Report) -> Result<Verdict, String> {
         let answer = if leader == self.node.id() {
             self.sessions_reported(leader, report).await

@@ -8,13 +8,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use quorumq_raft::types::NodeId;
 
 use crate::broker::call::{ClientSession, Report, Verdict};
+use crate::broker::subscription::Subscription;
 use crate::protocol::body;
 use crate::protocol::body::heartbeat::{ConsumerData, SubscriptionData};
 
 /// A node that has not reported for so long is gone, and its clients with it. Nodes report every 10 s.
 pub const SILENCE_MS: u64 = 15_000;
+/// A node that could not be reached so many times in a row, once a second, is gone as well.
+pub const MISSES: u32 = 3;
 /// Longest a new leader waits for the reports of nodes that seem to live.
 pub const SETTLE_MS: u64 = 2_000;
+
+/// What came of asking a node whether it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// It does.
+    Answer,
+    /// It was asked, and has not answered.
+    Nothing,
+    /// It could not be asked.
+    NotReached,
+}
 
 /// The clients of all nodes, in one term.
 #[derive(Debug, Default)]
@@ -37,6 +51,8 @@ struct Part {
     life: u64,
     number: u64,
     seen_ms: u64,
+    /// Times it could not be reached since it was heard of.
+    missed: u32,
     /// Named so far in a list of all clients that goes on.
     listed: Option<BTreeSet<String>>,
     /// Has told of all its clients once.
@@ -56,8 +72,15 @@ struct Client {
 struct Group {
     /// The nodes each member is connected to.
     members: BTreeMap<String, BTreeSet<NodeId>>,
-    /// How many parts of members (one a node) name each topic.
-    topics: BTreeMap<String, usize>,
+    /// Every part's subscription to a topic by its version: the last one counts.
+    topics: BTreeMap<String, BTreeMap<(i64, String, NodeId), Told>>,
+}
+
+/// A subscription as a member told of it, and as pulls filter by it.
+#[derive(Debug)]
+struct Told {
+    data: SubscriptionData,
+    filter: Option<Subscription>,
 }
 
 impl Union {
@@ -100,11 +123,12 @@ impl Union {
             life,
             number,
             seen_ms: now_ms,
+            missed: 0,
             listed: None,
             complete: false,
             clients: BTreeMap::new(),
         });
-        (part.life, part.number, part.seen_ms) = (life, number, now_ms);
+        (part.life, part.number, part.seen_ms, part.missed) = (life, number, now_ms, 0);
         if full {
             part.listed = Some(BTreeSet::new());
         }
@@ -133,21 +157,21 @@ impl Union {
         }
         let came = changed_parts(&client, before);
         let went = before.map(|before| changed_parts(before, Some(&client))).unwrap_or_default();
-        let stays: BTreeSet<String> = client.consumers.keys().cloned().collect();
+        let now = client.consumers.clone();
         part.clients.insert(client_id.clone(), client);
         // First in, then out: what a client only changes is never gone in between.
         for (group, json) in &came {
             self.join(group, &client_id, from, json);
         }
         for (group, json) in &went {
-            self.part(group, &client_id, from, json, stays.contains(group));
+            self.part(group, &client_id, from, json, now.get(group));
         }
     }
 
     fn remove(&mut self, from: NodeId, client_id: &str) {
         let Some(client) = self.nodes.get_mut(&from).and_then(|part| part.clients.remove(client_id)) else { return };
         for (group, json) in &client.consumers {
-            self.part(group, client_id, from, json, false);
+            self.part(group, client_id, from, json, None);
         }
     }
 
@@ -168,32 +192,37 @@ impl Union {
         let nodes = group.members.entry(client_id.to_owned()).or_default();
         let mut changed = nodes.is_empty();
         nodes.insert(from);
-        for topic in topics(json) {
-            let parts = group.topics.entry(topic).or_default();
-            changed |= *parts == 0;
-            *parts += 1;
+        for data in consumer(json).subscription_data_set {
+            let versions = group.topics.entry(data.topic.clone()).or_default();
+            changed |= versions.is_empty();
+            let key = (data.sub_version, client_id.to_owned(), from);
+            // Members told of what they could parse.
+            versions.insert(key, Told { filter: Subscription::of(&data).ok(), data });
         }
         if changed {
             self.changed.insert(name.to_owned());
         }
     }
 
-    /// A client's part in a group ends, or was an old one of a member that stays.
-    fn part(&mut self, name: &str, client_id: &str, from: NodeId, json: &str, stays: bool) {
+    /// A client's part in a group ends, or was an old one: `now` is what it has become.
+    fn part(&mut self, name: &str, client_id: &str, from: NodeId, json: &str, now: Option<&String>) {
         let Some(group) = self.groups.get_mut(name) else { return };
         let mut changed = false;
-        if !stays && let Some(nodes) = group.members.get_mut(client_id) {
+        if now.is_none()
+            && let Some(nodes) = group.members.get_mut(client_id)
+        {
             nodes.remove(&from);
             if nodes.is_empty() {
                 group.members.remove(client_id);
                 changed = true;
             }
         }
-        for topic in topics(json) {
-            if let Some(parts) = group.topics.get_mut(&topic) {
-                *parts = parts.saturating_sub(1);
-                if *parts == 0 {
-                    group.topics.remove(&topic);
+        let kept = now.map(|now| topics(now)).unwrap_or_default();
+        for (topic, version) in topics(json).difference(&kept) {
+            if let Some(versions) = group.topics.get_mut(topic) {
+                versions.remove(&(*version, client_id.to_owned(), from));
+                if versions.is_empty() {
+                    group.topics.remove(topic);
                     changed = true;
                 }
             }
@@ -206,9 +235,22 @@ impl Union {
         }
     }
 
-    /// A node that does not answer: its report is not waited for.
-    pub fn excuse(&mut self, node: NodeId) {
-        self.excused.insert(node);
+    /// A node was asked whether it lives. One that does not answer is not waited for; one that is out of reach, and not
+    /// merely slow, is gone if it stays so.
+    pub fn asked(&mut self, node: NodeId, heard: Heard) {
+        if heard != Heard::Answer {
+            self.excused.insert(node);
+        }
+        let Some(part) = self.nodes.get_mut(&node) else { return };
+        match heard {
+            Heard::Answer => part.missed = 0,
+            Heard::Nothing => {}
+            Heard::NotReached => part.missed += 1,
+        }
+        if part.missed >= MISSES {
+            tracing::info!(node, clients = part.clients.len(), "a member cannot be reached: its clients count as gone");
+            self.remove_node(node);
+        }
     }
 
     /// Forgets the clients of nodes that are silent.
@@ -257,20 +299,15 @@ impl Union {
 
     /// A group's subscriptions, one a topic, sorted: the newest any member told of.
     pub fn subscriptions(&self, group: &str) -> Vec<SubscriptionData> {
-        let members = self.groups.get(group).map(|group| group.members.iter());
-        let parts =
-            members.into_iter().flatten().flat_map(|(client, nodes)| nodes.iter().map(move |node| (client, node)));
-        let jsons: BTreeSet<&String> = parts
-            .filter_map(|(client, node)| self.nodes.get(node)?.clients.get(client)?.consumers.get(group))
-            .collect();
-        let mut newest: BTreeMap<String, SubscriptionData> = BTreeMap::new();
-        for data in jsons.into_iter().flat_map(|json| consumer(json).subscription_data_set) {
-            let known = newest.get(&data.topic).map(|known| known.sub_version);
-            if known.is_none_or(|known| known < data.sub_version) {
-                newest.insert(data.topic.clone(), data);
-            }
-        }
-        newest.into_values().collect()
+        let topics = self.groups.get(group).map(|group| group.topics.values());
+        let newest = topics.into_iter().flatten().filter_map(|versions| versions.last_key_value());
+        newest.map(|(_, told)| told.data.clone()).collect()
+    }
+
+    /// A group's newest subscription to a topic.
+    pub fn subscription(&self, group: &str, topic: &str) -> Option<Subscription> {
+        let (_, newest) = self.groups.get(group)?.topics.get(topic)?.last_key_value()?;
+        newest.filter.clone()
     }
 }
 
@@ -286,6 +323,7 @@ fn consumer(json: &str) -> ConsumerData {
     body::decode(json.as_bytes()).unwrap_or_default()
 }
 
-fn topics(json: &str) -> BTreeSet<String> {
-    consumer(json).subscription_data_set.into_iter().map(|data| data.topic).collect()
+/// Topics of a client's part in a group, with the version of each subscription.
+fn topics(json: &str) -> BTreeSet<(String, i64)> {
+    consumer(json).subscription_data_set.into_iter().map(|data| (data.topic, data.sub_version)).collect()
 }

@@ -16,6 +16,9 @@ use super::sending::SendResult;
 use super::{Inner, Place};
 use crate::client::error::ClientError;
 
+/// Most sends under way, whatever is set: what one connection takes (65,535), over a few brokers.
+const MAX_IN_FLIGHT: usize = 1 << 20;
+
 type Outcome = Result<SendResult, ClientError>;
 type Done = Box<dyn FnOnce(Outcome) + Send>;
 
@@ -68,7 +71,7 @@ pub(super) struct AsyncSends {
 
 impl AsyncSends {
     pub(super) fn start<R: Runtime>(inner: &Arc<Inner<R>>) -> Self {
-        let limit = inner.options.async_in_flight.clamp(1, Semaphore::MAX_PERMITS);
+        let limit = inner.options.async_in_flight.clamp(1, MAX_IN_FLIGHT);
         // A job holds its permit, so the channel never fills up.
         let (jobs, queue) = mpsc::channel(limit);
         inner.core.tasks.spawn(drive(Arc::clone(inner), queue));
@@ -83,7 +86,7 @@ impl AsyncSends {
 
     /// Takes no more sends and waits until those under way, of at most `limit`, have ended.
     pub(super) async fn close(&self, limit: usize) {
-        let all = u32::try_from(limit.clamp(1, Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
+        let all = limit.clamp(1, MAX_IN_FLIGHT) as u32;
         // Fails only if it was closed before.
         if let Ok(permits) = self.room.acquire_many(all).await {
             self.room.close();

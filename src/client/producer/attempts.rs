@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::verdict::{Stored, Verdict};
 use crate::client::error::ClientError;
 use crate::client::remoting::{CallError, NotSent};
-use crate::client::route::group::PROBE_INTERVAL;
+use crate::client::route::gate::PROBE_INTERVAL;
 use crate::protocol::code::response;
 
 /// First pause after a broker said that it is busy, doubled each time (RocketMQ's gRPC producers: 10 ms, factor 2).

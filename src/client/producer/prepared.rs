@@ -166,8 +166,7 @@ impl Request for SendRequest<'_> {
             broker_name: Some(&self.queue.broker_name),
         };
         let head = if oneway { Head::oneway } else { Head::request }(self.encoding, opaque, prepared.code);
-        // Shortens the names' lifetime to the values'.
-        let fields = header.fields(prepared.code).map(|(name, value)| (name, value));
+        let fields = header.fields(prepared.code);
         frame::encode_parts_head(&head, fields, prepared.body.len(), out.buffer());
         out.push(prepared.body.clone());
     }

@@ -12,7 +12,7 @@ use super::{Inner, Place};
 use crate::client::error::ClientError;
 use crate::client::queue::MessageQueue;
 use crate::client::remoting::CallResult;
-use crate::client::route::group::{Admit, Entry};
+use crate::client::route::gate::{Admit, Entry};
 use crate::client::route::{Group, RoutedQueue, TopicRoute};
 use crate::client::time::left;
 use crate::protocol::code::response;
@@ -102,7 +102,7 @@ impl<'a, R: Runtime> Sending<'a, R> {
                     self.attempts.blocked(ClientError::NoMember { group });
                     break;
                 }
-                self.target.group.exhausted();
+                self.target.group.sends.shut();
                 self.tried.clear();
                 self.asked = true;
                 continue;
@@ -139,11 +139,11 @@ impl<'a, R: Runtime> Sending<'a, R> {
         if std::mem::take(&mut self.admitted) {
             return true;
         }
-        if self.target.group.is_down() && self.other_group() {
+        if self.target.group.sends.is_shut() && self.other_group() {
             self.admitted = false;
             return true;
         }
-        match self.target.group.admitted(self.deadline, self.asked).await {
+        match self.target.group.sends.enter(self.deadline, self.asked).await {
             Entry::AtOnce => {}
             Entry::Anew => self.tried.clear(),
             Entry::TooLate => return false,
@@ -159,6 +159,7 @@ impl<'a, R: Runtime> Sending<'a, R> {
                 group.learn(&answer.ext);
                 if answer.code != response::SERVICE_NOT_AVAILABLE {
                     group.succeeded(addr);
+                    group.sends.open();
                 }
                 matches!(answer.code, response::SERVICE_NOT_AVAILABLE | response::TOPIC_NOT_EXIST)
             }
@@ -193,7 +194,7 @@ impl<'a, R: Runtime> Sending<'a, R> {
             return false;
         }
         let here = self.target.group.name();
-        let usable = |group: &Group<R>| group.name() != here && group.admit() != Admit::Wait;
+        let usable = |group: &Group<R>| group.name() != here && group.sends.admit() != Admit::Wait;
         let Some(next) = self.route.round_robin(usable) else { return false };
         self.target = next.clone();
         self.tried.clear();
@@ -220,7 +221,7 @@ fn choose<R: Runtime>(route: &TopicRoute<R>, place: &Place) -> Result<(RoutedQue
     let none = || no_route("no group has a queue of it that may be written".to_owned());
     match place {
         Place::Any => {
-            let admitted = route.round_robin(|group| group.admit() != Admit::Wait);
+            let admitted = route.round_robin(|group| group.sends.admit() != Admit::Wait);
             let any = || route.round_robin(|_| true).ok_or_else(none);
             let target = admitted.map_or_else(any, Ok)?;
             Ok((target.clone(), false, admitted.is_some()))

@@ -5,19 +5,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use openraft_rt::Select2;
 use quorumq_raft::runtime::Runtime;
-use tokio::sync::Notify;
 
+use super::gate::Gate;
 use crate::client::remoting::CallError;
 use crate::client::time::now;
 use crate::protocol::ext::ExtFields;
-
-/// How often a group without a leader is asked whether it has one again. Failover takes tens of milliseconds.
-pub const PROBE_INTERVAL: Duration = Duration::from_millis(15);
-
-/// How long one who waits for a leader sleeps before looking itself, in case the one who asks has given up.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How long a member that could not be reached is left out.
 const UNREACHABLE: Duration = Duration::from_secs(1);
@@ -39,8 +32,10 @@ pub const EXT_TERM: &str = "term";
 pub struct Group<R: Runtime> {
     name: Arc<str>,
     state: Mutex<State<R>>,
-    /// The group can be used again.
-    up: Notify,
+    /// For sends. A leader may refuse them (its disk is full) and still answer queries.
+    pub sends: Gate<R>,
+    /// For everything else.
+    pub queries: Gate<R>,
 }
 
 #[derive(Debug)]
@@ -53,44 +48,14 @@ struct State<R: Runtime> {
     term: u64,
     /// Members to be asked only after the others, and until when.
     suspects: BTreeMap<SocketAddr, R::Instant>,
-    /// Set while no member takes requests: when to ask again.
-    down: Option<R::Instant>,
-}
-
-/// Whether a request may be tried in a group now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admit {
-    /// The group works, as far as is known.
-    Open,
-    /// The group has no leader; this request is the one that asks again.
-    Probe,
-    /// The group has no leader, and another request is asking.
-    Wait,
-}
-
-/// How a request got its turn in a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
-    /// Without waiting.
-    AtOnce,
-    /// The group was down: members tried before may answer otherwise now.
-    Anew,
-    /// Its deadline passed first.
-    TooLate,
 }
 
 impl<R: Runtime> Group<R> {
     /// A group of which nothing but its name is known.
     pub fn new(name: Arc<str>) -> Self {
-        let state = State {
-            cluster: String::new(),
-            members: BTreeMap::new(),
-            hint: None,
-            term: 0,
-            suspects: BTreeMap::new(),
-            down: None,
-        };
-        Self { name, state: Mutex::new(state), up: Notify::new() }
+        let state =
+            State { cluster: String::new(), members: BTreeMap::new(), hint: None, term: 0, suspects: BTreeMap::new() };
+        Self { name, state: Mutex::new(state), sends: Gate::default(), queries: Gate::default() }
     }
 
     /// RocketMQ's `brokerName`.
@@ -169,17 +134,9 @@ impl<R: Runtime> Group<R> {
         leader
     }
 
-    /// `addr` carried out a request.
+    /// `addr` answered as a member of a group with a leader does.
     pub fn succeeded(&self, addr: SocketAddr) {
-        let mut state = self.lock();
-        if state.down.is_none() && state.suspects.is_empty() {
-            return;
-        }
-        state.suspects.remove(&addr);
-        if state.down.take().is_some() {
-            drop(state);
-            self.up.notify_waiters();
-        }
+        self.lock().suspects.remove(&addr);
     }
 
     /// `addr` gave no answer: it is asked after the others for a while.
@@ -190,53 +147,6 @@ impl<R: Runtime> Group<R> {
             CallError::TimedOut { .. } => HANGING,
         };
         self.lock().suspects.insert(addr, now::<R>() + time);
-    }
-
-    /// No member took a request: until one does, few are tried.
-    pub fn exhausted(&self) {
-        self.lock().down = Some(now::<R>() + PROBE_INTERVAL);
-    }
-
-    /// Whether a request may be tried now. Of many that wait for a leader one at a time is let through: otherwise they
-    /// would hold up the election they wait for.
-    pub fn admit(&self) -> Admit {
-        let mut state = self.lock();
-        match state.down {
-            None => Admit::Open,
-            Some(again) if again <= now::<R>() => {
-                state.down = Some(now::<R>() + PROBE_INTERVAL);
-                Admit::Probe
-            }
-            Some(_) => Admit::Wait,
-        }
-    }
-
-    /// Whether it is known to have no leader.
-    pub fn is_down(&self) -> bool {
-        self.lock().down.is_some()
-    }
-
-    /// [`Self::admit`], waiting until it lets us through or `deadline` has passed. One who `asked` before asks again
-    /// as soon as it may.
-    pub async fn admitted(&self, deadline: R::Instant, asked: bool) -> Entry {
-        let mut waited = false;
-        loop {
-            // Before looking, or a change in between would wake nobody.
-            let up = self.up.notified();
-            match self.admit() {
-                Admit::Open if !waited => return Entry::AtOnce,
-                Admit::Open | Admit::Probe => return Entry::Anew,
-                Admit::Wait => waited = true,
-            }
-            let now = now::<R>();
-            if now >= deadline {
-                return Entry::TooLate;
-            }
-            let again = self.lock().down.filter(|_| asked).unwrap_or(now + LOOK_AGAIN);
-            match R::select2(up, R::sleep_until(again.min(deadline))).await {
-                Select2::First(()) | Select2::Second(()) => {}
-            }
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<R>> {
@@ -307,18 +217,5 @@ mod tests {
         group.failed(addr(2), &CallError::TimedOut { addr: addr(2), timeout_ms: 1 });
         assert_eq!(group.learn(&hint("127.0.0.1:2", "1")), Some(addr(2)));
         assert_eq!(group.pick(&[]), Some(addr(2)));
-    }
-
-    #[test]
-    fn one_request_at_a_time_asks_a_group_without_a_leader() {
-        let group = group();
-        assert_eq!(group.admit(), Admit::Open);
-        group.exhausted();
-        assert_eq!(group.admit(), Admit::Wait);
-        group.lock().down = Some(now::<Tokio>());
-        assert_eq!(group.admit(), Admit::Probe);
-        assert_eq!(group.admit(), Admit::Wait);
-        group.succeeded(addr(2));
-        assert_eq!(group.admit(), Admit::Open);
     }
 }

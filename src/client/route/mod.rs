@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use openraft_rt::Select3;
+use openraft_rt::{Select2, Select3};
 use quorumq_raft::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -23,10 +23,12 @@ use crate::protocol::code::{request, response};
 use crate::protocol::header::topic::GetRouteInfoRequest;
 use crate::protocol::{Command, Encoding};
 
+pub mod gate;
 pub mod group;
 pub mod nameserver;
 mod topic;
 
+pub use gate::Gate;
 pub use group::Group;
 pub use nameserver::NameServers;
 pub use topic::{RoutedQueue, TopicRoute};
@@ -192,11 +194,13 @@ impl<R: Runtime> Routes<R> {
                     }
                 };
             for topic in topics {
-                if stop.is_cancelled() {
-                    return;
-                }
-                if let Err(error) = self.fetch(&topic, now::<R>() + self.timeout).await {
-                    tracing::debug!(topic = %topic, %error, "the route could not be fetched again; the known one stays");
+                let fetching = self.fetch(&topic, now::<R>() + self.timeout);
+                match R::select2(stop.cancelled(), fetching).await {
+                    Select2::First(()) => return,
+                    Select2::Second(Ok(_)) => {}
+                    Select2::Second(Err(error)) => {
+                        tracing::debug!(topic = %topic, %error, "the route could not be fetched again; the known one stays");
+                    }
                 }
             }
         }

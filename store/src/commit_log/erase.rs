@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use super::{Layout, segment_path, segment_start};
 use crate::disk::{Disk, DiskFile};
 use crate::error::At;
+use crate::frame::is_blank;
 use crate::{PhysicalOffset, StoreError};
 
 /// Bytes read or written at once.
 const CHUNK: usize = 1 << 20;
+/// Bytes compared with zero at once.
+const BLOCK: usize = 4096;
 
 /// Starts of the segment files below `dir`, ascending. Other names are left alone.
 pub(crate) fn segment_starts(disk: &dyn Disk, dir: &Path) -> Result<Vec<PhysicalOffset>, StoreError> {
@@ -51,6 +54,28 @@ pub(crate) fn zero(file: &dyn DiskFile, path: &Path, from: u64, to: u64) -> Resu
     Ok(())
 }
 
+/// Drops the log's bytes `from..to`, durably: zeroes them in `from`'s segment, removes the later segments. Writes even
+/// where zeroes are read: after a failed sync what is read need not be on disk.
+pub(crate) fn erase_range(
+    disk: &dyn Disk,
+    dir: &Path,
+    layout: Layout,
+    from: PhysicalOffset,
+    to: PhysicalOffset,
+) -> Result<(), StoreError> {
+    let start = layout.segment_of(from);
+    let segment_end = layout.segment_end(from);
+    if to > segment_end {
+        // Newest first: a crash in between leaves no gap in the row of files.
+        let later = segment_starts(disk, dir)?.into_iter().filter(|later| *later > start).rev();
+        remove_segments(disk, dir, later)?;
+    }
+    let path = segment_path(dir, start);
+    let file = disk.open(&path).at("open", &path)?;
+    zero(&*file, &path, from.0 - start.0, to.min(segment_end).0 - start.0)?;
+    file.sync_data().at("sync", &path)
+}
+
 /// A file that is searched for bytes that are not zero.
 struct Search<'a> {
     file: &'a dyn DiskFile,
@@ -72,7 +97,7 @@ impl<'a> Search<'a> {
             let n = (self.len - at).min(CHUNK as u64);
             let chunk = &mut self.buffer[..n as usize];
             self.file.read_at(at, chunk).at("read", &self.path)?;
-            match chunk.iter().rposition(|b| *b != 0) {
+            match last_byte(chunk) {
                 Some(last) => {
                     dirty.push((at, at + last as u64 + 1));
                     blank = n - last as u64 - 1;
@@ -83,6 +108,13 @@ impl<'a> Search<'a> {
         }
         Ok(dirty)
     }
+}
+
+/// The position of the last byte that is not zero.
+fn last_byte(bytes: &[u8]) -> Option<usize> {
+    let block = bytes.chunks(BLOCK).rposition(|block| !is_blank(block))? * BLOCK;
+    let in_block = bytes[block..].iter().take(BLOCK).rposition(|b| *b != 0)?;
+    Some(block + in_block)
 }
 
 /// Makes everything behind `end` blank, durably. Searches the rest of `end`'s segment until `gap` blank bytes in a row;
@@ -123,4 +155,21 @@ pub(crate) fn erase_behind(
         file.sync_data().at("sync", &path)?;
     }
     Ok(dropped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_byte_that_is_not_zero_is_found_at_every_edge() {
+        for len in [1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, 3 * BLOCK + 7] {
+            let mut bytes = vec![0; len];
+            assert_eq!(last_byte(&bytes), None);
+            for at in [0, len / 2, len - 1] {
+                bytes[at] = 1;
+                assert_eq!(last_byte(&bytes), Some(at));
+            }
+        }
+    }
 }

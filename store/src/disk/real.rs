@@ -25,8 +25,18 @@ pub struct RealDisk;
 
 impl RealDisk {
     /// The machine's disk.
+    #[expect(clippy::new_ret_no_self, reason = "a disk is only ever used through the seam")]
     pub fn new() -> Arc<dyn Disk> {
         Arc::new(Self)
+    }
+
+    /// The number Linux draws at each boot, to tell a power loss from the end of a process.
+    ///
+    /// # Errors
+    /// Where `/proc` is not mounted.
+    pub fn boot_id() -> io::Result<u128> {
+        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+        u128::from_str_radix(&text.trim().replace('-', ""), 16).map_err(io::Error::other)
     }
 }
 

@@ -105,9 +105,10 @@ impl State {
         to.u8(u8::from(self.unproven));
         match self.intent {
             None => to.u8(0),
-            Some(Intent::Truncate(cut)) => {
+            Some(Intent::Truncate { cut, end }) => {
                 to.u8(1);
                 to.mark(cut);
+                to.u64(end.0);
             }
             Some(Intent::Install(at)) => {
                 to.u8(2);
@@ -130,7 +131,7 @@ impl State {
         let unproven = from.flag()?;
         let intent = match from.take()? {
             [0] => None,
-            [1] => Some(Intent::Truncate(from.mark()?)),
+            [1] => Some(Intent::Truncate { cut: from.mark()?, end: PhysicalOffset(from.u64()?) }),
             [2] => Some(Intent::Install(SnapshotPosition {
                 last: from.log_id()?,
                 next: PhysicalOffset(from.u64()?),

@@ -17,6 +17,7 @@ use crate::frame::{HEADER_LEN, Kind};
 use crate::identity::GroupConstants;
 use crate::{LogId, LogIndex, PhysicalOffset, StoreError, Term};
 
+pub(crate) mod background;
 mod fifo;
 mod open;
 mod read;
@@ -24,7 +25,10 @@ mod room;
 mod store_checkpoint;
 mod worker;
 
+pub use background::BackgroundSync;
+use background::SyncGate;
 use fifo::{Fifo, Op};
+pub(crate) use open::take_lock;
 pub use open::{OnInstall, Options};
 pub use store_checkpoint::StoreTimes;
 use worker::Worker;
@@ -64,8 +68,8 @@ impl Entry {
     }
 }
 
-/// A vote as Raft keeps it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A vote as Raft keeps it. Ordered by term first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Vote {
     /// The term.
     pub term: Term,
@@ -80,7 +84,7 @@ pub struct Vote {
 pub enum FlushMode {
     /// After fdatasync. RocketMQ's SYNC_FLUSH; the default.
     Sync,
-    /// After pwrite. RocketMQ's ASYNC_FLUSH; [`LogStore::sync`] is called every 500 ms. Votes and truncations
+    /// After pwrite. RocketMQ's ASYNC_FLUSH; [`LogStore::begin_sync`] is called every 500 ms. Votes and truncations
     /// are synced all the same.
     Async,
 }
@@ -99,7 +103,7 @@ pub struct SnapshotPosition {
 /// What opening found.
 #[derive(Debug)]
 pub struct Recovered {
-    /// The sender's vote.
+    /// The last durable vote.
     pub vote: Option<Vote>,
     /// Last known committed entry, never past the surviving tail.
     pub committed: Option<LogId>,
@@ -155,6 +159,7 @@ pub struct LogStore {
     dir: PathBuf,
     fifo: Mutex<Fifo>,
     worker: Mutex<Worker>,
+    gate: SyncGate,
     wake: Wake,
 }
 
@@ -179,9 +184,9 @@ impl LogStore {
         wake: Wake,
     ) -> Result<(Arc<Self>, Recovered), StoreError> {
         let (view, worker, recovered) = open::open(Arc::clone(&disk), dir, constants, options.into())?;
-        let fifo = Fifo::new(view, recovered.vote, worker.held_until());
-        let store =
-            Self { disk, constants, dir: dir.to_owned(), fifo: Mutex::new(fifo), worker: Mutex::new(worker), wake };
+        let fifo = Mutex::new(Fifo::new(view, recovered.vote, worker.held_until()));
+        let (gate, worker) = (worker.gate(), Mutex::new(worker));
+        let store = Self { disk, constants, dir: dir.to_owned(), fifo, worker, gate, wake };
         Ok((Arc::new(store), recovered))
     }
 
@@ -293,14 +298,22 @@ impl LogStore {
 
     /// Makes the log empty and start right after a snapshot: intent → drop segments → [`Options::on_install`] → clear
     /// intent. The snapshot itself must be durable before.
+    ///
+    /// `done` gets `Contract` if the position is no segment start or would take back committed entries.
     pub fn install(&self, at: SnapshotPosition, done: Done) {
         let mut fifo = self.lock();
+        let refused = fifo.check_running().and_then(|()| fifo.view.check_install(at));
+        if let Err(e) = refused {
+            drop(fifo);
+            return done(Err(e));
+        }
         fifo.view.install(at);
         let epoch = fifo.view.epoch;
         self.queue(fifo, Op::Install { at, epoch, done });
     }
 
-    /// Makes everything written so far durable, and the synced mark with it (ASYNC_FLUSH's timer, checkpoints).
+    /// Makes everything written so far durable, and the synced mark with it (checkpoints; ASYNC_FLUSH's timer takes
+    /// [`LogStore::begin_sync`], for which no append waits).
     pub fn sync(&self, done: Done) {
         let fifo = self.lock();
         self.queue(fifo, Op::Sync { done });

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::worker::Worker;
 use super::{FlushMode, Recovered};
 use crate::commit_log::Layout;
-use crate::commit_log::erase::{erase_behind, remove_segments, segment_starts};
+use crate::commit_log::erase::{erase_range, remove_segments, segment_starts};
 use crate::commit_log::recover::Recovery;
 use crate::commit_log::view::View;
 use crate::disk::{Disk, DiskLock};
@@ -17,7 +17,7 @@ use crate::identity::{GroupConstants, Identity};
 use crate::{StoreError, hard_state};
 
 /// Most bytes ever written to the log without a sync, apart from the entry that exceeds it.
-pub(super) const MAX_UNSYNCED: u64 = 64 << 20;
+pub(super) const MAX_UNSYNCED: u64 = 128 << 20;
 
 /// Clears files that are derived from the log, during an install.
 pub type OnInstall = Arc<dyn Fn() -> Result<(), StoreError> + Send + Sync>;
@@ -77,13 +77,18 @@ pub(super) fn open(
         return Err(StoreError::Corrupt { what: "hard state (the file is missing)", path: hard_path, offset: 0 });
     }
     let mut hard = HardState::open(&*disk, dir)?;
+    hard.make_durable()?;
     let abort = dir.join("abort");
     let clean = !disk.exists(&abort).at("look for", &abort)?;
     if clean {
         disk.create(&abort, 0).at("create", &abort)?;
-        disk.sync_dir(dir).at("sync", dir)?;
     }
+    // The last process may have ended between making an entry and syncing it: what is there now has to stay.
+    let log = dir.join(crate::commit_log::DIR);
+    disk.sync_dir(&log).at("sync", &log)?;
+    disk.sync_dir(dir).at("sync", dir)?;
     let layout = Layout { segment_size: constants.segment_size };
+    let same_boot = options.boot_id.is_some_and(|boot_id| boot_id == hard.state.boot_id);
     let rebooted = options.boot_id.is_some_and(|boot_id| boot_id != hard.state.boot_id && hard.state.boot_id != 0);
     let installed = finish_intent(&*disk, dir, layout, &mut hard, &options)?;
     let recovery = Recovery {
@@ -92,7 +97,8 @@ pub(super) fn open(
         layout,
         state: &hard.state,
         tail_limit: options.tail_bytes,
-        gap: MAX_UNSYNCED + 2 * HEADER_LEN + u64::from(constants.max_entry),
+        // A process that ended leaves at most one write cut short; a power loss any part of what was not synced.
+        gap: if same_boot { 0 } else { MAX_UNSYNCED } + 2 * HEADER_LEN + u64::from(constants.max_entry),
         clean,
     };
     let found = recovery.run()?;
@@ -128,7 +134,8 @@ fn check_constants(identity: &Identity, asked: GroupConstants, dir: &Path) -> Re
     }
 }
 
-fn take_lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn DiskLock>, StoreError> {
+/// Takes the store's lock, or says who has it.
+pub(crate) fn take_lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn DiskLock>, StoreError> {
     match disk.lock(&dir.join("lock")) {
         Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => Err(StoreError::Locked { path: dir.to_owned() }),
         other => other.at("lock", dir),
@@ -145,9 +152,8 @@ fn finish_intent(
 ) -> Result<Option<super::SnapshotPosition>, StoreError> {
     match hard.state.intent {
         None => Ok(None),
-        Some(Intent::Truncate(cut)) => {
-            // Zeroing may have got anywhere: search to the very end.
-            erase_behind(disk, dir, layout, cut.end, u64::MAX)?;
+        Some(Intent::Truncate { cut, end }) => {
+            erase_range(disk, dir, layout, cut.end, end)?;
             hard.state.intent = None;
             hard.save()?;
             Ok(None)

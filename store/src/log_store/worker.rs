@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::background::SyncGate;
 use super::fifo::{Fifo, Op, Status};
 use super::open::{MAX_UNSYNCED, installed};
 use super::{Done, Entry, FlushMode, Options, SnapshotPosition};
@@ -48,6 +49,8 @@ pub(super) struct Worker {
     since_mark: (u32, u64),
     /// Bytes of the last group.
     last_group: u64,
+    /// Whether to try to allocate the next segment although that failed before.
+    retry_next: bool,
 }
 
 impl Worker {
@@ -70,7 +73,12 @@ impl Worker {
             epoch,
             since_mark: (0, 0),
             last_group: 0,
+            retry_next: false,
         }
+    }
+
+    pub(super) fn gate(&self) -> SyncGate {
+        Arc::clone(&self.writer.gate)
     }
 
     pub(super) fn held_until(&self) -> PhysicalOffset {
@@ -102,6 +110,7 @@ impl Worker {
             }
         }
         self.flush(fifo, &mut group);
+        self.prepare_next(fifo);
     }
 
     /// Writes a group, makes it durable (SYNC_FLUSH), tells everyone.
@@ -196,8 +205,18 @@ impl Worker {
             Op::Install { at, epoch, done } => (done, self.guard(fifo, |worker| worker.install(fifo, at, epoch))),
             Op::Sync { done } => (done, self.guard(fifo, |worker| worker.sync(fifo))),
             Op::Mark => {
+                self.retry_next = true;
                 // An error has poisoned the store and told so.
-                let _ = self.guard(fifo, Self::sync_mark);
+                let _ = self.guard(fifo, |worker| {
+                    let mark = worker.hard.state.mark;
+                    note_mark(&mut worker.hard, fifo, mark, worker.epoch)?;
+                    worker.sync_mark()
+                });
+                return;
+            }
+            Op::Synced { mark, epoch } => {
+                // An error has poisoned the store and told so.
+                let _ = self.guard(fifo, |worker| worker.synced(fifo, mark, epoch));
                 return;
             }
             Op::Barrier { done } => (done, self.guard(fifo, |_| Ok(()))),
@@ -212,6 +231,17 @@ impl Worker {
         finish(fifo, vec![done], result);
     }
 
+    /// A sync beside this thread has covered the log up to `mark`; it says nothing of a log that was cut since.
+    fn synced(&mut self, fifo: &Mutex<Fifo>, mark: Mark, epoch: u64) -> Result<(), StoreError> {
+        if epoch != self.epoch || mark.end <= self.hard.state.mark.end {
+            return Ok(());
+        }
+        note_mark(&mut self.hard, fifo, mark, epoch)?;
+        self.writer.unsynced = self.writer.unsynced.min(self.writer.end.at.0 - mark.end.0);
+        lock(fifo).view.advance(epoch, self.writer.end, mark.last);
+        Ok(())
+    }
+
     fn truncate(&mut self, fifo: &Mutex<Fifo>, cut: Mark, epoch: u64) -> Result<(), StoreError> {
         self.epoch = epoch;
         if cut.end == self.writer.end.at {
@@ -222,7 +252,7 @@ impl Worker {
         }
         let mark = if self.hard.state.mark.end > cut.end { cut } else { self.hard.state.mark };
         self.hard.new_generation(mark);
-        self.hard.state.intent = Some(Intent::Truncate(cut));
+        self.hard.state.intent = Some(Intent::Truncate { cut, end: self.writer.end.at });
         self.hard.save()?;
         self.writer.truncate(cut)?;
         self.hard.state.intent = None;
@@ -280,27 +310,33 @@ impl Worker {
         Ok(())
     }
 
-    /// What can be done while nothing waits: allocate the next segment, write zeroes ahead.
-    pub(super) fn maintain(&mut self, fifo: &Mutex<Fifo>) {
-        if !matches!(lock(fifo).status, Status::Running) {
+    /// Allocates the segment behind the current one once a part of that is used, so that the lack of room shows long
+    /// before an append needs it, and a small store stays small. After a failure it waits to be asked again.
+    fn prepare_next(&mut self, fifo: &Mutex<Fifo>) {
+        let retry = std::mem::take(&mut self.retry_next);
+        if self.writer.next.is_some() || !self.writer.needs_next() || (lock(fifo).full.is_some() && !retry) {
             return;
         }
-        match self.writer.prepare_next() {
-            Ok(()) => lock(fifo).full = None,
+        let made = self.guard(fifo, |worker| match worker.writer.prepare_next() {
             Err(StoreError::Io { path, source, .. }) if is_full(&source) => {
-                let why = format!("cannot allocate {}: {source}", path.display());
-                if lock(fifo).full.replace(why.as_str().into()).is_none() {
-                    tracing::warn!("{why}");
-                }
+                Ok(Some(format!("cannot allocate {}: {source}", path.display())))
             }
-            Err(e) => {
-                tracing::error!(dir = %self.dir.display(), error = %e, "store poisoned");
-                lock(fifo).poison(&e.to_string());
-            }
+            other => other.map(|()| None),
+        });
+        // An error has poisoned the store and told so.
+        let Ok(full) = made else { return };
+        let mut fifo = lock(fifo);
+        if let (Some(why), None) = (&full, &fifo.full) {
+            tracing::warn!("{why}");
         }
-        lock(fifo).held_until = self.writer.held_until();
+        fifo.full = full.map(Into::into);
+        fifo.held_until = self.writer.held_until();
+    }
+
+    /// What can be done while nothing waits: write zeroes ahead.
+    pub(super) fn maintain(&mut self, fifo: &Mutex<Fifo>) {
         if self.last_group > 0 && self.last_group < LIGHT_GROUP && self.options.prewrite_bytes > 0 {
-            // An error here ends the node like any failed write; it has told so itself.
+            // An error has poisoned the store and told so.
             let _ = self.guard(fifo, |worker| worker.writer.prewrite(worker.options.prewrite_bytes));
         }
     }

@@ -50,9 +50,12 @@ pub fn entry(id: LogId, len: usize) -> NewEntry {
     NewEntry { id, kind: Kind::Records, body: body(id, len) }
 }
 
-/// The names of finished operations, in order, with their outcome.
+/// The name of a finished operation, and its outcome.
+pub type Notice = (String, Result<(), String>);
+
+/// Finished operations, in order.
 #[derive(Clone, Debug, Default)]
-pub struct Finished(Arc<Mutex<Vec<(String, Result<(), String>)>>>);
+pub struct Finished(Arc<Mutex<Vec<Notice>>>);
 
 impl Finished {
     /// A callback that notes `name`.
@@ -65,7 +68,7 @@ impl Finished {
     }
 
     /// Everything noted since the last call.
-    pub fn take(&self) -> Vec<(String, Result<(), String>)> {
+    pub fn take(&self) -> Vec<Notice> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -172,7 +175,7 @@ impl Rig {
     }
 
     /// Fails unless the log holds exactly these entries behind the purged one, with the bodies of [`body`].
-    pub fn expect(&self, ids: &[LogId]) -> Outcome {
+    pub fn must_hold(&self, ids: &[LogId]) -> Outcome {
         let all = self.all()?;
         same(all.iter().map(|entry| entry.id).collect::<Vec<_>>(), ids.to_vec(), "entries")?;
         for entry in &all {

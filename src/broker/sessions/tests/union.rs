@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::consumer;
 use crate::broker::call::{ClientSession, Report, Verdict};
-use crate::broker::sessions::union::{SETTLE_MS, SILENCE_MS, Union};
+use crate::broker::sessions::union::{Heard, MISSES, SETTLE_MS, SILENCE_MS, Union};
 use crate::protocol::body;
 use crate::protocol::body::heartbeat::ConsumerData;
 
@@ -149,7 +149,7 @@ fn a_node_that_does_not_answer_is_waited_for_briefly_and_one_that_is_gone_not_at
     assert!(!union.settle(MEMBERS, 1000 + SETTLE_MS - 1));
     assert!(union.settle(MEMBERS, 1000 + SETTLE_MS));
     let mut union = reported();
-    union.excuse(3);
+    union.asked(3, Heard::Nothing);
     assert!(union.settle(MEMBERS, 1000));
     assert!(union.is_settled());
     union.begin(1, 1001);
@@ -186,4 +186,39 @@ fn the_newest_subscription_to_each_topic_is_the_groups() {
     let found: BTreeSet<(&str, &str)> = found.iter().map(|data| (&*data.topic, &*data.sub_string)).collect();
     assert_eq!(found, BTreeSet::from([("t", "B"), ("u", "*")]));
     assert_eq!(union.subscriptions("nobody"), []);
+    let one = |union: &Union, topic| union.subscription("g", topic).map(|found| found.sub_string.to_string());
+    assert_eq!((one(&union, "t"), one(&union, "x")), (Some("B".to_owned()), None));
+    let other = client("b", &[consumer("g", &[("t", "B || C", 2)])]);
+    union.report(2, then(3, vec![other], &[]), 0);
+    assert_eq!(one(&union, "t"), Some("B || C".to_owned()), "another expression of the same version");
+    union.report(2, then(4, vec![], &["b"]), 0);
+    assert_eq!(one(&union, "t"), Some("A".to_owned()));
+    union.report(1, then(3, vec![], &["a"]), 0);
+    assert_eq!(one(&union, "t"), None);
+}
+
+#[test]
+fn a_node_that_stays_out_of_reach_is_gone_before_it_is_silent_for_long() {
+    let mut union = settled();
+    union.report(1, then(2, vec![member("a")], &[]), 0);
+    let mut number = 3;
+    for cure in [Heard::Answer, Heard::NotReached] {
+        for _ in 1..MISSES {
+            union.asked(1, Heard::NotReached);
+        }
+        union.asked(1, Heard::Nothing);
+        if cure == Heard::Answer {
+            union.asked(1, cure);
+        } else {
+            union.report(1, then(number, vec![], &[]), 0);
+            number += 1;
+        }
+    }
+    for _ in 1..MISSES {
+        union.asked(1, Heard::NotReached);
+    }
+    assert_eq!(union.members("g"), ["a"]);
+    union.asked(1, Heard::NotReached);
+    assert_eq!((union.members("g"), changed(&mut union)), (Vec::<String>::new(), vec!["g".into()]));
+    assert_eq!(union.report(1, then(number, vec![], &[]), 0), Verdict::BeginAgain, "it is back");
 }

@@ -14,13 +14,16 @@ use crate::client::queue::MessageQueue;
 pub(super) async fn keep_up<R: Runtime>(shared: Arc<Shared<R>>) {
     let stop = shared.core.stopped();
     loop {
-        match R::select2(stop.cancelled(), R::sleep(shared.options.commit_interval)).await {
+        let round = async {
+            R::sleep(shared.options.commit_interval).await;
+            let held = || shared.queues().iter().map(|(queue, process)| (queue.clone(), Arc::clone(process))).collect();
+            let queues: Vec<_> = held();
+            join_all(queues.iter().map(|(queue, process)| shared.commit(queue, process))).await;
+        };
+        match R::select2(stop.cancelled(), round).await {
             Select2::First(()) => return,
             Select2::Second(()) => {}
         }
-        let queues: Vec<_> =
-            shared.queues().iter().map(|(queue, process)| (queue.clone(), Arc::clone(process))).collect();
-        join_all(queues.iter().map(|(queue, process)| shared.commit(queue, process))).await;
     }
 }
 

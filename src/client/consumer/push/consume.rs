@@ -26,38 +26,44 @@ pub(super) struct Work {
 
 /// Messages to be handed over again, by when. Bounded by what the queues may hold.
 pub(super) struct Delayed<R: Runtime> {
-    waiting: Mutex<BTreeMap<(R::Instant, u64), Work>>,
+    waiting: Mutex<Waiting<R>>,
     /// Something was added.
     added: Notify,
 }
 
+struct Waiting<R: Runtime> {
+    by_time: BTreeMap<(R::Instant, u64), Work>,
+    /// Numbers messages, as several may be due at one instant.
+    next: u64,
+}
+
 impl<R: Runtime> Default for Delayed<R> {
     fn default() -> Self {
-        Self { waiting: Mutex::default(), added: Notify::new() }
+        Self { waiting: Mutex::new(Waiting { by_time: BTreeMap::new(), next: 0 }), added: Notify::new() }
     }
 }
 
 impl<R: Runtime> Delayed<R> {
     fn add(&self, at: R::Instant, work: Work) {
         let mut waiting = self.lock();
-        // Two at one instant keep the order in which they came.
-        let number = waiting.last_key_value().map_or(0, |((_, number), _)| number + 1);
-        waiting.insert((at, number), work);
+        let number = waiting.next;
+        waiting.next += 1;
+        waiting.by_time.insert((at, number), work);
         drop(waiting);
         self.added.notify_one();
     }
 
     fn first(&self) -> Option<R::Instant> {
-        self.lock().first_key_value().map(|((at, _), _)| *at)
+        self.lock().by_time.first_key_value().map(|((at, _), _)| *at)
     }
 
     fn take_due(&self, now: R::Instant) -> Option<Work> {
         let mut waiting = self.lock();
-        let first = waiting.first_entry().filter(|first| first.key().0 <= now)?;
+        let first = waiting.by_time.first_entry().filter(|first| first.key().0 <= now)?;
         Some(first.remove())
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(R::Instant, u64), Work>> {
+    fn lock(&self) -> MutexGuard<'_, Waiting<R>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use openraft_rt::Select3;
+use openraft_rt::{Select2, Select3};
 use quorumq_raft::runtime::Runtime;
 use quorumq_store::QueueOffset;
 
@@ -34,7 +34,10 @@ const FRESH: Duration = Duration::from_secs(10);
 pub(super) async fn keep_up<R: Runtime>(shared: Arc<Shared<R>>) {
     let stop = shared.core.stopped();
     loop {
-        let complete = rebalance(&shared).await;
+        let complete = match R::select2(stop.cancelled(), rebalance(&shared)).await {
+            Select2::First(()) => return,
+            Select2::Second(complete) => complete,
+        };
         let pause = if complete { shared.options.rebalance_interval } else { TRY_AGAIN };
         match R::select3(stop.cancelled(), shared.rebalance.notified(), R::sleep(pause)).await {
             Select3::First(()) => return,

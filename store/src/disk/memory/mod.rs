@@ -416,7 +416,7 @@ impl DiskFile for Handle {
     fn sync_data(&self) -> io::Result<()> {
         let mut state = lock(&self.medium.state);
         if let Err(e) = state.enter(self.number, Operation::Sync) {
-            if state.mount == self.number {
+            if state.mount == self.number && state.freeze_after != Some(0) {
                 lock(&self.inode).fail_sync();
             }
             return Err(e);

@@ -1,0 +1,155 @@
+//! A NameServer and a group of brokers: the product's own processes, each on a seat of the world.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use quorumq::broker::{BrokerOptions, Running};
+use quorumq::client::ClientOptions;
+use quorumq::machine::Machine;
+use quorumq::nameserver::{NameServer, NameServerOptions};
+use quorumq::server::Limits;
+use quorumq_raft::form::Start;
+use quorumq_raft::node::{Settings, Timing};
+use quorumq_store::identity::GroupConstants;
+use quorumq_store::log_store::FlushMode;
+
+use super::blow::Cluster;
+use super::nodes::Nodes;
+use super::{Verdict, address};
+use crate::runtime::SimRuntime;
+use crate::world::{Death, Node as Host, World};
+
+/// The name of the cluster.
+const CLUSTER: &str = "sim";
+/// RocketMQ's brokerName of the group.
+pub const GROUP: &str = "broker-a";
+const CONSTANTS: GroupConstants =
+    GroupConstants { segment_size: 64 * 1024, max_entry: 16 * 1024, frame_version: 1, feature_level: 1 };
+const BROKER_PORT: u16 = 10911;
+const PEER_PORT: u16 = BROKER_PORT + 1;
+const NAMESRV_PORT: u16 = 9876;
+/// The NameServer's number among the world's addresses; brokers have 1, 2, 3.
+const NAMESRV: u8 = 10;
+
+/// A running NameServer and a group of brokers.
+pub struct Brokers {
+    /// The brokers' consensus nodes.
+    pub nodes: Nodes<Machine>,
+    running: Vec<Option<Running<SimRuntime>>>,
+    namesrv: Host,
+    /// Kept, as dropping it stops the NameServer.
+    _nameserver: NameServer,
+}
+
+impl std::fmt::Debug for Brokers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Brokers").field("nodes", &self.nodes).finish_non_exhaustive()
+    }
+}
+
+impl Brokers {
+    /// Starts a NameServer and `n` brokers with empty disks, which form a group; waits until each serves.
+    ///
+    /// # Errors
+    /// One of them did not start.
+    pub async fn form(world: &World, n: u8) -> Result<Self, String> {
+        let namesrv = world.add_node(address(NAMESRV));
+        let listen = SocketAddr::new(namesrv.ip(), NAMESRV_PORT);
+        let starting = namesrv.spawn(NameServer::start::<SimRuntime>(NameServerOptions::new(listen)));
+        let nameserver = starting.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+        let nodes = Nodes::new(world, n, CONSTANTS);
+        let running = (0..n).map(|_| None).collect();
+        let mut brokers = Self { nodes, running, namesrv, _nameserver: nameserver };
+        let starting = (0..brokers.nodes.count()).map(|me| brokers.start(me));
+        for (at, started) in join_all(starting).await.into_iter().enumerate() {
+            brokers.set_running(at, started?);
+        }
+        Ok(brokers)
+    }
+
+    /// Settings of a client of this group on the host `ip`.
+    #[must_use]
+    pub fn client_options(&self, ip: IpAddr) -> ClientOptions {
+        let mut options = ClientOptions::new(vec![SocketAddr::new(self.namesrv.ip(), NAMESRV_PORT)]);
+        options.client_ip = ip;
+        options
+    }
+
+    fn start(&self, me: usize) -> impl Future<Output = Result<Running<SimRuntime>, String>> + use<> {
+        let peer = |at| SocketAddr::new(self.nodes.ip(at), PEER_PORT);
+        let ip = self.nodes.ip(me);
+        let settings = Settings {
+            cluster: CLUSTER.to_owned(),
+            group: GROUP.to_owned(),
+            listen: peer(me),
+            client_addr: format!("{ip}:{BROKER_PORT}"),
+            constants: CONSTANTS,
+            flush: FlushMode::Sync,
+            timing: Timing::default(),
+            start: Start::Bootstrap { peers: (0..self.nodes.count()).map(peer).collect(), me },
+        };
+        let options = self.options(ip);
+        let starting =
+            Running::<SimRuntime>::start(settings, options, self.nodes.seat(me).place(), self.nodes.on_fatal(me));
+        let starting = self.nodes.seat(me).host().spawn(starting);
+        async move { starting.await.map_err(|e| e.to_string())?.map_err(|e| format!("{ip} does not start: {e}")) }
+    }
+
+    fn options(&self, ip: IpAddr) -> BrokerOptions {
+        let host = match ip {
+            IpAddr::V4(ip) => ip,
+            IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+        };
+        BrokerOptions {
+            cluster: CLUSTER.to_owned(),
+            name: GROUP.to_owned(),
+            listen: SocketAddr::new(ip, BROKER_PORT),
+            vip: true,
+            advertised: SocketAddrV4::new(host, BROKER_PORT),
+            namesrv: vec![SocketAddr::new(self.namesrv.ip(), NAMESRV_PORT)],
+            register_period: Duration::from_secs(30),
+            auto_create_topic: true,
+            auto_create_group: true,
+            default_topic_queues: 8,
+            max_message_size: 12 * 1024,
+            max_pending_bytes: 16 << 20,
+            client_expiry: Duration::from_secs(120),
+            max_clock_skew: Duration::from_secs(5),
+            limits: Limits::SERVER,
+        }
+    }
+
+    fn set_running(&mut self, at: usize, running: Running<SimRuntime>) {
+        self.nodes.set_running(at, running.broker.node().clone());
+        self.running[at] = Some(running);
+    }
+}
+
+impl Cluster for Brokers {
+    type Machine = Machine;
+
+    fn nodes(&mut self) -> &mut Nodes<Machine> {
+        &mut self.nodes
+    }
+
+    fn kill(&mut self, at: usize, death: Death) {
+        self.running[at] = None;
+        self.nodes.kill(at, death);
+    }
+
+    async fn stop(&mut self, at: usize) {
+        if let Some(running) = self.running[at].take() {
+            // The node's host may not be killed meanwhile: an error is impossible.
+            let _ = self.nodes.seat(at).host().spawn(running.shutdown()).await;
+        }
+        self.nodes.stopped(at);
+    }
+
+    async fn restart(&mut self, at: usize) -> Verdict {
+        self.nodes.seat(at).host().restart();
+        let running = self.start(at).await?;
+        self.set_running(at, running);
+        Ok(())
+    }
+}

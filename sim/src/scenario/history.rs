@@ -1,0 +1,195 @@
+//! What a client sent and what it read, and what must be true of the two.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::Verdict;
+
+/// Queue and offset of a message.
+pub type Slot = (u32, u64);
+
+/// How a send ended, as the client said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Stored; perhaps more than once, if an attempt before had an unknown outcome.
+    Stored {
+        /// Where it was acknowledged.
+        slot: Slot,
+        /// Whether it may also be elsewhere.
+        maybe_duplicate: bool,
+    },
+    /// Not stored and never will be.
+    Refused(String),
+    /// It may be stored, once or more often.
+    Unknown(String),
+}
+
+/// A send.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// Tells it from every other.
+    pub key: String,
+    /// What was sent.
+    pub body: Bytes,
+    /// How it ended.
+    pub ended: Ended,
+    /// When, by the client's wall clock.
+    pub ended_ms: i64,
+}
+
+/// A message as it was read.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// Where it was.
+    pub slot: Slot,
+    /// Its place in the CommitLog.
+    pub physical: u64,
+    /// Which send it is of.
+    pub key: String,
+    /// What was read.
+    pub body: Bytes,
+}
+
+/// Everything one topic was sent, and everything that was read from it once all sends had ended.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// Sends.
+    pub sent: Vec<Sent>,
+    /// Reads of every queue from its first offset to its last, in order within a queue.
+    pub read: Vec<Read>,
+}
+
+impl History {
+    /// How many sends were stored for certain, refused, and of unknown outcome.
+    #[must_use]
+    pub fn outcomes(&self) -> (usize, usize, usize) {
+        let count = |wanted: fn(&Ended) -> bool| self.sent.iter().filter(|sent| wanted(&sent.ended)).count();
+        (
+            count(|ended| matches!(ended, Ended::Stored { .. })),
+            count(|ended| matches!(ended, Ended::Refused(_))),
+            count(|ended| matches!(ended, Ended::Unknown(_))),
+        )
+    }
+
+    /// Checks it.
+    ///
+    /// # Errors
+    /// The first rule that does not hold, and where.
+    pub fn check(&self) -> Verdict {
+        self.dense()?;
+        let mut found: BTreeMap<&str, Vec<&Read>> = BTreeMap::new();
+        for read in &self.read {
+            found.entry(&read.key).or_default().push(read);
+        }
+        let mut acknowledged = BTreeSet::new();
+        for sent in &self.sent {
+            let reads = found.remove(&*sent.key).unwrap_or_default();
+            check_send(sent, &reads)?;
+            if let Ended::Stored { slot, .. } = sent.ended
+                && !acknowledged.insert(slot)
+            {
+                return Err(format!("two sends were acknowledged at {slot:?}, one is {}", sent.key));
+            }
+        }
+        match found.into_iter().next() {
+            Some((key, reads)) => Err(format!("nobody sent {key}, read at {:?}", reads[0].slot)),
+            None => Ok(()),
+        }
+    }
+
+    /// Offsets of a queue are 0, 1, 2, … and lie in the CommitLog in that order.
+    fn dense(&self) -> Verdict {
+        let mut ends: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+        for Read { slot: (queue, offset), physical, key, .. } in &self.read {
+            let (next, above) = ends.entry(*queue).or_default();
+            if *offset != *next {
+                return Err(format!("queue {queue}: {key} at offset {offset} where {next} was due"));
+            }
+            if *physical < *above {
+                return Err(format!("queue {queue} offset {offset}: at {physical} in the log, before its predecessor"));
+            }
+            (*next, *above) = (offset + 1, physical + 1);
+        }
+        Ok(())
+    }
+}
+
+/// One send against every message read under its key.
+fn check_send(sent: &Sent, reads: &[&Read]) -> Verdict {
+    let Sent { key, body, ended, .. } = sent;
+    if let Some(changed) = reads.iter().find(|read| read.body != *body) {
+        return Err(format!("{key} was changed, read at {:?}", changed.slot));
+    }
+    match ended {
+        Ended::Stored { slot, .. } if !reads.iter().any(|read| read.slot == *slot) => {
+            let elsewhere: Vec<_> = reads.iter().map(|read| read.slot).collect();
+            Err(format!("{key} was acknowledged at {slot:?} and is not there; it is at {elsewhere:?}"))
+        }
+        Ended::Stored { maybe_duplicate: false, .. } if reads.len() > 1 => {
+            Err(format!("{key} is stored {} times after one attempt", reads.len()))
+        }
+        Ended::Refused(why) if !reads.is_empty() => {
+            Err(format!("{key} was refused ({why}) and is stored at {:?}", reads[0].slot))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(key: &str, ended: Ended) -> Sent {
+        Sent { key: key.to_owned(), body: Bytes::from(key.to_owned()), ended, ended_ms: 0 }
+    }
+
+    fn stored(slot: Slot) -> Ended {
+        Ended::Stored { slot, maybe_duplicate: false }
+    }
+
+    fn read(key: &str, slot: Slot) -> Read {
+        Read { slot, physical: slot.1 * 100, key: key.to_owned(), body: Bytes::from(key.to_owned()) }
+    }
+
+    fn check(sent: &[Sent], read: &[Read]) -> Verdict {
+        History { sent: sent.to_vec(), read: read.to_vec() }.check()
+    }
+
+    fn broken(sent: &[Sent], read: &[Read], rule: &str) {
+        let error = check(sent, read).unwrap_err();
+        assert!(error.contains(rule), "{error}");
+    }
+
+    #[test]
+    fn good_histories_pass() {
+        let unknown = Ended::Unknown("lost".to_owned());
+        let twice = Ended::Stored { slot: (0, 2), maybe_duplicate: true };
+        let sends = [
+            sent("a", stored((0, 0))),
+            sent("b", twice),
+            sent("c", unknown.clone()),
+            sent("d", unknown),
+            sent("e", Ended::Refused("busy".to_owned())),
+        ];
+        let reads = [read("a", (0, 0)), read("b", (0, 1)), read("b", (0, 2)), read("c", (1, 0)), read("c", (1, 1))];
+        assert_eq!(check(&sends, &reads), Ok(()));
+        assert_eq!(History { sent: sends.to_vec(), read: Vec::new() }.outcomes(), (2, 1, 2));
+    }
+
+    #[test]
+    fn bad_histories_do_not() {
+        let a = sent("a", stored((0, 0)));
+        broken(&[a.clone()], &[], "is not there");
+        broken(&[a.clone()], &[read("a", (1, 0))], "is not there; it is at [(1, 0)]");
+        broken(&[a.clone()], &[read("a", (0, 0)), read("a", (0, 1))], "stored 2 times");
+        broken(&[a.clone()], &[Read { body: Bytes::from("A"), ..read("a", (0, 0)) }], "was changed");
+        broken(&[a.clone()], &[read("a", (0, 0)), read("z", (0, 1))], "nobody sent z");
+        broken(&[a.clone(), a.clone()], &[read("a", (0, 0))], "two sends were acknowledged");
+        broken(&[sent("a", Ended::Refused("full".to_owned()))], &[read("a", (0, 0))], "was refused (full)");
+        let unknown = sent("b", Ended::Unknown("lost".to_owned()));
+        broken(&[unknown.clone()], &[read("b", (0, 1))], "where 0 was due");
+        let before = Read { physical: 0, ..read("b", (0, 1)) };
+        broken(&[unknown], &[read("b", (0, 0)), before], "before its predecessor");
+    }
+}

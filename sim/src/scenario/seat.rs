@@ -1,0 +1,106 @@
+//! Where a node of the product runs: a host of the world and the disk in it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use quorumq_raft::state_machine::Place;
+use quorumq_store::disk::memory::MemoryDisk;
+use rand::RngExt;
+
+use super::address;
+use crate::disk::TracedDisk;
+use crate::runtime::SimRng;
+use crate::world::{Death, Node, World};
+
+/// The store's directory on every disk.
+const DIR: &str = "/store";
+
+/// A host and its disk. The disk outlives the host's processes.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    host: Node,
+    disk: MemoryDisk,
+}
+
+impl Seat {
+    /// The `n`-th host of a scenario, with an empty disk.
+    #[must_use]
+    pub fn new(world: &World, n: u8) -> Self {
+        Self { host: world.add_node(address(n)), disk: MemoryDisk::new() }
+    }
+
+    /// The host.
+    #[must_use]
+    pub fn host(&self) -> &Node {
+        &self.host
+    }
+
+    /// The disk as a process that starts now finds it.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        let disk = Arc::new(TracedDisk::new(self.disk.mount(), self.host.ip()));
+        Place { disk, dir: PathBuf::from(DIR), reserve_bytes: 0 }
+    }
+
+    /// From now on the disk fails after `operations` more changes: the process is about to end in the middle of them.
+    pub fn doom(&self, operations: u64) {
+        self.disk.freeze_after(operations);
+    }
+
+    /// Whether [`Seat::doom`] has come true: what the node says of its disk is no news then.
+    pub fn is_doomed(&self) -> bool {
+        self.disk.is_frozen()
+    }
+
+    /// Ends the host's process or its power. What the disk had not synced survives the first, and of the second
+    /// only those sectors that `rng` keeps.
+    pub fn kill(&self, death: Death, rng: &mut SimRng) {
+        self.host.kill(death);
+        match death {
+            Death::Crash => self.disk.kill(),
+            Death::PowerLoss => {
+                let keep_one_in = rng.random_range(1..=8);
+                self.disk.crash_keeping(&mut || rng.random_range(0..keep_one_in) == 0);
+            }
+        }
+    }
+
+    /// Bytes `from..to` of the CommitLog as they are on the disk.
+    ///
+    /// # Errors
+    /// A segment is missing or too short.
+    pub fn commit_log(&self, from: u64, to: u64, segment_size: u64) -> Result<Vec<u8>, String> {
+        let mut bytes = Vec::new();
+        for start in (from / segment_size * segment_size..to).step_by(usize::try_from(segment_size).unwrap_or(1)) {
+            let path = Path::new(DIR).join("commitlog").join(format!("{start:020}"));
+            let segment = self.disk.content(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+            let range = from.saturating_sub(start) as usize..(to - start).min(segment_size) as usize;
+            let wanted = segment.get(range).ok_or_else(|| format!("{} is too short", path.display()))?;
+            bytes.extend_from_slice(wanted);
+        }
+        Ok(bytes)
+    }
+}
+
+/// Compares the CommitLogs of `seats` on the range that all of them hold, given each one's first and end offset.
+///
+/// # Errors
+/// Where the first difference is, or that there is no common range.
+pub fn compare_commit_logs(seats: &[(&Seat, u64, u64)], segment_size: u64) -> Result<u64, String> {
+    let from = seats.iter().map(|(_, first, _)| *first).max().unwrap_or_default();
+    let to = seats.iter().map(|(_, _, end)| *end).min().unwrap_or_default();
+    if from >= to {
+        return Err(format!("no common range of the CommitLog: {from}..{to}"));
+    }
+    let mut logs = Vec::new();
+    for (seat, ..) in seats {
+        logs.push((seat.host().ip(), seat.commit_log(from, to, segment_size)?));
+    }
+    let Some(((one, expected), others)) = logs.split_first() else { return Ok(0) };
+    for (other, found) in others {
+        if let Some(at) = expected.iter().zip(found).position(|(a, b)| a != b) {
+            return Err(format!("the CommitLogs of {one} and {other} differ at {}", from + at as u64));
+        }
+    }
+    Ok(to - from)
+}
