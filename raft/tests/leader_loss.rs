@@ -1,4 +1,5 @@
 //! A dead leader is replaced at once; one that lives is not deposed by a follower that alone lost it.
+#![cfg(test)]
 
 mod common;
 

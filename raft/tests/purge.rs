@@ -1,5 +1,6 @@
 //! A member that comes to a purged log: one snapshot, then every retained entry, byte for byte, while writes go on and
 //! whatever is cut off in between.
+#![cfg(test)]
 
 mod common;
 

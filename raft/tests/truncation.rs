@@ -1,5 +1,6 @@
 //! What a deposed leader appended and nobody committed is cut off, on disk too, and the members' CommitLogs are equal
 //! byte for byte again.
+#![cfg(test)]
 
 mod common;
 
@@ -7,8 +8,8 @@ use std::sync::Arc;
 
 use common::proxy::Net;
 use common::{
-    CONSTANTS, Host, Pending, Seat, TestNode, assert_sound, at, behind_proxies, converge, form_hosts, leader,
-    memory_seats, nodes_of, proposed, real_seats, same_logs, until, write,
+    Host, Pending, Seat, TestNode, assert_sound, at, behind_proxies, converge, form_hosts, leader, memory_seats,
+    nodes_of, proposed, real_seats, same_logs, until, write,
 };
 use quorumq_raft::node::Timing;
 use quorumq_raft::outcome::Outcome;
