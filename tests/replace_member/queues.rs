@@ -36,7 +36,7 @@ pub async fn read_from(addr: &str, topic: &str, queues: u32) -> Vec<Queue> {
 async fn read_queue(wire: &mut Wire, topic: &str, queue: &str) -> Queue {
     let answer = wire.call(request::GET_MIN_OFFSET, &[("topic", topic), ("queueId", queue)], "").await;
     let offset = answer.ext.get("offset").and_then(|offset| offset.parse().ok());
-    let min = offset.unwrap_or_else(|| panic!("no offset in {answer:?}"));
+    let min: u64 = offset.unwrap_or_else(|| panic!("no offset in {answer:?}"));
     let mut messages = Vec::new();
     loop {
         let next = (min + messages.len() as u64).to_string();
