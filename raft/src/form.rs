@@ -5,12 +5,13 @@
 //! Every step can be repeated: an attempt that was cut short is finished with the uuid it already gave out.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use quorumq_store::StoreError;
 use quorumq_store::identity::{GroupConstants, Identity};
+use quorumq_store::log_store::LogStore;
 use rand::RngExt;
 use tokio::sync::Notify;
 
@@ -77,14 +78,10 @@ pub struct Desk {
     pub client_addr: String,
     /// Whether this node waits to be added.
     pub joining: bool,
-    state: Mutex<DeskState>,
+    identity: Mutex<Option<Identity>>,
+    /// Set once the store is open.
+    store: OnceLock<Weak<LogStore>>,
     formatted: Notify,
-}
-
-#[derive(Debug)]
-struct DeskState {
-    identity: Option<Identity>,
-    pristine: bool,
 }
 
 impl Desk {
@@ -105,41 +102,49 @@ impl Desk {
         {
             return Err(FormError::Constants { formed: identity.constants, asked: constants });
         }
-        let state = Mutex::new(DeskState { identity, pristine: true });
+        let (identity, store) = (Mutex::new(identity), OnceLock::new());
         let formatted = Notify::new();
-        Ok(Self { place, cluster, group, constants, process, client_addr, joining, state, formatted })
+        Ok(Self { place, cluster, group, constants, process, client_addr, joining, identity, store, formatted })
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, DeskState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Identity>> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// This node's identity, once formatted.
     pub fn identity(&self) -> Option<Identity> {
-        self.state().identity.clone()
+        self.lock().clone()
     }
 
-    /// Notes whether the store holds neither vote nor entries.
-    pub fn set_pristine(&self, pristine: bool) {
-        self.state().pristine = pristine;
+    /// The store is open.
+    pub fn set_store(&self, store: &Arc<LogStore>) {
+        // Opened once; a second one would be a bug of the caller, the first stays.
+        let _ = self.store.set(Arc::downgrade(store));
     }
 
+    /// Whether the store holds neither vote nor entries, as of now. A node that was formatted and runs stays pristine
+    /// until the group is initialized, which is after every listed peer has its identity: so nobody who waits for one
+    /// takes a group that is being formed for one that was formed before.
     fn is_pristine(&self) -> bool {
-        self.state().pristine
+        match self.store.get().map(Weak::upgrade) {
+            None => true,
+            Some(Some(store)) => store.vote().is_none() && store.positions().last.is_none(),
+            // The node has stopped.
+            Some(None) => false,
+        }
     }
 
     /// Who we are, for handshakes.
     pub fn local(&self) -> LocalPeer {
-        let caller = self.state().identity.as_ref().map(caller_of);
+        let caller = self.lock().as_ref().map(caller_of);
         LocalPeer { cluster: self.cluster.clone(), group: self.group.clone(), caller, process: self.process }
     }
 
     /// Answers a probe.
     pub fn probed(&self) -> Probed {
-        let state = self.state();
         Probed {
-            identity: state.identity.as_ref().map(caller_of),
-            pristine: state.pristine,
+            identity: self.lock().as_ref().map(caller_of),
+            pristine: self.is_pristine(),
             joining: self.joining,
             client_addr: self.client_addr.clone(),
         }
@@ -177,7 +182,7 @@ impl Desk {
             Ok(Err(e)) => return Err(e.to_string()),
             Err(e) => return Err(e.to_string()),
         }
-        self.state().identity = Some(identity);
+        *self.lock() = Some(identity);
         self.formatted.notify_one();
         Ok(incarnation)
     }

@@ -91,6 +91,81 @@ fn async_flush_acknowledges_what_is_written_and_syncs_votes_all_the_same() {
 }
 
 #[test]
+fn a_background_sync_lets_appends_go_on_and_covers_what_was_written_before_it() {
+    let medium = MemoryMedium::default();
+    let rig = open(&medium, FlushMode::Async);
+    assert!(rig.log.begin_sync().is_none(), "nothing to sync");
+    append(&rig, 0);
+    assert!(rig.log.begin_sync().is_none(), "nothing written");
+    rig.log.run_pending();
+    let sync = rig.log.begin_sync().unwrap();
+    medium.disk.hold_syncs();
+    let waiting = std::thread::spawn(move || sync.run());
+    while medium.disk.held_syncs() == 0 {
+        std::thread::yield_now();
+    }
+    append(&rig, 1);
+    rig.log.run_pending();
+    assert_eq!(rig.finished.names().unwrap(), ["append 0", "append 1"]);
+    assert_eq!(rig.log.positions().synced, None);
+    medium.disk.release_syncs();
+    waiting.join().unwrap().unwrap();
+    rig.log.run_pending();
+    assert_eq!(rig.log.positions().synced, Some(id(1, 0)));
+    rig.log.persist_mark();
+    rig.log.run_pending();
+    drop(rig);
+    // What the sync covered is now below the mark: damage there is no torn tail any more.
+    medium.disk.crash_keeping(&mut || true);
+    let path = Path::new("/node/commitlog/00000000000000000000");
+    medium.disk.flip_bit(path, 60, 1).unwrap();
+    let opened = Rig::open(&medium, SMALL, FlushMode::Async);
+    assert!(matches!(opened, Err(StoreError::Corrupt { offset: 0, .. })), "{opened:?}");
+    medium.disk.flip_bit(path, 60, 1).unwrap();
+    medium.disk.flip_bit(path, 148 + 60, 1).unwrap();
+    open(&medium, FlushMode::Async).must_hold(&[id(1, 0)]).unwrap();
+}
+
+#[test]
+fn a_background_sync_says_nothing_of_a_log_that_was_cut_meanwhile() {
+    let medium = MemoryMedium::default();
+    let rig = open(&medium, FlushMode::Async);
+    append(&rig, 0);
+    append(&rig, 1);
+    rig.log.run_pending();
+    let sync = rig.log.begin_sync().unwrap();
+    rig.log.truncate_after(Some(id(1, 0)), rig.finished.done("truncate")).unwrap();
+    rig.log.append(vec![entry(id(2, 1), 50)], rig.finished.done("append 2-1")).unwrap();
+    assert!(rig.log.begin_sync().is_none(), "while a truncation waits");
+    sync.run().unwrap();
+    rig.log.run_pending();
+    assert_eq!(rig.log.positions().synced, Some(id(1, 0)));
+    rig.log.begin_sync().unwrap().run().unwrap();
+    rig.log.run_pending();
+    assert_eq!(rig.log.positions().synced, Some(id(2, 1)));
+}
+
+#[test]
+fn a_failed_background_sync_poisons_the_store_for_good() {
+    let medium = MemoryMedium::default();
+    let rig = open(&medium, FlushMode::Async);
+    append(&rig, 0);
+    rig.log.run_pending();
+    let (first, second) = (rig.log.begin_sync().unwrap(), rig.log.begin_sync().unwrap());
+    medium.disk.fail(Operation::Sync, 0, EIO);
+    assert!(matches!(first.run(), Err(StoreError::Io { .. })));
+    let syncs = medium.disk.count(Operation::Sync);
+    assert!(matches!(second.run(), Err(StoreError::Poisoned { .. })));
+    assert_eq!(medium.disk.count(Operation::Sync), syncs, "a failed sync is never tried again");
+    rig.log.save_vote(vote(2), rig.finished.done("vote"));
+    rig.log.run_pending();
+    let finished = rig.finished.take();
+    assert_eq!(finished[0], ("append 0".to_owned(), Ok(())));
+    assert!(finished[1].1.as_ref().is_err_and(|e| e.contains("poisoned")), "{finished:?}");
+    assert!(rig.log.begin_sync().is_none());
+}
+
+#[test]
 fn a_failed_sync_poisons_the_store_for_good() {
     for operation in [Operation::Sync, Operation::Write] {
         let medium = MemoryMedium::default();
@@ -204,6 +279,40 @@ fn the_first_start_writes_next_to_nothing() {
     log.run_pending();
     assert_eq!(disk.list(&dir.join("commitlog")).unwrap().len(), 2, "current and next segment are held");
     assert!(log.room() > 2 * ((1 << 30) - (9 << 20)));
+}
+
+#[test]
+fn what_was_committed_while_nothing_is_written_becomes_durable_too() {
+    let medium = MemoryMedium::default();
+    let rig = open(&medium, FlushMode::Sync);
+    rig.fill(1, 3, 100).unwrap();
+    rig.log.save_committed(id(1, 2));
+    rig.log.save_committed(id(1, 7));
+    assert_eq!(rig.log.positions().committed, Some(id(1, 2)), "an entry that is not held is not noted");
+    rig.log.persist_mark();
+    rig.log.run_pending();
+    drop(rig);
+    medium.disk.crash();
+    assert_eq!(open(&medium, FlushMode::Sync).recovered.committed, Some(id(1, 2)));
+}
+
+#[test]
+fn a_segment_file_that_a_crash_left_short_is_made_anew() {
+    let medium = MemoryMedium::default();
+    let rig = open(&medium, FlushMode::Sync);
+    rig.fill(1, 3, 100).unwrap();
+    let next = rig.dir.join("commitlog/00000000000000004096");
+    drop(rig);
+    medium.disk.kill();
+    medium.disk.mount().open(&next).unwrap().set_len(100).unwrap();
+    // Even with no room left the node starts.
+    medium.disk.set_capacity(Some(24_576 + 4096 + 1000));
+    let rig = open(&medium, FlushMode::Sync);
+    assert!(rig.log.no_room(3500).is_some());
+    medium.disk.set_capacity(None);
+    rig.log.persist_mark();
+    rig.log.run_pending();
+    rig.fill(1, 6, 1000).unwrap();
 }
 
 #[test]

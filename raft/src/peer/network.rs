@@ -103,8 +103,15 @@ impl<R: Runtime> Client<R> {
     async fn log<M: Machine>(&mut self) -> Result<&mut Option<LogStream<R::Stream>>, RPCError<Types<R, M>>> {
         let log = self.log.get_mut().unwrap_or_else(PoisonError::into_inner);
         if log.is_none() {
-            let dialed = self.peers.dial(self.target, &self.member, Purpose::Log).await.map_err(|e| dial_error(&e))?;
-            *log = Some(log_stream(dialed.stream));
+            match self.peers.dial(self.target, &self.member, Purpose::Log).await {
+                Ok(dialed) => *log = Some(log_stream(dialed.stream)),
+                Err(e) => {
+                    // openraft pauses between requests, not between streams: without this it would dial a dead peer
+                    // thousands of times a second.
+                    R::sleep(RETRY_PAUSE).await;
+                    return Err(dial_error(&e));
+                }
+            }
         }
         Ok(log)
     }

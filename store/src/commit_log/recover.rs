@@ -97,7 +97,10 @@ impl Recovery<'_> {
                 break;
             }
             let segment = Segment::open(&**self.disk, self.dir, start)?;
-            self.check_length(&segment, durable)?;
+            if !self.is_whole(&segment, durable)? {
+                self.remove([start].into_iter())?;
+                break;
+            }
             let limit = start + HEADER_LEN;
             let mut reader = FrameReader::copied(segment.file, path, self.layout, start, limit, HEADER_LEN as usize);
             match reader.header(start)? {
@@ -113,18 +116,14 @@ impl Recovery<'_> {
         Ok(heads)
     }
 
-    /// A file that a crash left too short while it was being created is allocated anew.
-    fn check_length(&self, segment: &Segment, durable: bool) -> Result<(), StoreError> {
-        let Segment { start, path, file } = segment;
-        let len = file.len().at("look at", path)?;
-        if len == self.layout.segment_size {
-            return Ok(());
+    /// Whether a segment's file has its full length. One that has not was being created when a crash struck, and holds
+    /// nothing: its length is durable before its first frame is written.
+    fn is_whole(&self, segment: &Segment, durable: bool) -> Result<bool, StoreError> {
+        let len = segment.file.len().at("look at", &segment.path)?;
+        if len > self.layout.segment_size || (durable && len < self.layout.segment_size) {
+            return Err(self.corrupt("log (a segment file has the wrong length)", segment.start));
         }
-        if durable || len > self.layout.segment_size {
-            return Err(self.corrupt("log (a segment file has the wrong length)", *start));
-        }
-        file.allocate(self.layout.segment_size).at("allocate", path)?;
-        file.sync_data().at("sync", path)
+        Ok(len == self.layout.segment_size)
     }
 
     /// The first segment that must be read whole: the one of the mark, the one of the last committed entry, or the last
@@ -155,9 +154,7 @@ impl Recovery<'_> {
         let next_start = layout.segment_end(start);
         let next_path = segment_path(dir, next_start);
         let next = if disk.exists(&next_path).at("look for", &next_path)? {
-            let next = Segment::open(disk, dir, next_start)?;
-            self.check_length(&next, false)?;
-            Some(next)
+            Some(Segment::open(disk, dir, next_start)?)
         } else {
             None
         };
@@ -172,14 +169,15 @@ impl Recovery<'_> {
     /// current segment can hold any, behind the mark: a segment is synced before the next one is written.
     fn make_durable(&self, current: &Segment, end: PhysicalOffset) -> Result<(), StoreError> {
         let Segment { start, path, file } = current;
+        let limit = self.layout.segment_end(*start);
+        let mut reader = FrameReader::copied(Arc::clone(file), path.clone(), self.layout, *start, limit, CHUNK);
         let mut at = self.state.mark.end.max(*start);
-        let mut chunk = vec![0; CHUNK];
         while at < end {
-            let n = (end.0 - at.0).min(CHUNK as u64);
-            let chunk = &mut chunk[..n as usize];
-            file.read_at(at.0 - start.0, chunk).at("read", path)?;
-            file.write_at(at.0 - start.0, &[chunk]).at("write", path)?;
-            at = at + n;
+            // Checked once more: the kernel may have dropped such a page since it was scanned.
+            let Frame { header, body, .. } = reader.frame(at)?.map_err(|flaw| reader.corrupt(flaw, at))?;
+            let (bytes, _) = header.encode();
+            file.write_at(at.0 - start.0, &[&bytes, &body]).at("write", path)?;
+            at = header.end();
         }
         file.sync_data().at("sync", path)
     }

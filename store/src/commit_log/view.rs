@@ -250,9 +250,20 @@ impl View {
         self.evict();
     }
 
-    /// Notes the committed position.
+    /// Where the written log ends, and the file that holds its last frames. `None` while a truncation waits.
+    pub(crate) fn written(&self) -> Option<(End, Arc<dyn DiskFile>)> {
+        let end = self.written_end?;
+        let slot = self.slots.get(self.slot_at(end.at)?)?;
+        Some((end, Arc::clone(slot.file.as_ref()?)))
+    }
+
+    /// Notes the committed position. One that is not in the log says nothing about the entries that are, and is ignored.
     pub(crate) fn commit(&mut self, committed: LogId) {
-        if self.committed.is_none_or(|known| known.index < committed.index) {
+        let known = match self.tail_from(committed.index).next() {
+            Some(entry) if entry.id.index == committed.index => entry.id == committed,
+            _ => self.last.is_some_and(|last| committed.index <= last.index),
+        };
+        if known && self.committed.is_none_or(|before| before.index < committed.index) {
             self.committed = Some(committed);
         }
     }

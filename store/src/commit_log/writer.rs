@@ -11,6 +11,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::error::At;
 use crate::frame::{HEADER_LEN, HeaderBytes};
 use crate::hard_state::Mark;
+use crate::log_store::background::{SyncGate, sync_through};
 use crate::log_store::{Entry, SnapshotPosition};
 use crate::{PhysicalOffset, StoreError};
 
@@ -57,6 +58,7 @@ pub(crate) struct Writer {
     pub(crate) end: End,
     /// Bytes written since the last sync.
     pub(crate) unsynced: u64,
+    pub(crate) gate: SyncGate,
     /// Everything from the end up to here is known to be written with zeroes.
     zeroed: PhysicalOffset,
     headers: Vec<HeaderBytes>,
@@ -72,7 +74,18 @@ impl Writer {
         end: End,
     ) -> Self {
         let dir = dir.to_owned();
-        Self { disk, dir, layout, current, next, end, unsynced: 0, zeroed: end.at, headers: Vec::new() }
+        Self {
+            disk,
+            dir,
+            layout,
+            current,
+            next,
+            end,
+            unsynced: 0,
+            gate: SyncGate::default(),
+            zeroed: end.at,
+            headers: Vec::new(),
+        }
     }
 
     /// Writes consecutive entries: one `write_at` for each segment. At a roll everything before is synced; `rolled` is
@@ -136,7 +149,7 @@ impl Writer {
 
     /// Makes everything written durable.
     pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
-        self.current.file.sync_data().at("sync", &self.current.path)?;
+        sync_through(&self.gate, &*self.current.file, &self.current.path)?;
         self.unsynced = 0;
         Ok(())
     }
@@ -174,6 +187,8 @@ impl Writer {
 
     /// Drops everything behind the cut, durably. The intent to do so is already durable.
     pub(crate) fn truncate(&mut self, cut: Mark) -> Result<(), StoreError> {
+        // What is kept becomes the mark: it must be known to be durable, not only what zeroes are written into.
+        self.sync()?;
         let start = self.layout.segment_of(cut.end);
         let segment_end = self.layout.segment_end(start);
         let segment = if start == self.current.start {

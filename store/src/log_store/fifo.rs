@@ -40,6 +40,11 @@ pub(super) enum Op {
     },
     /// Makes the last noted mark durable.
     Mark,
+    /// A sync beside the disk thread has made the log durable up to here.
+    Synced {
+        mark: Mark,
+        epoch: u64,
+    },
     /// Nothing but its place in the queue.
     Barrier {
         done: Done,

@@ -17,6 +17,7 @@ use crate::frame::{HEADER_LEN, Kind};
 use crate::identity::GroupConstants;
 use crate::{LogId, LogIndex, PhysicalOffset, StoreError, Term};
 
+pub(crate) mod background;
 mod fifo;
 mod open;
 mod read;
@@ -24,6 +25,8 @@ mod room;
 mod store_checkpoint;
 mod worker;
 
+pub use background::BackgroundSync;
+use background::SyncGate;
 use fifo::{Fifo, Op};
 pub(crate) use open::take_lock;
 pub use open::{OnInstall, Options};
@@ -81,7 +84,7 @@ pub struct Vote {
 pub enum FlushMode {
     /// After fdatasync. RocketMQ's SYNC_FLUSH; the default.
     Sync,
-    /// After pwrite. RocketMQ's ASYNC_FLUSH; [`LogStore::sync`] is called every 500 ms. Votes and truncations
+    /// After pwrite. RocketMQ's ASYNC_FLUSH; [`LogStore::begin_sync`] is called every 500 ms. Votes and truncations
     /// are synced all the same.
     Async,
 }
@@ -156,6 +159,7 @@ pub struct LogStore {
     dir: PathBuf,
     fifo: Mutex<Fifo>,
     worker: Mutex<Worker>,
+    gate: SyncGate,
     wake: Wake,
 }
 
@@ -180,9 +184,9 @@ impl LogStore {
         wake: Wake,
     ) -> Result<(Arc<Self>, Recovered), StoreError> {
         let (view, worker, recovered) = open::open(Arc::clone(&disk), dir, constants, options.into())?;
-        let fifo = Fifo::new(view, recovered.vote, worker.held_until());
-        let store =
-            Self { disk, constants, dir: dir.to_owned(), fifo: Mutex::new(fifo), worker: Mutex::new(worker), wake };
+        let fifo = Mutex::new(Fifo::new(view, recovered.vote, worker.held_until()));
+        let (gate, worker) = (worker.gate(), Mutex::new(worker));
+        let store = Self { disk, constants, dir: dir.to_owned(), fifo, worker, gate, wake };
         Ok((Arc::new(store), recovered))
     }
 
@@ -308,7 +312,8 @@ impl LogStore {
         self.queue(fifo, Op::Install { at, epoch, done });
     }
 
-    /// Makes everything written so far durable, and the synced mark with it (ASYNC_FLUSH's timer, checkpoints).
+    /// Makes everything written so far durable, and the synced mark with it (checkpoints; ASYNC_FLUSH's timer takes
+    /// [`LogStore::begin_sync`], for which no append waits).
     pub fn sync(&self, done: Done) {
         let fifo = self.lock();
         self.queue(fifo, Op::Sync { done });

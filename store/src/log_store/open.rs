@@ -17,7 +17,7 @@ use crate::identity::{GroupConstants, Identity};
 use crate::{StoreError, hard_state};
 
 /// Most bytes ever written to the log without a sync, apart from the entry that exceeds it.
-pub(super) const MAX_UNSYNCED: u64 = 64 << 20;
+pub(super) const MAX_UNSYNCED: u64 = 128 << 20;
 
 /// Clears files that are derived from the log, during an install.
 pub type OnInstall = Arc<dyn Fn() -> Result<(), StoreError> + Send + Sync>;

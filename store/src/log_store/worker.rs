@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::background::SyncGate;
 use super::fifo::{Fifo, Op, Status};
 use super::open::{MAX_UNSYNCED, installed};
 use super::{Done, Entry, FlushMode, Options, SnapshotPosition};
@@ -74,6 +75,10 @@ impl Worker {
             last_group: 0,
             retry_next: false,
         }
+    }
+
+    pub(super) fn gate(&self) -> SyncGate {
+        Arc::clone(&self.writer.gate)
     }
 
     pub(super) fn held_until(&self) -> PhysicalOffset {
@@ -202,7 +207,16 @@ impl Worker {
             Op::Mark => {
                 self.retry_next = true;
                 // An error has poisoned the store and told so.
-                let _ = self.guard(fifo, Self::sync_mark);
+                let _ = self.guard(fifo, |worker| {
+                    let mark = worker.hard.state.mark;
+                    note_mark(&mut worker.hard, fifo, mark, worker.epoch)?;
+                    worker.sync_mark()
+                });
+                return;
+            }
+            Op::Synced { mark, epoch } => {
+                // An error has poisoned the store and told so.
+                let _ = self.guard(fifo, |worker| worker.synced(fifo, mark, epoch));
                 return;
             }
             Op::Barrier { done } => (done, self.guard(fifo, |_| Ok(()))),
@@ -215,6 +229,17 @@ impl Worker {
             }
         };
         finish(fifo, vec![done], result);
+    }
+
+    /// A sync beside this thread has covered the log up to `mark`; it says nothing of a log that was cut since.
+    fn synced(&mut self, fifo: &Mutex<Fifo>, mark: Mark, epoch: u64) -> Result<(), StoreError> {
+        if epoch != self.epoch || mark.end <= self.hard.state.mark.end {
+            return Ok(());
+        }
+        note_mark(&mut self.hard, fifo, mark, epoch)?;
+        self.writer.unsynced = self.writer.unsynced.min(self.writer.end.at.0 - mark.end.0);
+        lock(fifo).view.advance(epoch, self.writer.end, mark.last);
+        Ok(())
     }
 
     fn truncate(&mut self, fifo: &Mutex<Fifo>, cut: Mark, epoch: u64) -> Result<(), StoreError> {

@@ -1,12 +1,14 @@
 //! What every log must make of crashes and damage, on every disk.
 
+use bytes::Bytes;
+
 use super::log::{foreign_position, ids};
 use super::rig::{Rig, SMALL, entry, id, read, vote};
 use super::{Check, Failure, Medium, Outcome, because, holds, same};
 use crate::commit_log::segment_path;
 use crate::commit_log::verify::verify;
 use crate::frame::{HEADER_LEN, Header};
-use crate::log_store::FlushMode;
+use crate::log_store::{FlushMode, NewEntry};
 use crate::{PhysicalOffset, StoreError};
 
 /// The checks.
@@ -21,6 +23,8 @@ pub fn checks() -> Vec<Check> {
         Check { name: "damage below the mark is corrupt", run: damage_below_the_mark_is_corrupt },
         Check { name: "damage above the mark is a torn tail", run: damage_above_the_mark_is_a_torn_tail },
         Check { name: "a stale tail never validates", run: a_stale_tail_never_validates },
+        Check { name: "a frame of another history never validates", run: a_frame_of_another_history_never_validates },
+        Check { name: "a tail whose sync failed is written anew", run: a_tail_whose_sync_failed_is_written_anew },
         Check { name: "a trailing filler is cut", run: a_trailing_filler_is_cut },
         Check { name: "a lost segment is corrupt", run: a_lost_segment_is_corrupt },
         Check { name: "an unknown version is refused by name", run: an_unknown_version_is_refused_by_name },
@@ -271,6 +275,48 @@ fn a_stale_tail_never_validates(medium: &dyn Medium) -> Outcome {
     rig.must_hold(&[ids(1, 0..1), ids(2, 1..2)].concat())?;
     rig.fill(2, 1, 400)?;
     rig.kill(medium)?.must_hold(&[ids(1, 0..1), ids(2, 1..3)].concat())
+}
+
+fn a_frame_of_another_history_never_validates(medium: &dyn Medium) -> Outcome {
+    // Two logs that differ in the body of entry 0 alone: every other frame has equal id, position and body.
+    let other = medium.fresh();
+    for (medium, first) in [(medium, b"this"), (&*other, b"that")] {
+        let rig = Rig::small(medium)?;
+        let first = NewEntry { body: Bytes::from_static(first), ..entry(id(1, 0), 0) };
+        rig.append(vec![first])?;
+        rig.fill(1, 3, 500)?;
+        rig.close()?;
+    }
+    let path = |medium: &dyn Medium| segment_path(&medium.root(), PhysicalOffset(0));
+    let foreign = read(&*other.mount(), &path(&*other))?;
+    let file = because(medium.mount().open(&path(medium)), "open")?;
+    because(file.write_at(600, &[&foreign[600..1148]]), "write")?;
+    match Rig::open(medium, SMALL, FlushMode::Sync) {
+        Err(StoreError::Corrupt { what: "frame chain", offset: 600, .. }) => Ok(()),
+        other => Err(format!("a frame of another history: {:?}", other.map(drop))),
+    }
+}
+
+fn a_tail_whose_sync_failed_is_written_anew(medium: &dyn Medium) -> Outcome {
+    let rig = Rig::small(medium)?;
+    rig.fill(1, 2, 500)?;
+    because(rig.log.append(vec![entry(id(1, 2), 500)], rig.finished.done("append")), "append")?;
+    if !medium.fail_sync(0) {
+        return Ok(());
+    }
+    rig.log.run_pending();
+    holds(matches!(&rig.finished.take()[..], [(_, Err(_))]), "the append must fail")?;
+    drop(rig);
+    medium.kill();
+    // The new process reads the entry from the page cache, and the kernel takes its pages for clean.
+    let rig = Rig::small(medium)?;
+    rig.must_hold(&ids(1, 0..3))?;
+    rig.fill(1, 1, 500)?;
+    drop(rig);
+    if medium.power_loss() {
+        Rig::small(medium)?.must_hold(&ids(1, 0..4))?;
+    }
+    Ok(())
 }
 
 fn a_trailing_filler_is_cut(medium: &dyn Medium) -> Outcome {
