@@ -93,7 +93,7 @@ pub struct State {
 pub struct HardState {
     path: PathBuf,
     file: Arc<dyn DiskFile>,
-    /// The state; [`HardState::save`] makes changes durable.
+    /// The state; changes are durable once saved.
     pub state: State,
     sequence: u64,
     mark_sequence: u64,

@@ -19,6 +19,11 @@ pub fn checks() -> Vec<Check> {
         Check { name: "a truncation crashed at any step is whole", run: a_crashed_truncation_is_whole },
         Check { name: "a purge crashed at any step is whole", run: a_crashed_purge_is_whole },
         Check { name: "an install crashed at any step is whole", run: a_crashed_install_is_whole },
+        Check { name: "a restart that loses power finds what it relied upon", run: a_restart_may_lose_power_too },
+        Check {
+            name: "what was dropped stays dropped though a sync failed",
+            run: dropped_entries_survive_a_failed_sync,
+        },
         Check { name: "a format crashed at any step can be done again", run: a_crashed_format_can_be_done_again },
         Check { name: "damage below the mark is corrupt", run: damage_below_the_mark_is_corrupt },
         Check { name: "damage above the mark is a torn tail", run: damage_above_the_mark_is_a_torn_tail },
@@ -169,6 +174,63 @@ fn a_crashed_install_is_whole(medium: &dyn Medium) -> Outcome {
             same(&found[..], &ids(3, 8..14)[..found.len()], "entries behind the snapshot")
         },
     )
+}
+
+/// The process ends somewhere in a change, and the power is lost somewhere in the restart: nothing that only the page
+/// cache held may have been acted upon.
+fn a_restart_may_lose_power_too(medium: &dyn Medium) -> Outcome {
+    let changes: [(&str, fn(&Rig) -> Outcome); 2] =
+        [("truncation", |rig| rig.truncate(Some(id(1, 8)))), ("purge", |rig| rig.purge(id(1, 7)))];
+    for (name, change) in changes {
+        for first in 0..12 {
+            for second in 0..16 {
+                let medium = medium.fresh();
+                let rig = Rig::small(&*medium)?;
+                rig.fill(1, 12, 900)?;
+                rig.log.save_committed(id(1, 8));
+                rig.sync()?;
+                if !medium.freeze_after(first) {
+                    return Ok(());
+                }
+                let done = change(&rig).is_ok();
+                drop(rig);
+                medium.kill();
+                medium.freeze_after(second);
+                drop(Rig::open(&*medium, SMALL, FlushMode::Sync));
+                medium.power_loss();
+                let context = |e| format!("{name}, {first} operations, restart of {second}: {e}");
+                let rig = Rig::small(&*medium).map_err(context)?;
+                let found = found(&rig).map_err(context)?;
+                let (from, to) = if name == "purge" { (8, 12) } else { (0, 9) };
+                let before = !done && found == ids(1, 0..12);
+                holds(before || found == ids(1, from..to), &format!("it left {found:?}")).map_err(context)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A sync fails somewhere in a truncation, the process ends, the next one finishes the work; then the power is lost.
+fn dropped_entries_survive_a_failed_sync(medium: &dyn Medium) -> Outcome {
+    for skip in 0..8 {
+        let medium = medium.fresh();
+        let rig = Rig::small(&*medium)?;
+        rig.fill(1, 10, 900)?;
+        if !medium.fail_sync(skip) {
+            return Ok(());
+        }
+        let done = rig.truncate(Some(id(1, 8))).is_ok();
+        drop(rig);
+        medium.kill();
+        let rig = Rig::small(&*medium)?;
+        let found = found(&rig)?;
+        holds(found == ids(1, 0..9) || (!done && found == ids(1, 0..10)), "a truncation is done or not")?;
+        drop(rig);
+        medium.power_loss();
+        let context = |e| format!("sync {skip} failed: {e}");
+        Rig::small(&*medium).map_err(context)?.must_hold(&found).map_err(context)?;
+    }
+    Ok(())
 }
 
 fn a_crashed_format_can_be_done_again(medium: &dyn Medium) -> Outcome {
