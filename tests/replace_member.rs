@@ -25,8 +25,9 @@ const QUEUES: u32 = 4;
 /// Node id of the first of dLegerPeers.
 const FOUNDER: u64 = 1;
 const SEGMENT: u64 = 1 << 20;
-/// CommitLog files written before the purge.
-const WRITTEN: u64 = 8;
+/// CommitLog files written before the purge, of messages so large that there are few entries.
+const WRITTEN: u64 = 48;
+const LARGE: usize = 16 << 10;
 /// CommitLog files that must be retained when the member is lost.
 const RETAINED: u64 = 3;
 /// Sends a second while the member is replaced.
@@ -93,9 +94,19 @@ async fn status(cluster: &Cluster) -> GroupStatus {
     until("a group status", LONG, async || cluster.status(0).await.filter(|status| status.leader.is_some())).await
 }
 
+/// A status in which these members answer, or all.
+async fn until_all_answer(cluster: &Cluster, ids: &[u64]) -> GroupStatus {
+    let look = async || {
+        let status = cluster.status(0).await?;
+        let asked = |member: &&MemberStatus| ids.is_empty() || ids.contains(&member.id);
+        status.members.iter().filter(asked).all(|member| member.last.is_some()).then_some(status)
+    };
+    until("a status with all answers", LONG, look).await
+}
+
 /// Writes so many files.
 async fn fill(cluster: &Cluster) -> Outcomes {
-    let loading = Load { body: 1024, ..Load::new(TOPIC) }.start(&cluster.namesrv());
+    let loading = Load { body: LARGE, ..Load::new(TOPIC) }.start(&cluster.namesrv());
     let full = async || {
         let status = cluster.status(0).await?;
         (leader(&status).end_offset >= WRITTEN * SEGMENT).then_some(())
@@ -176,17 +187,20 @@ async fn replace_under_load(cluster: &mut Cluster, lost: &Lost, boundary: u64) -
     let rest = told.strip_prefix(&format!("{raft} is node ")).and_then(|rest| rest.split(' ').next());
     let id: u64 = rest.and_then(|id| id.parse().ok()).unwrap_or_else(|| panic!("{told:?} names no node"));
     assert!(id > 3, "ids are never used again: {id}");
+    let status = until_all_answer(cluster, &[id]).await;
+    let joined = status.members.iter().find(|member| member.id == id).expect("the new member");
     println!(
-        "added as node {id} in {added:.2?}, {} bytes behind, while {during} sends were acknowledged: {:.0} a second",
+        "added as node {id} in {added:.2?}, {} bytes to fetch, while {during} sends were acknowledged: {:.0} a second",
         end - boundary,
         during as f64 / added.as_secs_f64()
     );
+    assert!(joined.end_offset >= end, "it was said to hold everything, and holds {} of {end}", joined.end_offset);
     tokio::task::block_in_place(|| group(cluster, "remove", &["--id", &FOUNDER.to_string()]));
     loading.until_acked(loading.acked() + u64::from(RATE), LONG).await;
     let (took, during) = (begun.elapsed(), loading.acked() - from);
     println!("{during} sends acknowledged in {took:.2?}: {:.0} a second", during as f64 / took.as_secs_f64());
 
-    let status = status(cluster).await;
+    let status = until_all_answer(cluster, &[]).await;
     let ids: Vec<u64> = status.members.iter().map(|member| member.id).collect();
     assert!(ids.len() == 3 && !ids.contains(&FOUNDER) && status.members.iter().all(|m| m.voter), "{status:?}");
     let joined = status.members.iter().find(|member| member.id == id).expect("the new member");
@@ -194,8 +208,15 @@ async fn replace_under_load(cluster: &mut Cluster, lost: &Lost, boundary: u64) -
     assert_eq!((joined.snapshots_installed, joined.first_offset, &joined.client_addr), (1, boundary, &lost.addr));
 
     let outcomes = loading.stop().await;
+    println!("longest time without an acknowledgement: {:.0?}", longest_gap(&outcomes));
     assert_eq!((outcomes.unknown.len(), &outcomes.refused[..]), (0, &[][..]), "nobody but a follower changed");
     outcomes
+}
+
+fn longest_gap(outcomes: &Outcomes) -> Duration {
+    let mut times: Vec<_> = outcomes.acks.iter().map(|ack| ack.at).collect();
+    times.sort();
+    times.windows(2).map(|two| two[1] - two[0]).max().unwrap_or_default()
 }
 
 /// Adds what came after; numbers of messages begin anew with each load.
