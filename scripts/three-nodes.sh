@@ -7,15 +7,18 @@
 #   scripts/three-nodes.sh stop          SIGTERM to everything, and waits
 #
 # Data, logs and pid files lie in ./quorumq-data/three. QUORUMQ_BIN names another binary than target/release/quorumq,
-# QUORUMQ_FLUSH another flushDiskType than SYNC_FLUSH.
+# QUORUMQ_FLUSH another flushDiskType than SYNC_FLUSH, QUORUMQ_SEGMENT another mappedFileSizeCommitLog than 1 GiB, and
+# QUORUMQ_PORTS other ports than "9876 9877 10911 10921 10931" (a broker's VIP port is 2 below, its Raft port 1 above).
 set -euo pipefail
 
 data="$PWD/quorumq-data/three"
 root="$(cd "$(dirname "$0")/.." && pwd)"
 bin="${QUORUMQ_BIN:-$root/target/release/quorumq}"
 flush="${QUORUMQ_FLUSH:-SYNC_FLUSH}"
-namesrv="127.0.0.1:9876;127.0.0.1:9877"
-peers="n0-127.0.0.1:10912;n1-127.0.0.1:10922;n2-127.0.0.1:10932"
+segment="${QUORUMQ_SEGMENT:-1073741824}"
+read -r ns0 ns1 n0 n1 n2 <<<"${QUORUMQ_PORTS:-9876 9877 10911 10921 10931}"
+namesrv="127.0.0.1:$ns0;127.0.0.1:$ns1"
+peers="n0-127.0.0.1:$((n0 + 1));n1-127.0.0.1:$((n1 + 1));n2-127.0.0.1:$((n2 + 1))"
 names=(ns0 ns1 n0 n1 n2)
 
 pid_of() { cat "$data/$1.pid" 2>/dev/null || true; }
@@ -54,6 +57,7 @@ storePathRootDir  = $data/$name
 dLegerPeers       = $peers
 dLegerSelfId      = $name
 flushDiskType     = $flush
+mappedFileSizeCommitLog = $segment
 bootstrap         = true
 CONF
   launch "$name" broker -c "$data/$name.conf"
@@ -67,7 +71,7 @@ wait_for_leader() {
     for name in "${names[@]}"; do
       runs "$name" || { echo "$name ended; the end of $data/$name.log:" >&2; tail -n 5 "$data/$name.log" >&2; exit 1; }
     done
-    if status_of_group | grep -q ' leader '; then
+    if status_of_group | grep -q ' leader [0-9]'; then
       return
     fi
     sleep 0.1
@@ -81,11 +85,11 @@ start() {
     (cd "$root" && cargo build --release)
   fi
   mkdir -p "$data"
-  start_nameserver ns0 9876
-  start_nameserver ns1 9877
-  start_broker n0 10911
-  start_broker n1 10921
-  start_broker n2 10931
+  start_nameserver ns0 "$ns0"
+  start_nameserver ns1 "$ns1"
+  start_broker n0 "$n0"
+  start_broker n1 "$n1"
+  start_broker n2 "$n2"
   wait_for_leader
   status
 }
@@ -133,7 +137,7 @@ case "${1:-}" in
   status) status ;;
   kill-leader) kill_leader ;;
   *)
-    sed -n '2,10p' "$0" | sed 's/^# \{0,1\}//' >&2
+    sed -n '2,12p' "$0" | sed 's/^# \{0,1\}//' >&2
     exit 2
     ;;
 esac

@@ -128,11 +128,11 @@ async fn a_broker_that_cannot_be_started_says_why() {
     let conf = conf_of(&cluster.groups[0].nodes[0]);
     let ports = Ports::take();
     let refused = start(&mut cluster, "twice", &conf);
-    tell("a second broker on the same ports", &refused, &["listenPort", "in use"]);
+    tell("a second broker on the same ports", &refused, &["listenPort", "taken"]);
 
     let elsewhere = moved(&conf, &cluster.groups[0].nodes[0], &ports);
     let refused = start(&mut cluster, "same-directory", &elsewhere);
-    tell("a second broker on the same directory", &refused, &["lock"]);
+    tell("a second broker on the same directory", &refused, &["in use by another process", "storePathRootDir"]);
 
     let refused = start(&mut cluster, "unknown-key", &format!("{conf}mappedFileSizeComitLog=1\n"));
     tell("an unknown key", &refused, &["mappedFileSizeComitLog", "mappedFileSizeCommitLog"]);
@@ -221,10 +221,11 @@ fn volumes() -> bool {
     false
 }
 
-async fn with_a_small_volume(name: &'static str) -> Cluster {
+/// A group whose member at this place has a small volume. It may not be restarted: its volume ends with its process.
+async fn with_a_small_volume(name: &'static str, at: usize) -> Cluster {
     let conf = &[("diskSpaceReserveBytes", "1048576")];
     let mut cluster = Plan { conf, ..Plan::new(name) }.make();
-    cluster.groups[0].nodes[0].launch = Launch::OnVolume(VOLUME);
+    cluster.groups[0].nodes[at].launch = Launch::OnVolume(VOLUME);
     cluster.start().await;
     cluster.create_topic("T", 1).await;
     cluster
@@ -235,7 +236,7 @@ async fn a_leader_whose_volume_is_full_refuses_sends_and_goes_on_reading() {
     if !volumes() {
         return;
     }
-    let mut cluster = with_a_small_volume("full-leader").await;
+    let mut cluster = with_a_small_volume("full-leader", 0).await;
     let small = cluster.groups[0].nodes[0].addr();
     lead(&mut cluster, small).await;
     let mut wire = Wire::connect(small).await;
@@ -276,6 +277,19 @@ async fn room_again(cluster: &Cluster, wire: &mut Wire, acked: u64) {
     println!("{} and sends are taken again", purged.trim_end());
 }
 
+/// Freezes the node at this place until another one leads, if it leads; the address of who does.
+async fn not_led_by(cluster: &mut Cluster, at: usize) -> String {
+    let leader = cluster.leader(0).await;
+    let node = &cluster.groups[0].nodes[at];
+    if leader.addr != node.addr().to_string() {
+        return leader.addr;
+    }
+    node.freeze();
+    let next = cluster.leader_after(0, leader.term).await;
+    cluster.groups[0].nodes[at].wake();
+    next.addr
+}
+
 /// Makes the node at `addr` lead: whoever else leads is restarted until it does.
 async fn lead(cluster: &mut Cluster, addr: SocketAddr) {
     for _ in 0..20 {
@@ -297,9 +311,8 @@ async fn a_follower_whose_volume_is_full_stops_nobody() {
     if !volumes() {
         return;
     }
-    let mut cluster = with_a_small_volume("full-follower").await;
-    let other = cluster.groups[0].nodes[1].addr();
-    lead(&mut cluster, other).await;
+    let mut cluster = with_a_small_volume("full-follower", 2).await;
+    let leader = not_led_by(&mut cluster, 2).await;
     let load = Load { in_flight: 8, body: FILLING, ..Load::new("T") };
     let loading = load.start(&cluster.namesrv());
     let wanted = 2 * VOLUME / FILLING as u64;
@@ -309,7 +322,7 @@ async fn a_follower_whose_volume_is_full_stops_nobody() {
     readback::check(&readback::read(&cluster.namesrv(), "T").await, &outcomes);
 
     let status = cluster.status(0).await.expect("a leader");
-    let small = cluster.groups[0].nodes[0].addr().to_string();
+    let small = cluster.groups[0].nodes[2].addr().to_string();
     let full = status.members.iter().find(|member| member.client_addr == small).expect("the full one");
     println!(
         "{} messages of {FILLING} bytes acknowledged and read back; the follower with a volume of {VOLUME} bytes is a \
@@ -319,13 +332,13 @@ async fn a_follower_whose_volume_is_full_stops_nobody() {
         full.lag
     );
     assert!(full.lag.is_some_and(|lag| lag > 0), "{full:?}");
-    let mut wire = Wire::connect(cluster.groups[0].nodes[0].addr()).await;
+    let mut wire = Wire::connect(cluster.groups[0].nodes[2].addr()).await;
     let answer = wire.call(request::PULL_MESSAGE, &first_of_t(), "").await;
     assert_eq!(answer.code, response::SUCCESS, "a pull from the full node: {:?}", answer.remark);
     for node in &mut cluster.groups[0].nodes {
         assert!(node.is_running(), "{} has ended", node.name);
     }
-    tell_lines(&cluster.groups[0].nodes[1], "no space", 1);
+    tell_lines(cluster.group().at(&leader), "no space", 1);
 }
 
 /// A pull of the first message of topic T.

@@ -1,5 +1,5 @@
-//! A member whose store is gone: it does not come back under its old id, and is replaced under a new one while traffic
-//! runs, from a snapshot and the retained log.
+//! Members that need what is no longer in the log: they get a snapshot and the retained log. One whose store is gone does
+//! not come back under its old id, and is replaced under a new one while traffic runs.
 #![cfg(test)]
 
 mod harness;
@@ -25,8 +25,9 @@ const QUEUES: u32 = 4;
 /// Node id of the first of dLegerPeers.
 const FOUNDER: u64 = 1;
 const SEGMENT: u64 = 1 << 20;
-/// CommitLog files written before the purge.
-const WRITTEN: u64 = 8;
+/// CommitLog files written before the purge, of messages so large that there are few entries.
+const WRITTEN: u64 = 48;
+const LARGE: usize = 16 << 10;
 /// CommitLog files that must be retained when the member is lost.
 const RETAINED: u64 = 3;
 /// Sends a second while the member is replaced.
@@ -40,7 +41,7 @@ const LONG: Duration = Duration::from_secs(120);
 async fn a_member_that_lost_its_store_is_replaced_under_a_new_id_while_traffic_runs() {
     let mut cluster = Plan { segment: SEGMENT, ..Plan::new("replace") }.start().await;
     cluster.create_topic(TOPIC, QUEUES).await;
-    let mut outcomes = fill(&cluster).await;
+    let mut outcomes = fill(&cluster, WRITTEN).await;
     let whole = readback::read(&cluster.namesrv(), TOPIC).await;
     readback::check(&whole, &outcomes);
 
@@ -50,11 +51,7 @@ async fn a_member_that_lost_its_store_is_replaced_under_a_new_id_while_traffic_r
     later(&mut outcomes, replace_under_load(&mut cluster, &lost, boundary).await);
 
     cluster.settled(0).await;
-    let purged = |queue: &u32| {
-        let messages = &whole[&(GROUP.to_owned(), *queue)];
-        messages.iter().filter(|message| message.physical_offset < boundary).count() as u64
-    };
-    let first: Vec<u64> = (0..QUEUES).map(|queue| purged(&queue)).collect();
+    let first = first_retained(&whole, boundary);
     let end = holds_everything(&cluster, &lost, &first, &outcomes).await;
     compare_stores(&mut cluster, boundary, end);
 
@@ -62,6 +59,29 @@ async fn a_member_that_lost_its_store_is_replaced_under_a_new_id_while_traffic_r
     let status = cluster.settled(0).await;
     assert_eq!(status.members.iter().filter(|member| member.voter).count(), 3, "{status:?}");
     holds_everything(&cluster, &lost, &first, &outcomes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_was_down_during_a_purge_catches_up_from_a_snapshot() {
+    let mut cluster = Plan { segment: SEGMENT, ..Plan::new("purged") }.start().await;
+    cluster.create_topic(TOPIC, QUEUES).await;
+    let mut outcomes = fill(&cluster, 1).await;
+    let status = cluster.settled(0).await;
+    let follower = status.members.iter().find(|member| member.role == "follower").expect("a follower");
+    let (id, addr) = (follower.id, follower.client_addr.clone());
+    cluster.group().at(&addr).kill();
+    later(&mut outcomes, fill(&cluster, 8).await);
+    let whole = readback::read(&cluster.namesrv(), TOPIC).await;
+    let boundary = purge_the_older_half(&cluster).await;
+    assert!(boundary > follower.end_offset, "the member lacks entries that are gone");
+
+    cluster.group().at(&addr).start();
+    let joined = cluster.settled(0).await.members.into_iter().find(|member| member.id == id).expect("a member");
+    println!("node {id}: {} snapshots installed, log from {}", joined.snapshots_installed, joined.first_offset);
+    assert_eq!((joined.snapshots_installed, joined.first_offset), (1, boundary));
+    let late = Lost { at: 0, addr };
+    let end = holds_everything(&cluster, &late, &first_retained(&whole, boundary), &outcomes).await;
+    compare_stores(&mut cluster, boundary, end);
 }
 
 /// The member whose store is lost.
@@ -93,18 +113,37 @@ async fn status(cluster: &Cluster) -> GroupStatus {
     until("a group status", LONG, async || cluster.status(0).await.filter(|status| status.leader.is_some())).await
 }
 
-/// Writes so many files.
-async fn fill(cluster: &Cluster) -> Outcomes {
-    let loading = Load { body: 1024, ..Load::new(TOPIC) }.start(&cluster.namesrv());
+/// A status in which these members answer, or all.
+async fn until_all_answer(cluster: &Cluster, ids: &[u64]) -> GroupStatus {
+    let look = async || {
+        let status = cluster.status(0).await?;
+        let asked = |member: &&MemberStatus| ids.is_empty() || ids.contains(&member.id);
+        status.members.iter().filter(asked).all(|member| member.last.is_some()).then_some(status)
+    };
+    until("a status with all answers", LONG, look).await
+}
+
+/// The first offset of each queue that a purge up to `boundary` leaves.
+fn first_retained(whole: &readback::Topic, boundary: u64) -> Vec<u64> {
+    let purged = |queue: u32| {
+        let messages = &whole[&(GROUP.to_owned(), queue)];
+        messages.iter().filter(|message| message.physical_offset < boundary).count() as u64
+    };
+    (0..QUEUES).map(purged).collect()
+}
+
+/// Writes until the log has so many files.
+async fn fill(cluster: &Cluster, files: u64) -> Outcomes {
+    let loading = Load { body: LARGE, ..Load::new(TOPIC) }.start(&cluster.namesrv());
     let full = async || {
         let status = cluster.status(0).await?;
-        (leader(&status).end_offset >= WRITTEN * SEGMENT).then_some(())
+        (leader(&status).end_offset >= files * SEGMENT).then_some(())
     };
     until("full files", LONG, full).await;
     loading.stop().await
 }
 
-/// Where the log starts now, on every member.
+/// Where the log starts now, on every member that runs.
 async fn purge_the_older_half(cluster: &Cluster) -> u64 {
     let before = leader(&status(cluster).await).end_offset;
     let told = group(cluster, "purge", &[]);
@@ -113,7 +152,8 @@ async fn purge_the_older_half(cluster: &Cluster) -> u64 {
     assert_eq!(boundary, before / 2 / SEGMENT * SEGMENT, "the older half of {before} bytes");
     let gone = async || {
         let status = cluster.status(0).await?;
-        status.members.iter().all(|member| member.first_offset == boundary).then_some(())
+        let mut running = status.members.iter().filter(|member| member.last.is_some());
+        running.all(|member| member.first_offset == boundary).then_some(())
     };
     until("a purged log on every member", LONG, gone).await;
     boundary
@@ -176,17 +216,20 @@ async fn replace_under_load(cluster: &mut Cluster, lost: &Lost, boundary: u64) -
     let rest = told.strip_prefix(&format!("{raft} is node ")).and_then(|rest| rest.split(' ').next());
     let id: u64 = rest.and_then(|id| id.parse().ok()).unwrap_or_else(|| panic!("{told:?} names no node"));
     assert!(id > 3, "ids are never used again: {id}");
+    let status = until_all_answer(cluster, &[id]).await;
+    let joined = status.members.iter().find(|member| member.id == id).expect("the new member");
     println!(
-        "added as node {id} in {added:.2?}, {} bytes behind, while {during} sends were acknowledged: {:.0} a second",
+        "added as node {id} in {added:.2?}, {} bytes to fetch, while {during} sends were acknowledged: {:.0} a second",
         end - boundary,
         during as f64 / added.as_secs_f64()
     );
+    assert!(joined.end_offset >= end, "it was said to hold everything, and holds {} of {end}", joined.end_offset);
     tokio::task::block_in_place(|| group(cluster, "remove", &["--id", &FOUNDER.to_string()]));
     loading.until_acked(loading.acked() + u64::from(RATE), LONG).await;
     let (took, during) = (begun.elapsed(), loading.acked() - from);
     println!("{during} sends acknowledged in {took:.2?}: {:.0} a second", during as f64 / took.as_secs_f64());
 
-    let status = status(cluster).await;
+    let status = until_all_answer(cluster, &[]).await;
     let ids: Vec<u64> = status.members.iter().map(|member| member.id).collect();
     assert!(ids.len() == 3 && !ids.contains(&FOUNDER) && status.members.iter().all(|m| m.voter), "{status:?}");
     let joined = status.members.iter().find(|member| member.id == id).expect("the new member");
@@ -194,14 +237,20 @@ async fn replace_under_load(cluster: &mut Cluster, lost: &Lost, boundary: u64) -
     assert_eq!((joined.snapshots_installed, joined.first_offset, &joined.client_addr), (1, boundary, &lost.addr));
 
     let outcomes = loading.stop().await;
+    println!("longest time without an acknowledgement: {:.0?}", longest_gap(&outcomes));
     assert_eq!((outcomes.unknown.len(), &outcomes.refused[..]), (0, &[][..]), "nobody but a follower changed");
     outcomes
 }
 
-/// Adds what came after; numbers of messages begin anew with each load.
+fn longest_gap(outcomes: &Outcomes) -> Duration {
+    let mut times: Vec<_> = outcomes.acks.iter().map(|ack| ack.at).collect();
+    times.sort();
+    times.windows(2).map(|two| two[1] - two[0]).max().unwrap_or_default()
+}
+
+/// Adds what came after.
 fn later(outcomes: &mut Outcomes, more: Outcomes) {
-    let first = outcomes.acks.len() as u64;
-    println!("{first} acknowledged before, {} meanwhile", more.acks.len());
+    println!("{} acknowledged before, {} meanwhile", outcomes.acks.len(), more.acks.len());
     outcomes.acks.extend(more.acks);
 }
 

@@ -382,9 +382,10 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     /// Adds a formatted node as a learner and waits until it has caught up.
     ///
     /// # Errors
-    /// This node does not lead, or another change is under way.
+    /// This node does not lead, another change is under way, or the learner does not catch up.
     pub async fn add_learner(&self, id: NodeId, member: Member) -> Result<(), String> {
-        self.core.raft.add_learner(id, member, true).await.map(|_| ()).map_err(|e| e.to_string())
+        self.core.raft.add_learner(id, member, false).await.map_err(|e| e.to_string())?;
+        self.core.caught_up(id).await
     }
     /// Makes a learner a voter.
     ///

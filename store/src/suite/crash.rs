@@ -179,9 +179,7 @@ fn a_crashed_install_is_whole(medium: &dyn Medium) -> Outcome {
 /// The process ends somewhere in a change, and the power is lost somewhere in the restart: nothing that only the page
 /// cache held may have been acted upon.
 fn a_restart_may_lose_power_too(medium: &dyn Medium) -> Outcome {
-    let changes: [(&str, fn(&Rig) -> Outcome); 2] =
-        [("truncation", |rig| rig.truncate(Some(id(1, 8)))), ("purge", |rig| rig.purge(id(1, 7)))];
-    for (name, change) in changes {
+    for name in ["truncation", "purge"] {
         for first in 0..12 {
             for second in 0..16 {
                 let medium = medium.fresh();
@@ -192,7 +190,8 @@ fn a_restart_may_lose_power_too(medium: &dyn Medium) -> Outcome {
                 if !medium.freeze_after(first) {
                     return Ok(());
                 }
-                let done = change(&rig).is_ok();
+                let change = if name == "purge" { rig.purge(id(1, 7)) } else { rig.truncate(Some(id(1, 8))) };
+                let done = change.is_ok();
                 drop(rig);
                 medium.kill();
                 medium.freeze_after(second);
