@@ -5,12 +5,13 @@
 //! Every step can be repeated: an attempt that was cut short is finished with the uuid it already gave out.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use quorumq_store::StoreError;
 use quorumq_store::identity::{GroupConstants, Identity};
+use quorumq_store::log_store::LogStore;
 use rand::RngExt;
 use tokio::sync::Notify;
 
@@ -60,6 +61,12 @@ pub enum FormError {
     /// A listed peer wants no part of it.
     #[error("peer {peer}: {reason}")]
     Peer { peer: SocketAddr, reason: String },
+    /// The store was formatted for another group than the configuration names.
+    #[error(
+        "{dir} belongs to group {group} of cluster {cluster}, the configuration says group {asked_group} of cluster \
+         {asked_cluster}; set brokerClusterName and brokerName as they were, or give this node another storePathRootDir"
+    )]
+    OtherGroup { dir: String, cluster: String, group: String, asked_cluster: String, asked_group: String },
     /// The store was formatted with other constants than the configuration asks.
     #[error("the group was formed with {formed:?}, the configuration asks for {asked:?}; these cannot change")]
     Constants { formed: GroupConstants, asked: GroupConstants },
@@ -77,14 +84,10 @@ pub struct Desk {
     pub client_addr: String,
     /// Whether this node waits to be added.
     pub joining: bool,
-    state: Mutex<DeskState>,
+    identity: Mutex<Option<Identity>>,
+    /// Set once the store is open.
+    store: OnceLock<Weak<LogStore>>,
     formatted: Notify,
-}
-
-#[derive(Debug)]
-struct DeskState {
-    identity: Option<Identity>,
-    pristine: bool,
 }
 
 impl Desk {
@@ -101,45 +104,64 @@ impl Desk {
     ) -> Result<Self, FormError> {
         let identity = Identity::read(&*place.disk, &place.dir)?;
         if let Some(identity) = &identity
+            && (&identity.cluster, &identity.group) != (&cluster, &group)
+        {
+            return Err(FormError::OtherGroup {
+                dir: place.dir.display().to_string(),
+                cluster: identity.cluster.clone(),
+                group: identity.group.clone(),
+                asked_cluster: cluster,
+                asked_group: group,
+            });
+        }
+        if let Some(identity) = &identity
             && identity.constants != constants
         {
             return Err(FormError::Constants { formed: identity.constants, asked: constants });
         }
-        let state = Mutex::new(DeskState { identity, pristine: true });
+        let (identity, store) = (Mutex::new(identity), OnceLock::new());
         let formatted = Notify::new();
-        Ok(Self { place, cluster, group, constants, process, client_addr, joining, state, formatted })
+        Ok(Self { place, cluster, group, constants, process, client_addr, joining, identity, store, formatted })
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, DeskState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Identity>> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// This node's identity, once formatted.
     pub fn identity(&self) -> Option<Identity> {
-        self.state().identity.clone()
+        self.lock().clone()
     }
 
-    /// Notes whether the store holds neither vote nor entries.
-    pub fn set_pristine(&self, pristine: bool) {
-        self.state().pristine = pristine;
+    /// The store is open.
+    pub fn set_store(&self, store: &Arc<LogStore>) {
+        // Opened once; a second one would be a bug of the caller, the first stays.
+        let _ = self.store.set(Arc::downgrade(store));
     }
 
+    /// Whether the store holds neither vote nor entries, as of now. A node that was formatted and runs stays pristine
+    /// until the group is initialized, which is after every listed peer has its identity: so nobody who waits for one
+    /// takes a group that is being formed for one that was formed before.
     fn is_pristine(&self) -> bool {
-        self.state().pristine
+        match self.store.get().map(Weak::upgrade) {
+            None => true,
+            Some(Some(store)) => store.vote().is_none() && store.positions().last.is_none(),
+            // The node has stopped.
+            Some(None) => false,
+        }
     }
 
     /// Who we are, for handshakes.
     pub fn local(&self) -> LocalPeer {
-        let caller = self.state().identity.as_ref().map(caller_of);
+        let caller = self.lock().as_ref().map(caller_of);
         LocalPeer { cluster: self.cluster.clone(), group: self.group.clone(), caller, process: self.process }
     }
 
     /// Answers a probe.
     pub fn probed(&self) -> Probed {
-        let state = self.state();
         Probed {
-            identity: state.identity.as_ref().map(caller_of),
-            pristine: state.pristine,
+            identity: self.lock().as_ref().map(caller_of),
+            pristine: self.is_pristine(),
             joining: self.joining,
             client_addr: self.client_addr.clone(),
         }
@@ -177,7 +199,7 @@ impl Desk {
             Ok(Err(e)) => return Err(e.to_string()),
             Err(e) => return Err(e.to_string()),
         }
-        self.state().identity = Some(identity);
+        *self.lock() = Some(identity);
         self.formatted.notify_one();
         Ok(incarnation)
     }
@@ -203,7 +225,16 @@ fn caller_of(identity: &Identity) -> Caller {
 /// It cannot be reached, refuses, or answers something else.
 pub async fn ask<R: Runtime>(local: &LocalPeer, addr: SocketAddr, request: Request) -> Result<Response, CallError> {
     let not_sent = |e: DialError| CallError::NotSent(e.to_string());
-    let Dialed { stream, .. } = dial::<R>(local, addr, Purpose::Form, None).await.map_err(not_sent)?;
+    let dialed = dial::<R>(local, addr, Purpose::Form, None).await.map_err(not_sent)?;
+    ask_dialed::<R>(dialed, addr, request).await
+}
+
+async fn ask_dialed<R: Runtime>(
+    dialed: Dialed<R::Stream>,
+    addr: SocketAddr,
+    request: Request,
+) -> Result<Response, CallError> {
+    let Dialed { stream, .. } = dialed;
     let mux: Arc<Mux> = Mux::start::<R>(stream, || {});
     let answer = R::timeout(CALL_TIMEOUT, mux.call(request, &[] as &[Bytes])).await;
     mux.close();
@@ -247,13 +278,7 @@ async fn probe_others<R: Runtime>(
             found.push(None);
             continue;
         }
-        let probed = match ask::<R>(&desk.local(), peer, Request::Probe).await {
-            Ok(Response::Probed(probed)) => Some(probed),
-            Ok(other) => {
-                return Err(FormError::Peer { peer, reason: format!("unexpected answer {other:?}") });
-            }
-            Err(_) => None,
-        };
+        let probed = probe::<R>(desk, peer).await?;
         if probed.as_ref().is_some_and(|p| !p.pristine) && desk.identity().is_none() {
             let dir = desk.place.dir.display().to_string();
             return Err(FormError::GroupExists { dir, peer, group: desk.group.clone() });
@@ -261,6 +286,20 @@ async fn probe_others<R: Runtime>(
         found.push(probed);
     }
     Ok(found)
+}
+
+/// Probes a listed peer. `None` if it is not reachable yet; one that will have nothing to do with us is an error.
+async fn probe<R: Runtime>(desk: &Desk, peer: SocketAddr) -> Result<Option<Probed>, FormError> {
+    let dialed = match dial::<R>(&desk.local(), peer, Purpose::Form, None).await {
+        Ok(dialed) => dialed,
+        Err(DialError::Refused { reason, .. }) => return Err(FormError::Peer { peer, reason }),
+        Err(_) => return Ok(None),
+    };
+    match ask_dialed::<R>(dialed, peer, Request::Probe).await {
+        Ok(Response::Probed(probed)) => Ok(Some(probed)),
+        Ok(other) => Err(FormError::Peer { peer, reason: format!("unexpected answer {other:?}") }),
+        Err(_) => Ok(None),
+    }
 }
 
 async fn coordinate<R: Runtime>(desk: &Desk, peers: &[SocketAddr]) -> Result<Vec<(NodeId, Member)>, FormError> {

@@ -1,5 +1,6 @@
 //! One consensus node over openraft. Knows entries and peers; knows no topic and no RocketMQ.
 pub mod barrier;
+mod catch_up;
 pub mod codec;
 mod fatal;
 pub mod form;

@@ -49,13 +49,15 @@ pub struct Timing {
     pub election_min_ms: u64,
     /// Longest election timeout and the leader's lease.
     pub election_max_ms: u64,
+    /// Pause between syncs in ASYNC_FLUSH (RocketMQ's flushIntervalCommitLog, 500 ms).
+    pub flush_interval_ms: u64,
 }
 
 impl Default for Timing {
     /// A frozen leader is replaced within `2 * election_max_ms`; a dead one within tens of milliseconds
     /// (see [`crate::lost`]).
     fn default() -> Self {
-        Self { heartbeat_ms: 150, election_min_ms: 600, election_max_ms: 1100 }
+        Self { heartbeat_ms: 150, election_min_ms: 600, election_max_ms: 1100, flush_interval_ms: 500 }
     }
 }
 
@@ -168,8 +170,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         let node =
             Arc::new(Self { core, identity, barrier: Barrier::default(), stop, retain: Arc::default(), peer_addr });
         node.initialize(formed).await?;
-        desk.set_pristine(false);
-        node.spawn_tasks(lost_rx, flush);
+        node.spawn_tasks(lost_rx, (flush, timing));
         Ok(node)
     }
 
@@ -217,7 +218,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         self.core.raft.initialize(members).await.map_err(|e| StartError::Raft(e.to_string()))
     }
 
-    fn spawn_tasks(self: &Arc<Self>, lost: mpsc::Receiver<NodeId>, flush: FlushMode) {
+    fn spawn_tasks(self: &Arc<Self>, lost: mpsc::Receiver<NodeId>, (flush, timing): (FlushMode, Timing)) {
         let core = &self.core;
         let watch = LeaderWatch {
             raft: core.raft.clone(),
@@ -229,7 +230,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         tasks.spawn(watch.run(lost));
         tasks.spawn(tasks::keep_links(Arc::clone(core)));
         tasks.spawn(tasks::watch_fatal(Arc::clone(core)));
-        tasks.spawn(tasks::persist_marks(Arc::clone(core), flush));
+        tasks.spawn(tasks::persist_marks(Arc::clone(core), flush, timing.flush_interval_ms));
         tasks.spawn(tasks::retain(Arc::clone(core), Arc::clone(&self.retain)));
         tasks.spawn(tasks::log_elections(Arc::clone(core)));
     }
@@ -381,9 +382,10 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     /// Adds a formatted node as a learner and waits until it has caught up.
     ///
     /// # Errors
-    /// This node does not lead, or another change is under way.
+    /// This node does not lead, another change is under way, or the learner does not catch up.
     pub async fn add_learner(&self, id: NodeId, member: Member) -> Result<(), String> {
-        self.core.raft.add_learner(id, member, true).await.map(|_| ()).map_err(|e| e.to_string())
+        self.core.raft.add_learner(id, member, false).await.map_err(|e| e.to_string())?;
+        self.core.caught_up(id).await
     }
     /// Makes a learner a voter.
     ///
@@ -484,7 +486,7 @@ async fn open_store<R: Runtime>(
     if let Some((at, bytes)) = recovered.torn_tail {
         tracing::info!(%at, bytes, "cut a torn tail off the log");
     }
-    desk.set_pristine(store.vote().is_none() && store.positions().last.is_none());
+    desk.set_store(&store);
     Ok(store)
 }
 

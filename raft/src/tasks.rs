@@ -21,8 +21,6 @@ use crate::types::from_raft_log_id;
 
 /// Pause between looks at the links to peers.
 const LINK_PAUSE: Duration = Duration::from_millis(250);
-/// ASYNC_FLUSH syncs this often (RocketMQ's flushIntervalCommitLog).
-const ASYNC_FLUSH_INTERVAL: Duration = Duration::from_millis(500);
 /// The synced mark becomes durable at least this often.
 const MARK_INTERVAL: Duration = Duration::from_millis(1000);
 /// Retention is looked at this often even if nobody asks.
@@ -81,11 +79,11 @@ pub async fn watch_fatal<R: Runtime, M: Machine>(core: Arc<Core<R, M>>) {
 }
 
 /// Syncs on a timer in ASYNC_FLUSH, and keeps the durable synced mark fresh in both modes.
-pub async fn persist_marks<R: Runtime, M: Machine>(core: Arc<Core<R, M>>, flush: FlushMode) {
+pub async fn persist_marks<R: Runtime, M: Machine>(core: Arc<Core<R, M>>, flush: FlushMode, interval_ms: u64) {
     loop {
         match flush {
             FlushMode::Async => {
-                R::sleep(ASYNC_FLUSH_INTERVAL).await;
+                R::sleep(Duration::from_millis(interval_ms)).await;
                 // A sync that fails poisons the store, and the next append ends the node.
                 core.store.sync(Box::new(|_| {}));
             }

@@ -1,4 +1,5 @@
 //! What is acknowledged is on the disks that the flush mode promises.
+#![cfg(test)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! A dead leader is replaced at once; one that lives is not deposed by a follower that alone lost it.
+#![cfg(test)]
 
 mod common;
 
@@ -139,7 +140,9 @@ async fn would_vote(candidate: &TestNode, seat: &Seat, term: u64) -> bool {
         last: Some(quorumq_raft::wire::WireLogId(term + 1, u64::MAX)),
         leadership_transfer: false,
     });
-    match mux.call(request, &[]).await {
+    let answer = mux.call(request, &[]).await;
+    mux.close();
+    match answer {
         Ok((Response::Vote(answer), _)) => answer.granted,
         other => panic!("{other:?}"),
     }

@@ -1,5 +1,6 @@
 //! Pins what `quorumq_raft::lost` takes from openraft: an openraft that behaves otherwise must fail here, not in a
 //! failover. The nodes talk through function calls, and every vote asked for is noted.
+#![cfg(test)]
 
 mod common;
 

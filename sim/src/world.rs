@@ -126,6 +126,12 @@ pub struct World {
 }
 
 impl World {
+    /// Sets how slow networks and disks are from now on.
+    pub fn set_weather(&self, weather: NetConfig) {
+        self.record("weather", 0, format!("{weather:?}").as_bytes());
+        self.net.set_config(weather);
+    }
+
     /// Adds a node. It runs nothing yet.
     ///
     /// # Panics

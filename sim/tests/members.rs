@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use quorumq_raft::outcome::Outcome;
+use quorumq_sim::runtime::Delay;
 use quorumq_sim::scenario::blow::Cluster;
 use quorumq_sim::scenario::members::Members;
 use quorumq_sim::scenario::{Scenario, Verdict};
-use quorumq_sim::world::{Config, Death, World, run};
+use quorumq_sim::world::{Config, Death, NetConfig, World, run};
+use quorumq_store::frame::Kind;
 
 /// Runs a scenario with each seed; what each returned.
 fn seeds<T, S, F>(seeds: std::ops::Range<u64>, scenario: S) -> Vec<T>
@@ -94,7 +96,7 @@ async fn cut_off_leader(world: World) -> Verdict {
     let mut acked = members.write(10).await?;
     let (old, _) = members.nodes.elected(&[]).await?;
     members.nodes.isolate(old);
-    let lonely = members.propose(old, b"nobody hears this".to_vec());
+    let lonely = members.propose(old, Kind::Records, b"nobody hears this".to_vec());
     let rest = async {
         let (_, took) = members.nodes.elected(&[old]).await?;
         // Two election timeouts and the votes.
@@ -153,4 +155,20 @@ async fn one_after_the_other(world: World) -> Verdict {
 #[test]
 fn members_of_a_formed_group_start_one_after_the_other() {
     seeds(1..3, one_after_the_other);
+}
+
+async fn form_slowly(world: World) -> Verdict {
+    let (us, ms) = (Duration::from_micros, Duration::from_millis);
+    let mut weather = NetConfig::default();
+    weather.latency = Delay { usual: us(50)..ms(20), slow: ms(20)..ms(200), slow_one_in: 20 };
+    weather.disk = Delay { usual: us(100)..ms(50), slow: ms(50)..ms(250), slow_one_in: 10 };
+    world.set_weather(weather);
+    let members = Members::form(&world, 3).await?;
+    members.agree(&members.write(5).await?).await
+}
+
+/// A member that was told its id and runs already was taken for one of a group formed earlier, by those not told yet.
+#[test]
+fn a_group_is_formed_over_slow_networks_and_disks() {
+    seeds(1..30, form_slowly);
 }

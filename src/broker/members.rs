@@ -163,7 +163,10 @@ impl<R: Runtime> Broker<R> {
             return answer::error(command, format!("node {id} is no member of group {}", self.options.name));
         }
         if id == self.node.id() {
-            return answer::error(command, format!("node {id} leads; transfer leadership first, then remove it"));
+            return answer::error(
+                command,
+                format!("node {id} leads: stop it, which hands leadership over, then remove it"),
+            );
         }
         if let Some(why) = self.would_lose_quorum(id).await {
             return answer::error(command, why);

@@ -77,11 +77,15 @@ impl Group {
             let mut conf = format!(
                 "brokerClusterName={CLUSTER}\nbrokerName={name}\nbrokerIP1=127.0.0.1\nbindAddress=127.0.0.1\n\
                  listenPort={}\nnamesrvAddr={namesrv}\nstorePathRootDir={}\ndLegerPeers={peers}\ndLegerSelfId=n{n}\n\
-                 bootstrap=true\nmappedFileSizeCommitLog={}\ndiskSpaceReserveBytes=0\n",
+                 bootstrap=true\nmappedFileSizeCommitLog={}\n",
                 node.ports.listen(),
                 node.store.display(),
                 plan.segment,
             );
+            if !plan.conf.iter().any(|(key, _)| *key == "diskSpaceReserveBytes") {
+                // The machine's disk may be nearly full.
+                conf.push_str("diskSpaceReserveBytes=0\n");
+            }
             conf.extend(plan.conf.iter().map(|(key, value)| format!("{key}={value}\n")));
             node.write_conf(&conf);
             node

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub use cluster::Plan;
+/// A use of it for the test programs that start no cluster: an unused import is a warning.
+const _: fn(&'static str) -> Plan = Plan::new;
 
 /// A directory for one test's data, on the volume that the build is on. It stays if the test fails.
 #[derive(Debug)]

@@ -72,7 +72,12 @@ impl Wire {
 
     /// Sends a request and waits for its answer.
     pub async fn call(&mut self, code: i32, ext: &[(&'static str, &str)], body: impl Into<Bytes>) -> Command {
-        let opaque = self.send(code, ext, body).await;
+        self.call_fields(code, ext.iter().copied().collect(), body).await
+    }
+
+    /// Sends a request and waits for its answer.
+    pub async fn call_fields(&mut self, code: i32, ext: ExtFields, body: impl Into<Bytes>) -> Command {
+        let opaque = self.send_fields(code, ext, body).await;
         loop {
             let answer = self.answer().await.expect("an answer");
             if answer.is_response() {

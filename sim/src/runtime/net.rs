@@ -157,6 +157,10 @@ impl Net {
         });
     }
 
+    pub(crate) fn set_config(&self, config: NetConfig) {
+        self.with(|state, _| state.links.config = config);
+    }
+
     /// Runs `f` on the state; wakes what it collected only after the lock is released.
     pub(super) fn with<T>(&self, f: impl FnOnce(&mut State, &mut Vec<Waker>) -> T) -> T {
         let mut wakes = Vec::new();

@@ -138,6 +138,14 @@ impl Cluster for Brokers {
         self.nodes.kill(at, death);
     }
 
+    async fn stop(&mut self, at: usize) {
+        if let Some(running) = self.running[at].take() {
+            // The node's host may not be killed meanwhile: an error is impossible.
+            let _ = self.nodes.seat(at).host().spawn(running.shutdown()).await;
+        }
+        self.nodes.stopped(at);
+    }
+
     async fn restart(&mut self, at: usize) -> Verdict {
         self.nodes.seat(at).host().restart();
         let running = self.start(at).await?;

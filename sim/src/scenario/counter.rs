@@ -4,14 +4,20 @@ use bytes::Bytes;
 use quorumq_raft::machine::{Machine, MachineError};
 use quorumq_store::PhysicalOffset;
 use quorumq_store::consume_queue::FlushPlan;
+use quorumq_store::frame::Kind;
 use quorumq_store::log_store::Entry;
 
-/// Keeps (index, checksum of the body) of every entry.
+/// Keeps (index, checksum of the body) of every entry. A command's body says from where on the log is retained.
 #[derive(Debug, Default)]
 pub struct Counter {
     entries: Vec<(u64, u64)>,
     digest: u64,
+    retained: u64,
 }
+
+/// The log's retained part may have become smaller.
+#[derive(Clone, Copy, Debug)]
+pub struct Retained;
 
 /// A checksum in which every byte and its place counts.
 #[must_use]
@@ -36,24 +42,29 @@ impl Counter {
 
 impl Machine for Counter {
     type Reply = u64;
-    type Effect = u64;
+    type Effect = Retained;
 
-    fn apply(&mut self, entry: &Entry, effects: &mut Vec<u64>) -> Result<u64, MachineError> {
+    fn apply(&mut self, entry: &Entry, effects: &mut Vec<Retained>) -> Result<u64, MachineError> {
         self.take(entry.id.index.0, checksum(&entry.body), entry.position.0);
-        effects.push(entry.id.index.0);
+        if let (Kind::Command, Some(retained)) = (entry.kind, entry.body.first_chunk()) {
+            self.retained = self.retained.max(u64::from_be_bytes(*retained));
+            effects.push(Retained);
+        }
         Ok(self.entries.len() as u64)
     }
 
     fn encode(&self) -> Bytes {
         let pairs = self.entries.iter().flat_map(|(index, sum)| [*index, *sum]);
-        [self.digest].into_iter().chain(pairs).flat_map(u64::to_be_bytes).collect::<Vec<_>>().into()
+        [self.digest, self.retained].into_iter().chain(pairs).flat_map(u64::to_be_bytes).collect::<Vec<_>>().into()
     }
 
     fn restore(&mut self, state: &[u8]) -> Result<(), MachineError> {
         let (words, rest) = state.as_chunks::<8>();
         let mut words = words.iter().map(|word| u64::from_be_bytes(*word));
-        let digest = words.next().filter(|_| rest.is_empty());
-        self.digest = digest.ok_or_else(|| MachineError("not a counter's state".to_owned()))?;
+        let (Some(digest), Some(retained), []) = (words.next(), words.next(), rest) else {
+            return Err(MachineError("not a counter's state".to_owned()));
+        };
+        (self.digest, self.retained) = (digest, retained);
         self.entries.clear();
         while let (Some(index), Some(sum)) = (words.next(), words.next()) {
             self.entries.push((index, sum));
@@ -70,7 +81,7 @@ impl Machine for Counter {
     }
 
     fn retained_from(&self) -> PhysicalOffset {
-        PhysicalOffset(0)
+        PhysicalOffset(self.retained)
     }
 
     fn unflushed(&self) -> usize {

@@ -13,6 +13,7 @@ use super::blow::Blow;
 use super::brokers::Brokers;
 use super::client::{create_topic, read_all, send_lane};
 use super::history::{Ended, History, Sent};
+use super::weather;
 use crate::runtime::SimRuntime;
 use crate::world::{Death, Node as Host, World};
 
@@ -121,7 +122,9 @@ pub async fn deaths(world: World) -> Result<Report, String> {
             madsim::time::sleep(Duration::from_millis(before)).await;
             run.brokers.nodes.elected(&[]).await?;
             struck_ms.push(SimRuntime::wall_clock_ms());
-            Blow::KillLeader(Death::Crash).strike(&mut run.brokers, Duration::from_millis(down)).await?;
+            let struck = Blow::KillLeader(Death::Crash).strike(&mut run.brokers).await?;
+            madsim::time::sleep(Duration::from_millis(down)).await;
+            struck.make_good(&mut run.brokers).await?;
         }
         Ok::<_, String>(struck_ms)
     };
@@ -143,6 +146,7 @@ fn longest_gap(sent: &[Sent], struck_ms: &[i64]) -> Duration {
 /// # Errors
 /// What does not hold.
 pub async fn storm(world: World) -> Result<Report, String> {
+    weather::draw(&world);
     let mut run = Run::begin(&world).await?;
     let sending = run.send(4, 80, Duration::from_millis(200));
     let striking = async {
@@ -150,7 +154,9 @@ pub async fn storm(world: World) -> Result<Report, String> {
             let rng = &mut run.brokers.nodes.rng;
             madsim::time::sleep(Duration::from_millis(rng.random_range(10..500))).await;
             let (blow, time) = (Blow::draw(rng), Duration::from_millis(rng.random_range(0..4000)));
-            blow.strike(&mut run.brokers, time).await?;
+            let struck = blow.strike(&mut run.brokers).await?;
+            madsim::time::sleep(time).await;
+            struck.make_good(&mut run.brokers).await?;
         }
         Ok::<_, String>(())
     };

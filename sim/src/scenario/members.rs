@@ -1,10 +1,11 @@
 //! Three consensus nodes without a broker: form a group, propose, die, come back, agree.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use openraft_rt::AsyncRuntime;
 use quorumq_raft::form::Start;
 use quorumq_raft::node::{Node, Parts, Settings, Timing};
 use quorumq_raft::outcome::Outcome;
@@ -19,12 +20,19 @@ use super::Verdict;
 use super::blow::{Blow, Cluster};
 use super::counter::{Counter, checksum};
 use super::nodes::{Member, Nodes};
+use super::weather;
+use crate::runtime::SimRuntime;
 use crate::world::{Death, World};
 
 /// Where members listen for their peers.
 const PEER_PORT: u16 = 10912;
 const CONSTANTS: GroupConstants =
     GroupConstants { segment_size: 16 * 1024, max_entry: 4 * 1024, frame_version: 1, feature_level: 1 };
+
+/// How long one proposal may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a run of proposals may take.
+const GIVE_UP: Duration = Duration::from_secs(30);
 
 /// A group of consensus nodes.
 #[derive(Debug)]
@@ -63,27 +71,38 @@ impl Members {
             timing: Timing::default(),
             start: Start::Bootstrap { peers: (0..self.nodes.count()).map(peer).collect(), me },
         };
+        // Effects find their node once it exists.
+        let cell = Arc::new(OnceLock::<Weak<Node<SimRuntime, Counter>>>::new());
+        let retaining = Arc::clone(&cell);
         let parts = Parts::<Counter> {
             place: self.nodes.seat(me).place(),
             machine: Box::new(|_| Ok(Counter::default())),
-            sink: Arc::new(|_| {}),
+            sink: Arc::new(move |_| {
+                if let Some(node) = retaining.get().and_then(Weak::upgrade) {
+                    node.retain();
+                }
+            }),
             on_fatal: self.nodes.on_fatal(me),
             process: self.nodes.rng.clone().random(),
         };
         let starting = self.nodes.seat(me).host().spawn(Node::start(settings, parts));
-        async move { starting.await.map_err(|e| e.to_string())?.map_err(|e| format!("{ip} does not start: {e}")) }
+        async move {
+            let started = starting.await.map_err(|e| e.to_string())?;
+            let node = started.map_err(|e| format!("{ip} does not start: {e}"))?;
+            let _ = cell.set(Arc::downgrade(&node));
+            Ok(node)
+        }
     }
 
-    /// Proposes on the node `at`. `None` if the node died meanwhile.
-    pub async fn propose(&self, at: usize, body: Vec<u8>) -> Option<Outcome<u64>> {
+    /// Proposes on the node `at`. `None` if the node died meanwhile, or has not answered in good time.
+    pub async fn propose(&self, at: usize, kind: Kind, body: Vec<u8>) -> Option<Outcome<u64>> {
         let member = self.nodes.member(at)?.clone();
         let proposing = self.nodes.seat(at).host().spawn(async move {
             let (tx, rx) = oneshot::channel();
-            let proposal = Proposal { kind: Kind::Records, body: body.into() };
-            member.propose(proposal, move |outcome| drop(tx.send(outcome))).await;
+            member.propose(Proposal { kind, body: body.into() }, move |outcome| drop(tx.send(outcome))).await;
             rx.await
         });
-        proposing.await.ok()?.ok()
+        SimRuntime::timeout(PATIENCE, proposing).await.ok()?.ok()?.ok()
     }
 
     /// Proposes `n` bodies, one after the other, each until it is applied. Returns what was acknowledged.
@@ -92,17 +111,35 @@ impl Members {
     /// There was no leader for too long.
     pub async fn write(&self, n: usize) -> Result<Vec<Acked>, String> {
         let (mut acked, mut rng) = (Vec::new(), self.nodes.rng.clone());
+        let give_up = self.nodes.world.elapsed() + GIVE_UP;
         while acked.len() < n {
             let (at, _) = self.nodes.elected(&[]).await?;
             let mut body = vec![0; rng.random_range(1..2000)];
             rng.fill(&mut body[..]);
             let sum = checksum(&body);
-            match self.propose(at, body).await {
+            match self.propose(at, Kind::Records, body).await {
                 Some(Outcome::Applied { id, .. }) => acked.push((id.index.0, sum)),
+                _ if self.nodes.world.elapsed() > give_up => {
+                    return Err(format!("{} of {n} proposals applied in {GIVE_UP:?}", acked.len()));
+                }
                 _ => madsim::time::sleep(Duration::from_millis(5)).await,
             }
         }
         Ok(acked)
+    }
+
+    /// Proposes to drop the log below a segment start drawn from what the leader holds. It may come to nothing.
+    ///
+    /// # Errors
+    /// There was no leader for too long.
+    pub async fn purge(&self) -> Verdict {
+        let (at, _) = self.nodes.elected(&[]).await?;
+        let Some(positions) = self.nodes.member(at).map(|member| member.positions()) else { return Ok(()) };
+        let size = CONSTANTS.segment_size;
+        let segment = self.nodes.rng.clone().random_range(positions.first.0 / size..=positions.end.0 / size) * size;
+        tracing::info!(segment, ?positions, "purge");
+        drop(self.propose(at, Kind::Command, segment.to_be_bytes().to_vec()).await);
+        Ok(())
     }
 
     /// Waits until all running nodes agree, and checks that each holds every entry of `acked`.
@@ -135,6 +172,14 @@ impl Cluster for Members {
         self.nodes.kill(at, death);
     }
 
+    async fn stop(&mut self, at: usize) {
+        if let Some(member) = self.nodes.member(at).cloned() {
+            // The node's host may not be killed meanwhile: an error is impossible.
+            let _ = self.nodes.seat(at).host().spawn(async move { member.shutdown().await }).await;
+        }
+        self.nodes.stopped(at);
+    }
+
     async fn restart(&mut self, at: usize) -> Verdict {
         self.nodes.seat(at).host().restart();
         let member = self.start(at).await?;
@@ -153,19 +198,28 @@ pub async fn calm(world: World) -> Verdict {
     members.agree(&acked).await
 }
 
-/// Four times a fault drawn from the seed, with proposals before, under way, and after; then the group has to agree.
+/// Four times a fault drawn from the seed, with proposals before, meanwhile and after, and the log purged now and then;
+/// each time the group has to agree in the end.
 ///
 /// # Errors
 /// What does not hold.
 pub async fn storm(world: World) -> Verdict {
+    weather::draw(&world);
     let mut members = Members::form(&world, 3).await?;
     let mut acked = Vec::new();
     for _ in 0..4 {
         acked.extend(members.write(10).await?);
         crowd(&mut members).await?;
-        let rng = &mut members.nodes.rng;
-        let (blow, time) = (Blow::draw(rng), Duration::from_millis(rng.random_range(0..4000)));
-        blow.strike(&mut members, time).await?;
+        let blow = Blow::draw(&mut members.nodes.rng);
+        let struck = blow.strike(&mut members).await?;
+        if blow.leaves_majority() && members.nodes.rng.random() {
+            acked.extend(members.write(30).await?);
+        }
+        if blow.leaves_majority() && members.nodes.rng.random() {
+            members.purge().await?;
+        }
+        madsim::time::sleep(Duration::from_millis(members.nodes.rng.random_range(0..3000))).await;
+        struck.make_good(&mut members).await?;
         acked.extend(members.write(10).await?);
         members.agree(&acked).await?;
     }

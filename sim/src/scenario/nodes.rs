@@ -65,14 +65,22 @@ impl<M: Machine> Nodes<M> {
         self.seats[at].host().ip()
     }
 
-    /// Takes note of a node that says why it must end: no scenario passes with one.
+    /// Takes note of a node that says why it must end: no scenario passes with one, unless its seat was doomed.
     #[must_use]
     pub fn on_fatal(&self, at: usize) -> OnFatal {
-        let (fatal, ip) = (Arc::clone(&self.fatal), self.ip(at));
+        let (fatal, ip, seat) = (Arc::clone(&self.fatal), self.ip(at), self.seats[at].clone());
         Arc::new(move |why| {
+            if seat.is_doomed() {
+                return;
+            }
             tracing::error!(%ip, "{why}");
             fatal.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{ip}: {why}"));
         })
+    }
+
+    /// The node on a seat was stopped: ends its process.
+    pub fn stopped(&mut self, at: usize) {
+        self.kill(at, Death::Crash);
     }
 
     /// The node on a seat has started.
@@ -118,6 +126,14 @@ impl<M: Machine> Nodes<M> {
     pub fn isolate(&self, at: usize) {
         let others: Vec<_> = (0..self.count()).filter(|other| *other != at).map(|other| self.ip(other)).collect();
         self.world.partition(&[self.ip(at)], &others);
+    }
+
+    /// Asks the node on a seat to hand leadership over; does not wait for it.
+    pub fn transfer(&self, at: usize) {
+        if let Some(member) = self.member(at).cloned() {
+            let limit = Duration::from_secs(2);
+            drop(self.seats[at].host().spawn(async move { member.transfer_leadership(None, limit).await }));
+        }
     }
 
     /// Resets every connection between two seats.

@@ -42,6 +42,16 @@ impl Seat {
         Place { disk, dir: PathBuf::from(DIR), reserve_bytes: 0 }
     }
 
+    /// From now on the disk fails after `operations` more changes: the process is about to end in the middle of them.
+    pub fn doom(&self, operations: u64) {
+        self.disk.freeze_after(operations);
+    }
+
+    /// Whether [`Seat::doom`] has come true: what the node says of its disk is no news then.
+    pub fn is_doomed(&self) -> bool {
+        self.disk.is_frozen()
+    }
+
     /// Ends the host's process or its power. What the disk had not synced survives the first, and of the second
     /// only those sectors that `rng` keeps.
     pub fn kill(&self, death: Death, rng: &mut SimRng) {
