@@ -93,7 +93,13 @@ impl<'a> Search<'a> {
     /// The chunks from `from` on that are not blank, until `gap` blank bytes in a row or the end of the file.
     fn dirty_chunks(&mut self, from: u64, gap: u64) -> Result<Vec<(u64, u64)>, StoreError> {
         let (mut dirty, mut at, mut blank) = (Vec::new(), from, 0);
-        while at < self.len && blank < gap {
+        while blank < gap {
+            let Some(data) = self.file.next_data(at).at("search", &self.path)? else { break };
+            blank += data - at;
+            at = data;
+            if at >= self.len || blank >= gap {
+                break;
+            }
             let n = (self.len - at).min(CHUNK as u64);
             let chunk = &mut self.buffer[..n as usize];
             self.file.read_at(at, chunk).at("read", &self.path)?;

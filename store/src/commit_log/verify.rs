@@ -176,7 +176,8 @@ impl<'a> Walk<'a> {
             }
             let file = self.disk.open(&path).at("open", &path)?;
             let len = file.len().at("look at", &path)?;
-            while from < len {
+            while let Some(data) = file.next_data(from).at("search", &path)?.filter(|data| *data < len) {
+                from = data;
                 let n = (len - from).min(CHUNK as u64);
                 let chunk = &mut chunk[..n as usize];
                 file.read_at(from, chunk).at("read", &path)?;
