@@ -7,3 +7,4 @@ pub mod machine;
 pub mod nameserver;
 pub mod protocol;
 pub mod server;
+pub mod verify;

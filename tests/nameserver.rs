@@ -1,4 +1,5 @@
 //! The NameServer over real loopback sockets, with requests written field by field.
+#![cfg(test)]
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};

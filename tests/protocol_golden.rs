@@ -1,4 +1,5 @@
 //! The frames a stock Java client, NameServer and brokers exchanged (Apache RocketMQ 4.9.8, both header encodings).
+#![cfg(test)]
 
 use std::collections::BTreeMap;
 

@@ -113,10 +113,10 @@ impl Case {
 
     /// Sum of the queues' max offsets.
     async fn stored(&self) -> usize {
-        let admin = self.cluster.admin();
+        let admin = self.cluster.acquainted_admin().await;
         let mut sum = 0;
         for queue in queues() {
-            sum += admin.core().max_offset(&queue).await.map_or(0, |offset| offset.0);
+            sum += admin.core().max_offset(&queue).await.expect("a max offset").0;
         }
         admin.close().await;
         usize::try_from(sum).expect("few messages")
@@ -124,10 +124,11 @@ impl Case {
 
     /// Sum of the group's committed offsets.
     async fn committed(&self, group: &str) -> u64 {
-        let admin = self.cluster.admin();
+        let admin = self.cluster.acquainted_admin().await;
         let mut sum = 0;
         for queue in queues() {
-            sum += admin.core().committed(group, &queue).await.ok().flatten().map_or(0, |offset| offset.0);
+            let committed = admin.core().committed(group, &queue).await.expect("an offset or none");
+            sum += committed.map_or(0, |offset| offset.0);
         }
         admin.close().await;
         sum

@@ -61,6 +61,12 @@ pub enum FormError {
     /// A listed peer wants no part of it.
     #[error("peer {peer}: {reason}")]
     Peer { peer: SocketAddr, reason: String },
+    /// The store was formatted for another group than the configuration names.
+    #[error(
+        "{dir} belongs to group {group} of cluster {cluster}, the configuration says group {asked_group} of cluster \
+         {asked_cluster}; set brokerClusterName and brokerName as they were, or give this node another storePathRootDir"
+    )]
+    OtherGroup { dir: String, cluster: String, group: String, asked_cluster: String, asked_group: String },
     /// The store was formatted with other constants than the configuration asks.
     #[error("the group was formed with {formed:?}, the configuration asks for {asked:?}; these cannot change")]
     Constants { formed: GroupConstants, asked: GroupConstants },
@@ -99,6 +105,17 @@ impl Desk {
         (client_addr, joining): (String, bool),
     ) -> Result<Self, FormError> {
         let identity = Identity::read(&*place.disk, &place.dir)?;
+        if let Some(identity) = &identity
+            && (&identity.cluster, &identity.group) != (&cluster, &group)
+        {
+            return Err(FormError::OtherGroup {
+                dir: place.dir.display().to_string(),
+                cluster: identity.cluster.clone(),
+                group: identity.group.clone(),
+                asked_cluster: cluster,
+                asked_group: group,
+            });
+        }
         if let Some(identity) = &identity
             && identity.constants != constants
         {
@@ -223,7 +240,16 @@ fn caller_of(identity: &Identity) -> Caller {
 /// It cannot be reached, refuses, or answers something else.
 pub async fn ask<R: Runtime>(local: &LocalPeer, addr: SocketAddr, request: Request) -> Result<Response, CallError> {
     let not_sent = |e: DialError| CallError::NotSent(e.to_string());
-    let Dialed { stream, .. } = dial::<R>(local, addr, Purpose::Form, None).await.map_err(not_sent)?;
+    let dialed = dial::<R>(local, addr, Purpose::Form, None).await.map_err(not_sent)?;
+    ask_dialed::<R>(dialed, addr, request).await
+}
+
+async fn ask_dialed<R: Runtime>(
+    dialed: Dialed<R::Stream>,
+    addr: SocketAddr,
+    request: Request,
+) -> Result<Response, CallError> {
+    let Dialed { stream, .. } = dialed;
     let mux: Arc<Mux> = Mux::start::<R>(stream, || {});
     let answer = R::timeout(CALL_TIMEOUT, mux.call(request, &[] as &[Bytes])).await;
     mux.close();
@@ -267,13 +293,7 @@ async fn probe_others<R: Runtime>(
             found.push(None);
             continue;
         }
-        let probed = match ask::<R>(&desk.local(), peer, Request::Probe).await {
-            Ok(Response::Probed(probed)) => Some(probed),
-            Ok(other) => {
-                return Err(FormError::Peer { peer, reason: format!("unexpected answer {other:?}") });
-            }
-            Err(_) => None,
-        };
+        let probed = probe::<R>(desk, peer).await?;
         if probed.as_ref().is_some_and(|p| !p.pristine) && desk.identity().is_none() {
             let dir = desk.place.dir.display().to_string();
             return Err(FormError::GroupExists { dir, peer, group: desk.group.clone() });
@@ -281,6 +301,20 @@ async fn probe_others<R: Runtime>(
         found.push(probed);
     }
     Ok(found)
+}
+
+/// Probes a listed peer. `None` if it is not reachable yet; one that will have nothing to do with us is an error.
+async fn probe<R: Runtime>(desk: &Desk, peer: SocketAddr) -> Result<Option<Probed>, FormError> {
+    let dialed = match dial::<R>(&desk.local(), peer, Purpose::Form, None).await {
+        Ok(dialed) => dialed,
+        Err(DialError::Refused { reason, .. }) => return Err(FormError::Peer { peer, reason }),
+        Err(_) => return Ok(None),
+    };
+    match ask_dialed::<R>(dialed, peer, Request::Probe).await {
+        Ok(Response::Probed(probed)) => Ok(Some(probed)),
+        Ok(other) => Err(FormError::Peer { peer, reason: format!("unexpected answer {other:?}") }),
+        Err(_) => Ok(None),
+    }
 }
 
 async fn coordinate<R: Runtime>(desk: &Desk, peers: &[SocketAddr]) -> Result<Vec<(NodeId, Member)>, FormError> {

@@ -1,8 +1,12 @@
 //! One consensus node over openraft. Knows entries and peers; knows no topic and no RocketMQ.
 pub mod barrier;
+mod catch_up;
 pub mod codec;
+mod fatal;
 pub mod form;
-mod log_storage;
+// For the tests that pin openraft's behaviour.
+#[doc(hidden)]
+pub mod log_storage;
 mod lost;
 pub mod machine;
 pub mod node;

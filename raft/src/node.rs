@@ -12,12 +12,13 @@ use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{ChangeMembers, Config, Raft, ReadPolicy, ServerState};
 use quorumq_store::consume_queue::ConsumeQueues;
 use quorumq_store::identity::{GroupConstants, Identity};
-use quorumq_store::log_store::{FlushMode, LogStore, OnInstall, Options, Positions};
+use quorumq_store::log_store::{FlushMode, LogStore, OnInstall, Options, Positions, Vote};
 use quorumq_store::{LogId, StoreError};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::barrier::{Barrier, ReadError};
+use crate::fatal::told;
 use crate::form::{Desk, FormError, Start, form};
 use crate::log_storage::{LogStorage, finish};
 use crate::lost::LeaderWatch;
@@ -36,6 +37,9 @@ use crate::tasks;
 use crate::types::{Callback, Member, NodeId, Proposal, RaftVote, Types, from_raft_log_id};
 use crate::wire::store_id;
 
+/// Longest a node that stops waits for its successor.
+const HAND_OVER: Duration = Duration::from_secs(1);
+
 /// Raft timing, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
@@ -45,13 +49,15 @@ pub struct Timing {
     pub election_min_ms: u64,
     /// Longest election timeout and the leader's lease.
     pub election_max_ms: u64,
+    /// Pause between syncs in ASYNC_FLUSH (RocketMQ's flushIntervalCommitLog, 500 ms).
+    pub flush_interval_ms: u64,
 }
 
 impl Default for Timing {
     /// A frozen leader is replaced within `2 * election_max_ms`; a dead one within tens of milliseconds
     /// (see [`crate::lost`]).
     fn default() -> Self {
-        Self { heartbeat_ms: 150, election_min_ms: 600, election_max_ms: 1100 }
+        Self { heartbeat_ms: 150, election_min_ms: 600, election_max_ms: 1100, flush_interval_ms: 500 }
     }
 }
 
@@ -93,12 +99,15 @@ pub enum StartError {
     Raft(String),
 }
 
+/// Makes an empty machine for a store.
+pub type MakeMachine<M> = Box<dyn Fn(&Identity) -> Result<M, StoreError> + Send>;
+
 /// What a node is given besides its settings.
 pub struct Parts<M: Machine> {
     /// Where its files are.
     pub place: Place,
     /// Makes an empty machine; it is restored from a checkpoint if there is one.
-    pub machine: Box<dyn Fn(&Identity) -> Result<M, StoreError> + Send>,
+    pub machine: MakeMachine<M>,
     /// Takes the effects of applied entries.
     pub sink: EffectSink<M::Effect>,
     /// Called once when the node must end; the process exits, the simulator notes it.
@@ -140,7 +149,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         // Opened before anyone is asked: whether the group was formed already is what this node's own store says.
         let mut store = None;
         if let Some(identity) = desk.identity() {
-            store = Some(open_store::<R>(&parts.place, &identity, flush, &desk).await?);
+            store = Some(open_store::<R>(&parts.place, &identity, flush, &desk, Arc::clone(&parts.on_fatal)).await?);
         }
         let service = Arc::new(Service::<R, M>::new(Arc::clone(&desk), lost_tx.clone()));
         drop(R::spawn(serve::<R, Service<R, M>>(listener, Arc::clone(&service), stop.clone())));
@@ -154,14 +163,14 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         let identity = desk.identity().ok_or(FormError::NotAsked { dir: parts.place.dir.display().to_string() })?;
         let store = match store {
             Some(store) => store,
-            None => open_store::<R>(&parts.place, &identity, flush, &desk).await?,
+            None => open_store::<R>(&parts.place, &identity, flush, &desk, Arc::clone(&parts.on_fatal)).await?,
         };
         let core = Self::open(desk.local(), &identity, parts, store, timing, lost_tx).await?;
         service.set_core(&core);
         let node =
             Arc::new(Self { core, identity, barrier: Barrier::default(), stop, retain: Arc::default(), peer_addr });
         node.initialize(formed).await?;
-        node.spawn_tasks(lost_rx, flush);
+        node.spawn_tasks(lost_rx, (flush, timing));
         Ok(node)
     }
 
@@ -209,7 +218,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         self.core.raft.initialize(members).await.map_err(|e| StartError::Raft(e.to_string()))
     }
 
-    fn spawn_tasks(self: &Arc<Self>, lost: mpsc::Receiver<NodeId>, flush: FlushMode) {
+    fn spawn_tasks(self: &Arc<Self>, lost: mpsc::Receiver<NodeId>, (flush, timing): (FlushMode, Timing)) {
         let core = &self.core;
         let watch = LeaderWatch {
             raft: core.raft.clone(),
@@ -217,11 +226,11 @@ impl<R: Runtime, M: Machine> Node<R, M> {
             processes: Arc::clone(&core.processes),
             me: core.id,
         };
-        let tasks = tasks::Tasks::<R>::new(self.stop.clone());
+        let tasks = tasks::Tasks::<R>::new(self.stop.clone(), Arc::clone(&core.on_fatal));
         tasks.spawn(watch.run(lost));
         tasks.spawn(tasks::keep_links(Arc::clone(core)));
         tasks.spawn(tasks::watch_fatal(Arc::clone(core)));
-        tasks.spawn(tasks::persist_marks(Arc::clone(core), flush));
+        tasks.spawn(tasks::persist_marks(Arc::clone(core), flush, timing.flush_interval_ms));
         tasks.spawn(tasks::retain(Arc::clone(core), Arc::clone(&self.retain)));
         tasks.spawn(tasks::log_elections(Arc::clone(core)));
     }
@@ -275,6 +284,10 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         let _ = self.core.handler.set(handler);
     }
 
+    /// The last vote this node has taken in, durable or not yet.
+    pub fn vote(&self) -> Option<Vote> {
+        self.core.store.vote()
+    }
     /// The term and the leader this node knows of.
     pub fn leadership(&self) -> (u64, Option<NodeId>) {
         let metrics = self.core.raft.server_metrics();
@@ -369,9 +382,10 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     /// Adds a formatted node as a learner and waits until it has caught up.
     ///
     /// # Errors
-    /// This node does not lead, or another change is under way.
+    /// This node does not lead, another change is under way, or the learner does not catch up.
     pub async fn add_learner(&self, id: NodeId, member: Member) -> Result<(), String> {
-        self.core.raft.add_learner(id, member, true).await.map(|_| ()).map_err(|e| e.to_string())
+        self.core.raft.add_learner(id, member, false).await.map_err(|e| e.to_string())?;
+        self.core.caught_up(id).await
     }
     /// Makes a learner a voter.
     ///
@@ -406,13 +420,23 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         self.core.transfer(to, limit).await
     }
 
-    /// Stops: hands leadership over, flushes, closes the store.
+    /// Hands leadership over, then stops.
     pub async fn shutdown(&self) {
+        self.hand_over().await;
+        self.stop().await;
+    }
+
+    /// Hands leadership over if this node leads, waiting at most a second; the group elects by itself otherwise.
+    pub async fn hand_over(&self) {
         if self.is_leader()
-            && let Err(e) = self.transfer_leadership(None, Duration::from_millis(1500)).await
+            && let Err(e) = self.transfer_leadership(None, HAND_OVER).await
         {
             tracing::info!("leadership was not handed over: {e}");
         }
+    }
+
+    /// Stops: flushes, closes the store.
+    pub async fn stop(&self) {
         self.stop.cancel();
         if let Err(e) = self.core.raft.shutdown().await {
             tracing::error!("raft did not stop cleanly: {e}");
@@ -440,13 +464,15 @@ async fn open_store<R: Runtime>(
     identity: &Identity,
     flush: FlushMode,
     desk: &Desk,
+    on_fatal: OnFatal,
 ) -> Result<Arc<LogStore>, StartError> {
     let serial = R::serial("quorumq-disk");
     let cell: Arc<OnceLock<Weak<LogStore>>> = Arc::default();
     let woken = Arc::clone(&cell);
     let wake = Box::new(move || {
         if let Some(store) = woken.get().and_then(Weak::upgrade) {
-            serial.submit(Box::new(move || store.run_pending()));
+            let on_fatal = Arc::clone(&on_fatal);
+            serial.submit(Box::new(move || told(&on_fatal, "the disk thread", || store.run_pending())));
         }
     });
     let (place, constants) = (place.clone(), identity.constants);

@@ -31,7 +31,9 @@ pub enum Refusal {
 }
 
 /// Calls back exactly once: if it is dropped before, with an unknown outcome.
-pub(crate) struct Once<T>(Mutex<Option<Box<dyn FnOnce(Outcome<T>) + Send>>>);
+pub(crate) struct Once<T>(Mutex<Option<Callback<T>>>);
+
+type Callback<T> = Box<dyn FnOnce(Outcome<T>) + Send>;
 
 impl<T> Once<T> {
     pub fn new(f: impl FnOnce(Outcome<T>) + Send + 'static) -> Self {

@@ -18,6 +18,7 @@ use quorumq_store::{LogId, PhysicalOffset, StoreError};
 
 use tokio::sync::oneshot;
 
+use crate::fatal::told;
 use crate::log_storage::finish;
 use crate::machine::{EffectSink, Machine};
 use crate::peer::append::payload_parts;
@@ -309,7 +310,8 @@ impl<R: Runtime, M: Machine> RaftStateMachine<Types<R, M>> for Shell<R, M> {
                     _ => break,
                 }
             }
-            self.apply_run(&mut run)?;
+            let on_fatal = Arc::clone(&self.on_fatal);
+            told(&on_fatal, "the state machine", || self.apply_run(&mut run))?;
         }
         self.maybe_flush();
         Ok(())
@@ -389,7 +391,7 @@ impl<R: Runtime, M: Machine> Builder<R, M> {
     async fn newest(&self) -> io::Result<Option<PhysicalOffset>> {
         let place = self.place.clone();
         let starts = R::offload(move || Checkpoint::list(&*place.disk, &place.dir)).await??;
-        Ok(starts.into_iter().filter(|s| *s <= self.boundary && *s >= self.first).next_back())
+        Ok(starts.into_iter().rfind(|s| *s <= self.boundary && *s >= self.first))
     }
 
     async fn load(&self, start: PhysicalOffset) -> io::Result<Option<SnapshotOf<Types<R, M>, Bytes>>> {

@@ -1,4 +1,5 @@
 //! Three nodes elect, replicate, survive restarts, catch up.
+#![cfg(test)]
 
 mod common;
 
@@ -98,7 +99,9 @@ async fn a_new_member_gets_one_snapshot_and_every_retained_entry() {
     };
     let member = add(&lead, &seats[3]).await;
     let joined = joining.await.unwrap();
+    let before = lead.positions().last;
     lead.add_learner(4, member).await.unwrap();
+    assert!(joined.positions().last >= before, "it is no voter before it has caught up");
     lead.promote(4).await.unwrap();
     write(&lead, 20, 1000).await;
     let mut all = nodes.clone();

@@ -149,14 +149,21 @@ impl<R: Runtime> Broker<R> {
         }
     }
 
-    /// Handles one request that is no send, and answers it.
-    pub async fn serve(self: Arc<Self>, origin: Origin, command: Command) {
-        let answer = self.handle(&origin, &command).await;
-        match answer {
-            Some(answer) if !command.is_oneway() => origin.reply_to.send(&answer),
-            // The handler answered by itself (a pull), or nobody wants an answer.
-            _ if command.is_oneway() => origin.reply_to.skip(1),
-            _ => {}
+    /// Handles one request that is no send, and answers it. What a client says of itself is noted before this returns:
+    /// it holds for the requests behind it on its connection.
+    pub fn serve(self: Arc<Self>, origin: Origin, command: Command) -> impl Future<Output = ()> + Send + 'static {
+        let noted = self.note_client(&origin, &command);
+        async move {
+            let answer = match noted {
+                Some(noted) => Some(self.client_noted(noted, &command).await),
+                None => self.handle(&origin, &command).await,
+            };
+            match answer {
+                Some(answer) if !command.is_oneway() => origin.reply_to.send(&answer),
+                // The handler answered by itself (a pull), or nobody wants an answer.
+                _ if command.is_oneway() => origin.reply_to.skip(1),
+                _ => {}
+            }
         }
     }
 
@@ -171,8 +178,6 @@ impl<R: Runtime> Broker<R> {
             request::SEARCH_OFFSET_BY_TIMESTAMP => self.search_offset(command).await,
             request::GET_EARLIEST_MSG_STORETIME => self.earliest_store_time(command).await,
             request::VIEW_MESSAGE_BY_ID => self.view_message(command).await,
-            request::HEART_BEAT => self.heartbeat(origin, command).await,
-            request::UNREGISTER_CLIENT => self.unregister_client(origin, command).await,
             request::GET_CONSUMER_LIST_BY_GROUP => self.consumer_list(command).await,
             request::UPDATE_AND_CREATE_TOPIC => self.create_topic(command).await,
             request::DELETE_TOPIC_IN_BROKER => self.delete_topic(command).await,

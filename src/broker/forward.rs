@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use openraft_rt::Select2;
 use quorumq_raft::peer::mux::CallError;
 use quorumq_raft::runtime::Runtime;
 use quorumq_raft::types::NodeId;
@@ -22,6 +23,9 @@ use crate::protocol::frame;
 const LEADER_WAIT: Duration = Duration::from_millis(1000);
 /// Longest a forwarded request may take. Above the client's 3 s, below what piles up.
 const FORWARD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an answer of a leader that was replaced is still waited for. One that lives answers at once; one that is
+/// frozen would use up the time of a client that could go on with its successor.
+const REPLACED_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Whether `code` is a send, whose outcome must not be misstated.
 pub fn is_send(code: i32) -> bool {
@@ -48,7 +52,7 @@ impl<R: Runtime> Broker<R> {
         commands.iter().for_each(|command| frame::encode(command, &mut raw));
         let header = Call::Forward { client: origin.client, count: u32::try_from(commands.len()).unwrap_or(u32::MAX) };
         let answered = match call::encode(&header, &raw) {
-            Ok(bytes) => self.node.call(leader, bytes, FORWARD_TIMEOUT).await,
+            Ok(bytes) => self.call_leader(leader, bytes).await,
             Err(e) => Err(CallError::NotSent(e.to_string())),
         };
         match answered {
@@ -62,6 +66,17 @@ impl<R: Runtime> Broker<R> {
                     origin.reply_to.send(&answer::unknown(command, format!("the leader was lost: {why}")));
                 }
             }
+        }
+    }
+
+    /// Calls the leader for as long as it leads.
+    async fn call_leader(&self, leader: NodeId, bytes: Bytes) -> Result<Bytes, CallError> {
+        let mut call = std::pin::pin!(self.node.call(leader, bytes, FORWARD_TIMEOUT));
+        match R::select2(call.as_mut(), self.leadership.lost(leader)).await {
+            Select2::First(answered) => answered,
+            Select2::Second(()) => R::timeout(REPLACED_TIMEOUT, call)
+                .await
+                .unwrap_or_else(|_| Err(CallError::Unknown(format!("node {leader} no longer leads")))),
         }
     }
 

@@ -75,6 +75,20 @@ impl Leadership {
         }
     }
 
+    /// Waits until node `leader` is no longer known to lead.
+    pub async fn lost(&self, leader: NodeId) {
+        loop {
+            let changed = self.changed.notified();
+            let mut changed = std::pin::pin!(changed);
+            // Registered before the look, so that no change falls between the two.
+            changed.as_mut().enable();
+            if self.leader_id() != Some(leader) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// Follows the node's view until the node is gone. `on_change` runs after every change.
     pub async fn follow<R: Runtime>(
         self: Arc<Self>,

@@ -24,10 +24,15 @@ use crate::protocol::command::Command;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupStatus {
+    /// RocketMQ's `brokerClusterName`.
     pub cluster: String,
+    /// RocketMQ's `brokerName`.
     pub group: String,
+    /// The term.
     pub term: u64,
+    /// Node id of the leader, if one is known.
     pub leader: Option<NodeId>,
+    /// Members, by node id.
     pub members: Vec<MemberStatus>,
 }
 
@@ -35,23 +40,35 @@ pub struct GroupStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MemberStatus {
+    /// Node id.
     pub id: NodeId,
+    /// Where its peers reach it.
     pub peer_addr: String,
+    /// Where clients reach it.
     pub client_addr: String,
     /// "leader", "follower", "learner", "candidate" or "unreachable".
     pub role: String,
+    /// Whether it votes.
     pub voter: bool,
+    /// The term.
     pub term: u64,
+    /// Index of its last entry.
     pub last: Option<u64>,
+    /// Index of its last synced entry.
     pub synced: Option<u64>,
+    /// Index of the last entry it knows to be committed.
     pub committed: Option<u64>,
+    /// Index of the last entry it applied.
     pub applied: Option<u64>,
     /// Entries behind the leader's last one.
     pub lag: Option<u64>,
+    /// First byte of its CommitLog still held.
     pub first_offset: u64,
+    /// End of its CommitLog.
     pub end_offset: u64,
     /// Digest at `applied`, 16 hex digits.
     pub digest: String,
+    /// Snapshots it installed since its process started.
     pub snapshots_installed: u64,
 }
 
@@ -146,7 +163,10 @@ impl<R: Runtime> Broker<R> {
             return answer::error(command, format!("node {id} is no member of group {}", self.options.name));
         }
         if id == self.node.id() {
-            return answer::error(command, format!("node {id} leads; transfer leadership first, then remove it"));
+            return answer::error(
+                command,
+                format!("node {id} leads: stop it, which hands leadership over, then remove it"),
+            );
         }
         if let Some(why) = self.would_lose_quorum(id).await {
             return answer::error(command, why);

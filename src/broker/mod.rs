@@ -65,17 +65,21 @@ impl<R: Runtime> std::fmt::Debug for Broker<R> {
 /// Why a broker did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
+    /// The node did not start.
     #[error(transparent)]
     Node(#[from] StartError),
+    /// A port is not to be had.
     #[error(transparent)]
     Bind(#[from] BindError),
     #[error("a listening socket is gone: {0}")]
+    /// A socket was closed under us.
     Listener(#[from] std::io::Error),
 }
 
 /// A running broker: its node, its ports, its tasks.
 #[derive(Debug)]
 pub struct Running<R: Runtime> {
+    /// The broker.
     pub broker: Arc<Broker<R>>,
     server: Server,
 }
@@ -122,7 +126,7 @@ impl<R: Runtime> Running<R> {
         let _ = cell.set(Arc::downgrade(&broker));
         broker.spawn_tasks(bootstrapping);
         let front = Arc::new(Front(Arc::clone(&broker)));
-        let limits = broker.options.limits.clone();
+        let limits = broker.options.limits;
         let server = crate::server::serve::<R, _, _>(listeners, front, limits, broker.stop.clone())?;
         Ok(Self { broker, server })
     }
@@ -135,16 +139,13 @@ impl<R: Runtime> Running<R> {
     /// Stops: hands leadership over, answers what is in flight, tells NameServers and clients, flushes, closes.
     pub async fn shutdown(self) {
         let node = Arc::clone(&self.broker.node);
+        node.hand_over().await;
+        // After the handover, so that NameServers always know a leader: until now this node passed requests on.
         self.broker.registrar.leave::<R>(&self.broker).await;
-        if node.is_leader()
-            && let Err(e) = node.transfer_leadership(None, std::time::Duration::from_millis(1500)).await
-        {
-            tracing::info!("leadership was not handed over: {e}");
-        }
         self.server.drain::<R>(std::time::Duration::from_millis(500)).await;
         self.broker.leave_sessions().await;
         self.broker.stop.cancel();
-        node.shutdown().await;
+        node.stop().await;
     }
 }
 

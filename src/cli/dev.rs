@@ -23,6 +23,8 @@ const NODES: u16 = 3;
 const PORT_STEP: u16 = 10;
 /// The group's name, RocketMQ's habit.
 const GROUP: &str = "broker-a";
+/// What to change when something is in the way.
+const PORTS_AND_DATA: &str = "For dev, --namesrv-port and --broker-port set the ports, --data the directory.";
 /// Small enough for a first start of a second or two on any disk.
 const SEGMENT_BYTES: &str = "67108864";
 
@@ -62,10 +64,17 @@ impl DevArgs {
 
     /// Starts the nodes side by side: a group is formed only once every member answers.
     async fn start_all(&self) -> Result<(NameServerHandle, Vec<BrokerHandle>), CliError> {
-        let name_server = backend::start_name_server(self.name_server()?).await?;
-        let configs: Vec<_> = (0..NODES).map(|node| self.broker(node)).collect::<Result<_, _>>()?;
-        let brokers = try_join_all(configs.into_iter().map(backend::start_broker)).await?;
-        Ok((name_server, brokers))
+        let started = async {
+            let name_server = backend::start_name_server(self.name_server()?).await?;
+            let configs: Vec<_> = (0..NODES).map(|node| self.broker(node)).collect::<Result<_, _>>()?;
+            let brokers = try_join_all(configs.into_iter().map(backend::start_broker)).await?;
+            Ok((name_server, brokers))
+        };
+        started.await.map_err(|error| match error {
+            // The settings that it names are ours to choose here.
+            CliError::Failed { what, .. } => CliError::failed(what, PORTS_AND_DATA),
+            other => other,
+        })
     }
 
     /// Tells what runs once the group has a leader; ends only with a failure.

@@ -6,8 +6,11 @@ use tracing_subscriber::EnvFilter;
 
 use super::error::CliError;
 
-/// What servers log: elections, refusals, starts and stops. openraft's own lines only when they matter.
-pub(super) const SERVER: &str = "warn,quorumq=info,quorumq_raft=info,quorumq_store=info";
+/// What servers log: elections, refusals, starts and stops. openraft warns at every attempt to reach a member that is
+/// down, many times a second; that it is down is told by our own lines, once.
+pub(super) const SERVER: &str = "warn,openraft=error,quorumq=info,quorumq_raft=info,quorumq_store=info";
+/// What dev logs: elections, and what goes wrong; one process holds both ends of every connection.
+pub(super) const DEV: &str = "warn,openraft=error,quorumq_raft=info";
 /// What client commands log.
 pub(super) const CLIENT: &str = "warn,quorumq=warn";
 

@@ -109,7 +109,8 @@ impl Command {
     /// Servers tell what they do; commands only what goes wrong.
     fn default_filter(&self) -> &'static str {
         match self {
-            Command::Dev(_) | Command::NameServer(_) | Command::Broker(_) => log::SERVER,
+            Command::Dev(_) => log::DEV,
+            Command::NameServer(_) | Command::Broker(_) => log::SERVER,
             _ => log::CLIENT,
         }
     }

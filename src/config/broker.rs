@@ -83,9 +83,6 @@ settings! {
         /// Milliseconds between registrations with the NameServers; a change registers at once.
         pub register_name_server_period: u64 =
             "registerNameServerPeriod", "register-name-server-period", "30000", whole(1000, 60_000);
-        /// Milliseconds until a registration counts as failed.
-        pub register_broker_timeout_mills: u64 =
-            "registerBrokerTimeoutMills", "register-broker-timeout-mills", "24000", whole(100, 60_000);
         /// Milliseconds without a heartbeat after which a client is forgotten.
         pub channel_expired_timeout: u64 =
             "channelExpiredTimeout", "channel-expired-timeout", "120000", whole(1000, 3_600_000);
@@ -160,6 +157,7 @@ impl BrokerConfig {
             heartbeat_ms: self.heart_beat_time_interval_ms,
             election_min_ms: self.election_timeout_ms,
             election_max_ms: self.election_timeout_ms * 2,
+            flush_interval_ms: self.flush_interval_commit_log,
         }
     }
 
@@ -182,6 +180,13 @@ impl BrokerConfig {
                 "join",
                 "a node either forms a group (bootstrap) or joins one; set one of the two".to_owned(),
             );
+        }
+        for key in ["fileReservedTime", "deleteWhen"] {
+            if source.is_set(key) {
+                source.warn(format!(
+                    "{key} has no effect yet: nothing is deleted by age; `quorumq group purge` cuts the log"
+                ));
+            }
         }
         if self.namesrv_addr.is_empty() {
             source.warn("namesrvAddr is not set: clients will not find this broker; set it, e.g. to 127.0.0.1:9876");

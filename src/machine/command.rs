@@ -2,6 +2,7 @@
 //!
 //! An entry's body is a version byte and a [`CommandBatch`] in bincode. A field of a command never changes; a new
 //! command is a new variant at the end, and the feature level keeps it out of the log until every member knows it.
+#![expect(missing_docs, reason = "fields are RocketMQ's own, or named in their variant's text")]
 
 use bytes::Bytes;
 use quorumq_raft::machine::MachineError;

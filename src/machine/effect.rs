@@ -14,13 +14,18 @@ pub enum Effect {
     /// Subscription groups that were created, changed or deleted.
     GroupsChanged(Vec<Arc<str>>),
     /// The log may be dropped below this segment start.
-    Purged { to: PhysicalOffset },
+    Purged {
+        /// A segment start.
+        to: PhysicalOffset,
+    },
 }
 
 /// A queue that got messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arrival {
+    /// The topic.
     pub topic: Arc<str>,
+    /// The queue.
     pub queue_id: u32,
     /// The offset the queue's next message will get: everything below can be read.
     pub next: QueueOffset,

@@ -1,4 +1,5 @@
 //! Subscription groups: what consumer groups may do, and how their retries go.
+#![expect(missing_docs, reason = "fields are RocketMQ's own, or named in their variant's text")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

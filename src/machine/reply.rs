@@ -1,4 +1,5 @@
 //! What an entry's proposer is told.
+#![expect(missing_docs, reason = "fields are RocketMQ's own, or named in their variant's text")]
 
 use quorumq_store::{PhysicalOffset, QueueOffset};
 

@@ -14,6 +14,7 @@ const STEP: usize = 100_000;
 /// What a comparison found to be equal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VerifiedQueues {
+    /// ConsumeQueues compared.
     pub queues: usize,
     /// Units that are in files and as they should be.
     pub units: u64,

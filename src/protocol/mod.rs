@@ -1,4 +1,8 @@
 //! RocketMQ's remoting protocol: frames, headers in both encodings, codes, typed bodies. Bytes in, values out; no I/O.
+#![expect(
+    missing_docs,
+    reason = "names of fields, codes and properties are RocketMQ's own; what is ours is documented"
+)]
 
 pub mod batch;
 pub mod body;

@@ -41,13 +41,18 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// Where the checkpoint of a segment start lives.
+    pub fn path(dir: &Path, segment: PhysicalOffset) -> PathBuf {
+        dir.join(DIR).join(format!("{:020}", segment.0))
+    }
+
     /// Writes the checkpoint durably under `dir/checkpoints/`: temporary file, sync, rename, directory sync. Replaces
     /// one of the same segment.
     ///
     /// # Errors
     /// `Io` if the disk fails; no checkpoint of that segment was lost or half replaced then.
     pub fn write(&self, disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
-        let path = path(dir, self.position.next);
+        let path = Self::path(dir, self.position.next);
         let tmp = path.with_extension("tmp");
         let parent = dir.join(DIR);
         disk.create_dir_all(&parent).at("create", &parent)?;
@@ -117,7 +122,7 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::decode`], and `Corrupt` if the file is of another segment; `Io` if it cannot be read.
     pub fn read(disk: &dyn Disk, dir: &Path, segment: PhysicalOffset) -> Result<Self, StoreError> {
-        let path = path(dir, segment);
+        let path = Self::path(dir, segment);
         let file = disk.open(&path).at("open", &path)?;
         let len = file.len().at("stat", &path)?;
         let mut blob = vec![0; len as usize];
@@ -134,7 +139,7 @@ impl Checkpoint {
     /// # Errors
     /// `Io` if the disk fails.
     pub fn remove(disk: &dyn Disk, dir: &Path, segment: PhysicalOffset) -> Result<(), StoreError> {
-        let path = path(dir, segment);
+        let path = Self::path(dir, segment);
         match disk.remove(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             removed => removed.at("remove", &path)?,
@@ -142,10 +147,6 @@ impl Checkpoint {
         let parent = dir.join(DIR);
         disk.sync_dir(&parent).at("sync", &parent)
     }
-}
-
-fn path(dir: &Path, segment: PhysicalOffset) -> PathBuf {
-    dir.join(DIR).join(format!("{:020}", segment.0))
 }
 
 fn decode(blob: &[u8], path: &Path) -> Result<Checkpoint, StoreError> {
@@ -289,7 +290,7 @@ mod tests {
         Checkpoint::remove(disk, dir, PhysicalOffset(4096)).unwrap();
         Checkpoint::remove(disk, dir, PhysicalOffset(4096)).unwrap();
         assert!(Checkpoint::read(disk, dir, PhysicalOffset(4096)).is_err());
-        let (from, to) = (path(dir, PhysicalOffset(0)), path(dir, PhysicalOffset(4096)));
+        let (from, to) = (Checkpoint::path(dir, PhysicalOffset(0)), Checkpoint::path(dir, PhysicalOffset(4096)));
         disk.rename(&from, &to).unwrap();
         let e = Checkpoint::read(disk, dir, PhysicalOffset(4096)).unwrap_err();
         assert!(e.to_string().contains("another segment"), "{e}");

@@ -1,4 +1,5 @@
 //! Random histories of one node against a model.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::ops::Range;
 

@@ -12,8 +12,8 @@ async fn every_node_serves_pulls_and_offsets_as_the_leader_knows_them() {
     let mut clients = rig.clients().await;
     for round in 0..10_i64 {
         let sent = clients[0].produce(0, "", &round.to_string()).await;
-        for client in &mut clients {
-            // No wait: a follower that has not heard of the message must not say that there is none.
+        // Followers first, and no wait: one that has not heard of the message must not say that there is none.
+        for client in clients.iter_mut().rev() {
             let answer = client.pull(from(round)).await;
             assert_eq!((outcome(&answer).0, bodies(&answer)), (0, vec![round.to_string()]));
             let max = client.ask(30, &[("topic", "t"), ("queueId", "0")]).await;
@@ -33,6 +33,30 @@ async fn a_pull_held_by_a_follower_is_woken_by_a_message_sent_to_the_leader() {
     assert!(!clients[1].is_answered_soon(waiting).await);
     clients[0].produce(0, "", "news").await;
     assert_eq!(bodies(&clients[1].answer(waiting).await), ["news"]);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_message_slips_between_a_look_and_a_hold() {
+    const MESSAGES: i64 = 300;
+    let rig = Rig::start(3).await;
+    let mut clients = rig.clients().await;
+    let mut producer = Client::connect(rig.brokers[0].local_addr()).await;
+    // A pull that missed its message would be held for 30 s; an answer is waited for 10 s.
+    let consuming = clients.iter_mut().enumerate().map(|(node, client)| async move {
+        let mut next = 0;
+        while next < MESSAGES {
+            let answer = client.pull(held(Pull { max: 1, ..from(next) }, 30_000)).await;
+            assert_eq!((outcome(&answer).0, bodies(&answer)), (0, vec![next.to_string()]), "node {node}");
+            next += 1;
+        }
+    });
+    let producing = async {
+        for i in 0..MESSAGES {
+            producer.produce(0, "", &i.to_string()).await;
+        }
+    };
+    tokio::join!(futures_util::future::join_all(consuming), producing);
     rig.stop().await;
 }
 

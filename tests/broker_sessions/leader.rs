@@ -1,63 +1,63 @@
 //! A change of leader: the new one knows all members, and NameServers know it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use quorumq::broker::Running;
-use quorumq_raft::runtime::tokio::Tokio;
+use crate::rig::{Client, Rig, until};
 
-use crate::rig::{Client, PATIENCE, Rig, until};
+/// Asks for the members of `g` until told to stop: every list there was, and the longest time without one.
+async fn watch(mut client: Client, stop: Arc<AtomicBool>) -> (BTreeMap<Vec<String>, usize>, Duration) {
+    let mut lists = BTreeMap::new();
+    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+    while !stop.load(Ordering::Relaxed) {
+        let answer = client.ask(38, &[("consumerGroup", "g")], b"").await;
+        if answer.code == 14 || answer.ext.get("outcome") == Some("unknown") {
+            // Nobody leads at the moment, or the old leader went with the question.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            continue;
+        }
+        let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let list = serde_json::from_value(body["consumerIdList"].clone()).unwrap_or_default();
+        *lists.entry(list).or_default() += 1;
+        longest = longest.max(last.elapsed());
+        last = Instant::now();
+    }
+    (lists, longest)
+}
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_leader_answers_with_all_members_or_not_at_all() {
-    let mut rig = Rig::start(3).await;
+async fn a_new_leader_lists_all_members_or_none_and_everybody_is_told_again() {
+    let rig = Rig::start(3).await;
     let mut clients = Vec::new();
     for (node, id) in ["a", "b", "c"].into_iter().enumerate() {
         let mut client = rig.client(node).await;
         client.join(id, &["g"]).await;
-        clients.push((node, id, client));
+        clients.push(client);
     }
     rig.until_members("g", &["a", "b", "c"]).await;
-    let old = rig.leader();
-    let leaving = rig.brokers.remove(old);
-    let (_, gone, connection) = clients.remove(old);
-    let left: Vec<&str> = clients.iter().map(|(_, id, _)| *id).collect();
-    let stopping = tokio::spawn(Running::<Tokio>::shutdown(leaving));
-    let mut asking = rig.client(0).await;
-    let mut answers = BTreeMap::<Vec<String>, usize>::new();
-    let begun = Instant::now();
-    loop {
-        assert!(begun.elapsed() < PATIENCE, "{answers:?}");
-        let answer = asking.ask(38, &[("consumerGroup", "g")], b"").await;
-        if answer.code == 14 || answer.ext.get("outcome") == Some("unknown") {
-            // Nobody leads at the moment, or the old leader left with the question.
-            continue;
+    let stop = Arc::<AtomicBool>::default();
+    let mut watching = Vec::new();
+    for node in 0..3 {
+        watching.push(tokio::spawn(watch(rig.client(node).await, Arc::clone(&stop))));
+    }
+    for _ in 0..8 {
+        for client in &mut clients {
+            client.forget_pushed().await;
         }
-        assert_eq!(answer.code, 0, "{answer:?}");
-        let list: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-        let list: Vec<String> = serde_json::from_value(list["consumerIdList"].clone()).unwrap_or_default();
-        *answers.entry(list.clone()).or_default() += 1;
-        if list == left && stopping.is_finished() {
-            break;
+        let old = until("a leader", async || rig.brokers.iter().position(|b| b.broker.node().is_leader())).await;
+        rig.brokers[old].broker.node().transfer_leadership(None, Duration::from_secs(5)).await.unwrap();
+        // What changed while nobody led is not lost.
+        for client in &mut clients {
+            client.until_notified("g").await;
         }
-        tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let mut all = left.clone();
-    all.push(gone);
-    all.sort_unstable();
-    for list in answers.keys() {
-        assert!(*list == left || *list == all, "half a list: {list:?}");
-    }
-    drop(connection);
-    stopping.await.unwrap();
-    // Everybody is told once more: what changed while nobody led is not lost.
-    for (.., client) in &mut clients {
-        client.forget_pushed().await;
-    }
-    let mut new = rig.client(0).await;
-    new.join("d", &["g"]).await;
-    for (.., client) in &mut clients {
-        client.until_notified("g").await;
+    stop.store(true, Ordering::Relaxed);
+    for watching in watching {
+        let (lists, longest) = watching.await.unwrap();
+        println!("lists of members: {lists:?}; none for at most {longest:?}");
+        assert_eq!(lists.keys().collect::<Vec<_>>(), [&["a", "b", "c"].map(str::to_owned).to_vec()], "half a list");
     }
     rig.stop().await;
 }

@@ -134,3 +134,26 @@ async fn a_heartbeat_that_cannot_be_taken_is_refused_with_the_cause() {
     assert_eq!((missing.code, missing.remark.as_deref()), (1, Some("code 38 lacks the field consumerGroup")));
     rig.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_right_behind_a_heartbeat_finds_the_subscription_it_brought() {
+    let rig = Rig::start(1).await;
+    let mut client = rig.client(0).await;
+    let topic = [
+        ("topic", "t"),
+        ("defaultTopic", "TBW102"),
+        ("readQueueNums", "1"),
+        ("writeQueueNums", "1"),
+        ("perm", "6"),
+        ("topicFilterType", "SINGLE_TAG"),
+        ("order", "false"),
+    ];
+    assert_eq!(client.ask(17, &topic, b"").await.code, 0);
+    client.join("c", &["g"]).await;
+    for version in 2..200_i64 {
+        let (heartbeat, pull) = client.heartbeat_and_pull("c", "g", version).await;
+        assert_eq!(heartbeat.code, 0, "{heartbeat:?}");
+        assert_eq!((pull.code, pull.remark.as_deref()), (19, Some("NO_MESSAGE_IN_QUEUE")), "version {version}");
+    }
+    rig.stop().await;
+}

@@ -255,6 +255,44 @@ impl Client {
         self.ask(34, &[], &body::encode(&data)).await
     }
 
+    /// A heartbeat with a subscription to `t` of this version and a pull that needs it, in one write; their answers.
+    pub async fn heartbeat_and_pull(&mut self, client_id: &str, group: &str, version: i64) -> (Command, Command) {
+        let consumer = ConsumerData {
+            group_name: group.to_owned(),
+            subscription_data_set: vec![SubscriptionData::of_tags("t", "*", version)],
+            ..ConsumerData::default()
+        };
+        let data =
+            HeartbeatData { client_id: client_id.to_owned(), consumer_data_set: vec![consumer], ..Default::default() };
+        let version = version.to_string();
+        let pull = [
+            ("consumerGroup", group),
+            ("topic", "t"),
+            ("queueId", "0"),
+            ("queueOffset", "0"),
+            ("maxMsgNums", "32"),
+            ("sysFlag", "0"),
+            ("commitOffset", "0"),
+            ("suspendTimeoutMillis", "0"),
+            ("subVersion", &version),
+        ];
+        self.opaque += 2;
+        let heartbeat = Command::request(self.encoding, 34, ExtFields::default(), body::encode(&data));
+        let pull = Command::request(self.encoding, 11, pull.into_iter().collect(), Bytes::new());
+        let both = [Command { opaque: self.opaque - 1, ..heartbeat }, Command { opaque: self.opaque, ..pull }];
+        let mut out = BytesMut::new();
+        both.iter().for_each(|command| frame::encode(command, &mut out));
+        self.stream.write_all(&out).await.unwrap();
+        let mut answers = BTreeMap::new();
+        while answers.len() < both.len() {
+            let command = self.next().await;
+            if command.is_response() {
+                answers.insert(command.opaque, command);
+            }
+        }
+        (answers.remove(&both[0].opaque).unwrap(), answers.remove(&both[1].opaque).unwrap())
+    }
+
     /// A heartbeat that is taken.
     pub async fn join(&mut self, client_id: &str, groups: &[&str]) {
         let answer = self.heartbeat(client_id, groups).await;

@@ -11,11 +11,10 @@ use quorumq::client::{Admin, TopicSpec};
 use quorumq::protocol::code::request;
 use quorumq::protocol::{ExtFields, body};
 use quorumq_raft::runtime::tokio::Tokio;
-use tempfile::TempDir;
 
 use super::node::Node;
 use super::ports::Ports;
-use super::{directory, until};
+use super::{Directory, until};
 
 /// The cluster's name, RocketMQ's default.
 pub const CLUSTER: &str = "DefaultCluster";
@@ -44,7 +43,7 @@ impl Plan {
 
     /// Makes it, without starting a process.
     pub fn make(self) -> Cluster {
-        let dir = directory(self.name);
+        let dir = Directory::new(self.name);
         let name_servers: Vec<_> =
             (0..self.name_servers).map(|n| Node::name_server(dir.path(), &format!("namesrv-{n}"))).collect();
         let groups = self.groups.iter().map(|group| Group::new(&self, dir.path(), group, &name_servers)).collect();
@@ -78,11 +77,15 @@ impl Group {
             let mut conf = format!(
                 "brokerClusterName={CLUSTER}\nbrokerName={name}\nbrokerIP1=127.0.0.1\nbindAddress=127.0.0.1\n\
                  listenPort={}\nnamesrvAddr={namesrv}\nstorePathRootDir={}\ndLegerPeers={peers}\ndLegerSelfId=n{n}\n\
-                 bootstrap=true\nmappedFileSizeCommitLog={}\ndiskSpaceReserveBytes=0\n",
+                 bootstrap=true\nmappedFileSizeCommitLog={}\n",
                 node.ports.listen(),
                 node.store.display(),
                 plan.segment,
             );
+            if !plan.conf.iter().any(|(key, _)| *key == "diskSpaceReserveBytes") {
+                // The machine's disk may be nearly full.
+                conf.push_str("diskSpaceReserveBytes=0\n");
+            }
             conf.extend(plan.conf.iter().map(|(key, value)| format!("{key}={value}\n")));
             node.write_conf(&conf);
             node
@@ -119,7 +122,7 @@ pub struct Cluster {
     pub groups: Vec<Group>,
     pub name_servers: Vec<Node>,
     // Last: the directory goes when nobody writes to it any more.
-    pub dir: TempDir,
+    pub dir: Directory,
 }
 
 impl Cluster {
@@ -145,6 +148,14 @@ impl Cluster {
     /// A client for administration.
     pub fn admin(&self) -> Admin<Tokio> {
         Admin::start(&self.namesrv()).expect("the list is well-formed")
+    }
+
+    /// A client for administration that knows the groups' members.
+    pub async fn acquainted_admin(&self) -> Admin<Tokio> {
+        let admin = self.admin();
+        let know = async || admin.groups(None).await.ok().filter(|groups| groups.len() == self.groups.len());
+        until("every group registered", READY, know).await;
+        admin
     }
 
     /// The first group.

@@ -20,6 +20,8 @@ pub struct Load {
     pub body: usize,
     /// Pause of each sender after each send: zero for all it can.
     pub pause: Duration,
+    /// Sends a second of all senders together, if they can: what is late is made up for. Zero for no such limit.
+    pub rate: u32,
 }
 
 /// A message that was acknowledged.
@@ -66,7 +68,7 @@ struct Shared {
 impl Load {
     /// 64 in flight of small messages.
     pub fn new(topic: &'static str) -> Self {
-        Self { topic, in_flight: 64, body: 100, pause: Duration::ZERO }
+        Self { topic, in_flight: 64, body: 100, pause: Duration::ZERO, rate: 0 }
     }
 
     /// Starts to send.
@@ -86,7 +88,12 @@ impl Load {
     }
 
     async fn send(self, producer: Producer<Tokio>, shared: Arc<Shared>) {
+        let senders = u32::try_from(self.in_flight).expect("senders");
+        let mut ticks = (self.rate > 0).then(|| tokio::time::interval(Duration::from_secs(1) * senders / self.rate));
         while !shared.stop.load(Ordering::Acquire) {
+            if let Some(ticks) = &mut ticks {
+                ticks.tick().await;
+            }
             let number = shared.next.fetch_add(1, Ordering::AcqRel);
             let message = Message::new(self.topic, body(number, self.body));
             let result = producer.send_to(message, Place::Any).await;

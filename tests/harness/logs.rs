@@ -34,6 +34,12 @@ pub fn compare(stores: &[&Path], to: u64) -> Common {
     Common { from, to, files: compared }
 }
 
+/// Whether the CommitLog has these bytes, within one file.
+pub fn contains(store: &Path, bytes: &[u8]) -> bool {
+    // From the newest file on.
+    files(store).values().rev().any(|file| file.windows(bytes.len()).any(|window| window == bytes))
+}
+
 fn files(store: &Path) -> BTreeMap<u64, Vec<u8>> {
     let dir = store.join("commitlog");
     let entries = fs::read_dir(&dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));

@@ -7,19 +7,43 @@ pub mod logs;
 pub mod node;
 pub mod ports;
 pub mod process;
+pub mod raw;
 pub mod readback;
 pub mod wire;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 pub use cluster::Plan;
+/// A use of it for the test programs that start no cluster: an unused import is a warning.
+const _: fn(&'static str) -> Plan = Plan::new;
 
-/// A directory for one test's data, on the volume that the build is on.
-pub fn directory(name: &str) -> TempDir {
-    let dir = tempfile::Builder::new().prefix(name).tempdir_in(env!("CARGO_TARGET_TMPDIR"));
-    dir.expect("the build's directory takes a new one")
+/// A directory for one test's data, on the volume that the build is on. It stays if the test fails.
+#[derive(Debug)]
+pub struct Directory(TempDir);
+
+impl Directory {
+    /// A new one.
+    pub fn new(name: &str) -> Self {
+        let dir = tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+        Self(dir.expect("the build's directory takes a new one"))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.disable_cleanup(true);
+            eprintln!("data, configurations and logs of the failed test are in {}", self.path().display());
+        }
+    }
 }
 
 /// Waits until `look` finds something; gives up with `what` after `limit`.

@@ -40,8 +40,12 @@ impl Wire {
 
     /// Sends a request; its opaque.
     pub async fn send(&mut self, code: i32, ext: &[(&'static str, &str)], body: impl Into<Bytes>) -> i32 {
+        self.send_fields(code, ext.iter().copied().collect(), body).await
+    }
+
+    /// Sends a request; its opaque.
+    pub async fn send_fields(&mut self, code: i32, ext: ExtFields, body: impl Into<Bytes>) -> i32 {
         self.opaque += 1;
-        let ext: ExtFields = ext.iter().copied().collect();
         let request = Command { opaque: self.opaque, ..Command::request(self.encoding, code, ext, body.into()) };
         let mut out = BytesMut::new();
         frame::encode(&request, &mut out);
@@ -68,7 +72,12 @@ impl Wire {
 
     /// Sends a request and waits for its answer.
     pub async fn call(&mut self, code: i32, ext: &[(&'static str, &str)], body: impl Into<Bytes>) -> Command {
-        let opaque = self.send(code, ext, body).await;
+        self.call_fields(code, ext.iter().copied().collect(), body).await
+    }
+
+    /// Sends a request and waits for its answer.
+    pub async fn call_fields(&mut self, code: i32, ext: ExtFields, body: impl Into<Bytes>) -> Command {
+        let opaque = self.send_fields(code, ext, body).await;
         loop {
             let answer = self.answer().await.expect("an answer");
             if answer.is_response() {

@@ -55,7 +55,7 @@ impl Driver {
         // Ends with the driver's output.
         thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let value = serde_json::from_str(&line).unwrap_or_else(|_| Value::String(line));
+                let value = serde_json::from_str(&line).unwrap_or(Value::String(line));
                 if tell.send(value).is_err() {
                     return;
                 }
@@ -151,6 +151,11 @@ impl Drop for Driver {
         // It may have ended by itself; either way it is reaped.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if thread::panicking() {
+            let errors = self.errors();
+            let lines: Vec<_> = errors.lines().collect();
+            eprintln!("---- a client's last lines:\n{}\n----", lines[lines.len().saturating_sub(40)..].join("\n"));
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use super::append::to_wire;
 use super::codec::{Outgoing, PeerCodec};
 use crate::machine::Machine;
 use crate::runtime::Runtime;
-use crate::types::Types;
+use crate::types::{NodeId, Types};
 use crate::wire::{WireAppend, WireAppended};
 
 /// Appends in flight on one log connection.
@@ -33,9 +33,38 @@ pub fn log_stream<S: tokio::io::AsyncRead + tokio::io::AsyncWrite>(stream: S) ->
     framed
 }
 
+/// Whether entries reach a peer: told once when they no longer do, and once when they do again.
+#[derive(Debug)]
+pub struct Reach {
+    target: NodeId,
+    lost: bool,
+}
+
+impl Reach {
+    /// As long as nothing else is known, entries reach `target`.
+    pub fn new(target: NodeId) -> Self {
+        Self { target, lost: false }
+    }
+
+    /// Entries do not reach the peer.
+    pub fn lost(&mut self, why: &dyn std::fmt::Display) {
+        if !std::mem::replace(&mut self.lost, true) {
+            tracing::warn!(node = self.target, "entries do not reach this member: {why}");
+        }
+    }
+
+    /// The peer has taken entries.
+    pub fn gained(&mut self) {
+        if std::mem::take(&mut self.lost) {
+            tracing::info!(node = self.target, "entries reach this member again");
+        }
+    }
+}
+
 /// One run of appends over a log connection, as a stream of answers.
 pub struct LogSession<'s, R: Runtime, M, S> {
     conn: &'s mut Option<LogStream<R::Stream>>,
+    reach: &'s mut Reach,
     input: Option<S>,
     in_flight: usize,
     /// No answer within this time ends the session.
@@ -46,9 +75,13 @@ pub struct LogSession<'s, R: Runtime, M, S> {
 }
 
 impl<'s, R: Runtime, M, S> LogSession<'s, R, M, S> {
-    pub fn new(conn: &'s mut Option<LogStream<R::Stream>>, input: S, patience: Duration) -> Self {
+    pub fn new(
+        (conn, reach): (&'s mut Option<LogStream<R::Stream>>, &'s mut Reach),
+        input: S,
+        patience: Duration,
+    ) -> Self {
         let _machine = std::marker::PhantomData;
-        Self { conn, input: Some(input), in_flight: 0, patience, timer: None, failed: false, _machine }
+        Self { conn, reach, input: Some(input), in_flight: 0, patience, timer: None, failed: false, _machine }
     }
 }
 
@@ -143,11 +176,17 @@ where
             Poll::Ready(Ok(None)) => Poll::Ready(None),
             Poll::Ready(Ok(Some(answer))) => {
                 let answer = into_raft(answer);
+                match &answer {
+                    Ok(Ok(_)) => this.reach.gained(),
+                    Ok(Err(_)) => {}
+                    Err(e) => this.reach.lost(e),
+                }
                 this.failed = !matches!(answer, Ok(Ok(_)));
                 Poll::Ready(Some(answer))
             }
             Poll::Ready(Err(e)) => {
                 this.failed = true;
+                this.reach.lost(&e);
                 Poll::Ready(Some(Err(RPCError::Unreachable(Unreachable::from_string(e)))))
             }
         }

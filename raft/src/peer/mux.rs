@@ -34,7 +34,9 @@ pub enum CallError {
 /// Unanswered calls at which those whose caller gave up are forgotten.
 const SWEEP_AT: usize = 1024;
 
-type Waiting = oneshot::Sender<Result<(Response, Bytes), CallError>>;
+/// What a call ends with.
+type Ended = Result<(Response, Bytes), CallError>;
+type Waiting = oneshot::Sender<Ended>;
 
 #[derive(Debug, Default)]
 struct State {
@@ -90,11 +92,7 @@ impl Mux {
         answer.await.unwrap_or_else(|_| Err(CallError::Unknown("the connection's task ended".to_owned())))
     }
 
-    fn queue(
-        &self,
-        request: Request,
-        raw: &[Bytes],
-    ) -> Result<oneshot::Receiver<Result<(Response, Bytes), CallError>>, CallError> {
+    fn queue(&self, request: Request, raw: &[Bytes]) -> Result<oneshot::Receiver<Ended>, CallError> {
         let (tx, rx) = oneshot::channel();
         let mut state = self.lock();
         if let Some(reason) = &state.closed {

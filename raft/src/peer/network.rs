@@ -16,7 +16,7 @@ use openraft::raft::{
 };
 
 use super::handshake::DialError;
-use super::log_session::{LogSession, LogStream, log_stream};
+use super::log_session::{LogSession, LogStream, Reach, log_stream};
 use super::message::{Purpose, Request, Response};
 use super::mux::CallError;
 use super::peers::Peers;
@@ -46,7 +46,8 @@ impl<R: Runtime> Network<R> {
     }
 
     fn client(&self, target: NodeId, member: &Member, heartbeat: bool) -> Client<R> {
-        Client { peers: Arc::clone(&self.peers), target, member: member.clone(), heartbeat, log: Mutex::new(None) }
+        let (peers, member) = (Arc::clone(&self.peers), member.clone());
+        Client { peers, target, member, heartbeat, log: Mutex::new(None), reach: Reach::new(target) }
     }
 }
 
@@ -70,6 +71,7 @@ pub struct Client<R: Runtime> {
     heartbeat: bool,
     /// Used by `&mut self` only; the mutex makes the client `Sync`, which openraft asks and streams need not be.
     log: Mutex<Option<LogStream<R::Stream>>>,
+    reach: Reach,
 }
 
 impl<R: Runtime> Client<R> {
@@ -100,13 +102,23 @@ impl<R: Runtime> Client<R> {
         }
     }
 
-    async fn log<M: Machine>(&mut self) -> Result<&mut Option<LogStream<R::Stream>>, RPCError<Types<R, M>>> {
+    async fn log<M: Machine>(
+        &mut self,
+    ) -> Result<(&mut Option<LogStream<R::Stream>>, &mut Reach), RPCError<Types<R, M>>> {
         let log = self.log.get_mut().unwrap_or_else(PoisonError::into_inner);
         if log.is_none() {
-            let dialed = self.peers.dial(self.target, &self.member, Purpose::Log).await.map_err(|e| dial_error(&e))?;
-            *log = Some(log_stream(dialed.stream));
+            match self.peers.dial(self.target, &self.member, Purpose::Log).await {
+                Ok(dialed) => *log = Some(log_stream(dialed.stream)),
+                Err(e) => {
+                    self.reach.lost(&e);
+                    // openraft pauses between requests, not between streams: without this it would dial a dead peer
+                    // thousands of times a second.
+                    R::sleep(RETRY_PAUSE).await;
+                    return Err(dial_error(&e));
+                }
+            }
         }
-        Ok(log)
+        Ok((log, &mut self.reach))
     }
 }
 

@@ -16,6 +16,9 @@ use crate::types::{Member, NodeId};
 /// Called with a peer's id when a connection to it ends.
 pub type OnLost = Arc<dyn Fn(NodeId) + Send + Sync>;
 
+/// Where a connection is kept; locked while it is dialled, so that one dial serves all who wait.
+type Slot = Arc<tokio::sync::Mutex<Option<Link>>>;
+
 struct Link {
     mux: Arc<Mux>,
     process: u64,
@@ -24,7 +27,7 @@ struct Link {
 /// Multiplexed connections by peer and purpose.
 pub struct Peers<R> {
     local: LocalPeer,
-    links: Mutex<BTreeMap<(NodeId, Purpose), Arc<tokio::sync::Mutex<Option<Link>>>>>,
+    links: Mutex<BTreeMap<(NodeId, Purpose), Slot>>,
     on_lost: OnLost,
     _runtime: std::marker::PhantomData<fn() -> R>,
 }
@@ -45,7 +48,7 @@ impl<R: Runtime> Peers<R> {
         &self.local
     }
 
-    fn slot(&self, key: (NodeId, Purpose)) -> Arc<tokio::sync::Mutex<Option<Link>>> {
+    fn slot(&self, key: (NodeId, Purpose)) -> Slot {
         let mut links: MutexGuard<'_, _> = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(links.entry(key).or_default())
     }

@@ -17,6 +17,7 @@ use quorumq_raft::state_machine::Place;
 use quorumq_raft::types::{NodeId, Proposal};
 use quorumq_store::PhysicalOffset;
 use quorumq_store::commit_log::segment_path;
+use quorumq_store::commit_log::verify::verify;
 use quorumq_store::consume_queue::FlushPlan;
 use quorumq_store::disk::{Disk, MemoryDisk, RealDisk};
 use quorumq_store::frame::Kind;
@@ -97,13 +98,15 @@ pub struct Seat {
     pub addr: SocketAddr,
     /// Where it listens.
     pub listen: SocketAddr,
+    pub timing: Timing,
     pub fatals: Fatals,
 }
 
 impl Seat {
     pub fn new(disk: Arc<dyn Disk>, dir: impl Into<PathBuf>) -> Self {
         let addr = free_addr();
-        Self { disk, dir: dir.into(), addr, listen: addr, fatals: Fatals::default() }
+        let (timing, fatals) = (Timing::default(), Fatals::default());
+        Self { disk, dir: dir.into(), addr, listen: addr, timing, fatals }
     }
 
     /// Why the node had to end, if it had to.
@@ -153,7 +156,7 @@ pub async fn start(seat: &Seat, start: Start, flush: FlushMode) -> Result<TestNo
         client_addr: "127.0.0.1:1".to_owned(),
         constants: CONSTANTS,
         flush,
-        timing: Timing::default(),
+        timing: seat.timing,
         start,
     };
     let fatals = Arc::clone(&seat.fatals);
@@ -263,10 +266,23 @@ pub async fn leader(nodes: &[TestNode]) -> TestNode {
     until("a leader", || nodes.iter().find(is_ready).cloned()).await
 }
 
-pub async fn propose(node: &TestNode, body: Vec<u8>, kind: Kind) -> Outcome<u64> {
+/// A proposal's outcome, once there is one.
+pub type Pending = tokio::sync::oneshot::Receiver<Outcome<u64>>;
+
+pub async fn proposed(node: &TestNode, body: Vec<u8>, kind: Kind) -> Pending {
     let (tx, rx) = tokio::sync::oneshot::channel();
     node.propose(Proposal { kind, body: body.into() }, move |outcome| drop(tx.send(outcome))).await;
-    rx.await.unwrap()
+    rx
+}
+
+pub async fn propose(node: &TestNode, body: Vec<u8>, kind: Kind) -> Outcome<u64> {
+    proposed(node, body, kind).await.await.unwrap()
+}
+
+/// Fails if a proposal ends within the time that hundreds of replication rounds take.
+pub async fn stays_unanswered(pending: &mut Pending) {
+    let answer = tokio::time::timeout(Duration::from_millis(300), pending).await;
+    assert!(answer.is_err(), "answered: {answer:?}");
 }
 
 pub async fn write(node: &TestNode, n: usize, len: usize) {
@@ -302,31 +318,32 @@ pub fn content(disk: &dyn Disk, path: &Path) -> Vec<u8> {
     bytes
 }
 
-/// Compares the CommitLog files of stores byte for byte, and their checkpoints where two have one of the same place.
-/// Returns how many segments were compared whole.
-pub fn same_logs(seats: &[&Seat]) -> usize {
-    let names = |seat: &Seat, dir: &str| -> BTreeSet<String> {
-        seat.disk.list(&seat.dir.join(dir)).unwrap().into_iter().collect()
-    };
-    let all = seats.iter().map(|seat| names(seat, "commitlog")).reduce(|a, b| &a & &b).unwrap();
-    for name in &all {
-        let files = seats.iter().map(|seat| content(&*seat.disk, &seat.dir.join("commitlog").join(name)));
-        let files: Vec<_> = files.collect();
+/// Checks the CommitLogs of stopped stores, and compares them byte for byte over their common range; their checkpoints
+/// where two have one of the same place. Returns how many segments the range spans.
+pub fn same_logs(seats: &[Seat]) -> u64 {
+    let checked = seats.iter().map(|seat| verify(&seat.disk, &seat.dir, &mut |_| Ok(())).unwrap());
+    let ranges: Vec<_> = checked.map(|found| (found.first.0, found.end.0)).collect();
+    let first = ranges.iter().map(|range| range.0).max().unwrap();
+    let end = ranges.iter().map(|range| range.1).min().unwrap();
+    let size = CONSTANTS.segment_size;
+    for start in (first..end).step_by(size as usize) {
+        let len = size.min(end - start) as usize;
+        let file = |seat: &Seat| content(&*seat.disk, &segment_path(&seat.dir, PhysicalOffset(start)));
+        let files: Vec<_> = seats.iter().map(file).collect();
         for (i, other) in files.iter().enumerate() {
-            let differs = other.iter().zip(&files[0]).position(|(a, b)| a != b);
-            assert_eq!((other.len(), differs), (files[0].len(), None), "segment {name}: first store and store {i}");
+            let differs = (0..len).find(|at| files[0][*at] != other[*at]);
+            assert_eq!(differs, None, "segment {start}: first store and store {i}, of {ranges:?}");
         }
     }
-    for pair in seats.windows(2) {
-        for name in &names(pair[0], "checkpoints") & &names(pair[1], "checkpoints") {
-            let file = |seat: &Seat| content(&*seat.disk, &seat.dir.join("checkpoints").join(&name));
-            assert!(file(pair[0]) == file(pair[1]), "checkpoints {name} differ");
-        }
-    }
-    let path = |start: u64| segment_path(&seats[0].dir, PhysicalOffset(start));
-    let blank = |name: &String| {
-        let file = content(&*seats[0].disk, &path(name.parse().unwrap()));
-        file.iter().all(|byte| *byte == 0)
+    let checkpoints = |seat: &Seat| -> BTreeSet<String> {
+        seat.disk.list(&seat.dir.join("checkpoints")).unwrap().into_iter().collect()
     };
-    all.iter().filter(|name| !blank(name)).count()
+    for pair in seats.windows(2) {
+        for name in &checkpoints(&pair[0]) & &checkpoints(&pair[1]) {
+            let file = |seat: &Seat| content(&*seat.disk, &seat.dir.join("checkpoints").join(&name));
+            assert!(file(&pair[0]) == file(&pair[1]), "checkpoints {name} differ");
+        }
+    }
+    println!("CommitLogs are equal over {first}..{end} of {ranges:?}");
+    end.div_ceil(size) - first / size
 }

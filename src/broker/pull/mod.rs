@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use openraft_rt::Instant;
 use quorumq_raft::runtime::Runtime;
-use quorumq_store::StoreError;
 use quorumq_store::consume_queue::UnitRead;
+use quorumq_store::{QueueOffset, StoreError};
 
 use super::Broker;
 use super::answer;
@@ -21,7 +21,6 @@ use crate::machine::OffsetCommit;
 use crate::protocol::code::response;
 use crate::protocol::command::Command;
 use crate::protocol::header::pull::{PullMessageRequest, sys_flag};
-use quorumq_store::QueueOffset;
 
 mod fetch;
 pub mod known;
@@ -156,16 +155,12 @@ impl<R: Runtime> Broker<R> {
                 Some(first) if !self.node.is_hot(first) => Ok(None),
                 _ => self.fetch(chosen).map(Some),
             });
-            match fetched {
-                Ok(None) => return Next::Read(pull, read, bounds),
-                Ok(Some(fetched)) => match self.answer_fetched(pull, Ok(fetched), bounds) {
-                    Some(again) => pull = again,
-                    None => return Next::Done,
-                },
-                Err(e) => match self.answer_fetched(pull, Err(e), bounds) {
-                    Some(again) => pull = again,
-                    None => return Next::Done,
-                },
+            let Some(fetched) = fetched.transpose() else {
+                return Next::Read(pull, read, bounds);
+            };
+            match self.answer_fetched(pull, fetched, bounds) {
+                Some(again) => pull = again,
+                None => return Next::Done,
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use openraft_rt::Select2;
+use openraft_rt::{Instant, Select2};
 use quorumq_raft::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -16,9 +16,14 @@ use crate::protocol::header::registration::QueryDataVersionResponse;
 /// again.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest the goodbye may take, within what a stop takes in all.
-const LEAVE_TIMEOUT: Duration = Duration::from_millis(250);
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(200);
 /// Pause after a registration, in which changes gather.
 const GATHER: Duration = Duration::from_millis(15);
+/// A leader that steps down keeps its place for so long, passing requests on: in this time the new leader takes it, and no
+/// client finds a group without a leader.
+const STEP_DOWN: Duration = Duration::from_millis(300);
+/// The same when it stops.
+const STOP_DOWN: Duration = Duration::from_millis(40);
 /// Pause before a refused registration is tried again: a newer leader may have stepped back, an old group may go.
 const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 /// Pause before a lost connection is made again; it doubles with each failure.
@@ -80,7 +85,11 @@ impl<A: Announcer> Keeper<'_, A> {
         match R::select2(leaving.cancelled(), self.stay::<R>(link)).await {
             Select2::Second(lost) => Err(lost),
             Select2::First(()) => {
-                let goodbye = announcement::unregister(&self.identity, &self.announcer.standing());
+                let standing = self.announcer.standing();
+                if self.stepped_down(standing) {
+                    R::sleep(STOP_DOWN).await;
+                }
+                let goodbye = announcement::unregister(&self.identity, &standing);
                 // Without an answer the NameServer forgets us as soon as the connection closes.
                 if link.call::<R>(goodbye, LEAVE_TIMEOUT).await.is_ok() {
                     tracing::info!(namesrv = %self.desk.addr, "unregistered from the NameServer");
@@ -94,7 +103,7 @@ impl<A: Announcer> Keeper<'_, A> {
     async fn stay<R: Runtime>(&mut self, link: &Link) -> LinkLost {
         let mut due = true;
         loop {
-            let standing = self.announcer.standing();
+            let standing = self.settled_standing::<R>().await;
             let mut pause = self.period;
             if due || self.registered != Some(standing) {
                 match self.refresh::<R>(link, standing).await {
@@ -110,6 +119,23 @@ impl<A: Announcer> Keeper<'_, A> {
             }
             due = R::timeout(pause, self.desk.changed.notified()).await.is_err();
         }
+    }
+
+    /// How the broker stands, given time for another leader to register if it was one.
+    async fn settled_standing<R: Runtime>(&self) -> Standing {
+        let deadline = R::Instant::now() + STEP_DOWN;
+        loop {
+            let standing = self.announcer.standing();
+            let settled = !self.stepped_down(standing);
+            if settled || R::timeout_at(deadline, self.desk.changed.notified()).await.is_err() {
+                return standing;
+            }
+        }
+    }
+
+    /// Whether the NameServer knows a leader in this broker that is none any more.
+    fn stepped_down(&self, standing: Standing) -> bool {
+        self.registered.is_some_and(|registered| registered.broker_id == 0) && standing.broker_id != 0
     }
 
     /// Has the NameServer hold `standing` for another period.

@@ -157,6 +157,31 @@ async fn when_leadership_moves_the_route_follows_and_the_old_leader_becomes_a_fo
 }
 
 #[tokio::test]
+async fn no_client_finds_the_group_without_a_leader_while_leadership_is_handed_over() {
+    let server = name_server(0).await;
+    let addr = server.local_addr();
+    let old = Fake::start(10911, 0, 1, LONG, &[addr]);
+    let new = Fake::start(10921, 2, 1, LONG, &[addr]);
+    until_route(addr, "T", &[(0, &old), (2, &new)]).await;
+    // The old leader knows of its end first.
+    old.stands(1, 2);
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    new.stands(0, 2);
+    let wanted = BTreeMap::from([(0, new.addr()), (1, old.addr())]);
+    let handed_over = tokio::time::timeout(LIMIT, async {
+        loop {
+            let route = route(addr, "T").await;
+            assert!(route.contains_key(&0), "{route:?}");
+            if route == wanted {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    handed_over.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_leader_of_the_past_is_refused_and_comes_back_as_a_follower() {
     let server = name_server(0).await;
     let addr = server.local_addr();

@@ -15,12 +15,12 @@ const BATCH: usize = 1000;
 
 impl<R: Runtime> Broker<R> {
     /// Which of these consumer groups lack their settings or their `%RETRY%` topic. A group without settings that may
-    /// not be created lacks nothing.
+    /// not be created lacks nothing; nor does one whose settings say that it has no retries.
     pub(super) fn missing_groups<'a>(&self, groups: impl IntoIterator<Item = &'a str>) -> BTreeSet<&'a str> {
         let machine = self.node.machine();
         let missing = |group: &&str| match machine.group(group) {
             None => self.options.auto_create_group,
-            Some(_) => machine.topic(&retry_topic(group)).is_none(),
+            Some(config) => config.retry_queue_nums > 0 && machine.topic(&retry_topic(group)).is_none(),
         };
         groups.into_iter().filter(missing).collect()
     }

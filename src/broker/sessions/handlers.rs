@@ -1,6 +1,5 @@
 //! What clients ask: 34, 35, 38. And what is pushed to them: 40.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,22 +26,44 @@ const HEARTBEAT_WAIT: Duration = Duration::from_secs(1);
 /// Longest a list of members waits for a new leader to hear from the other nodes: what it waits itself, and some.
 const LIST_WAIT: Duration = Duration::from_millis(super::union::SETTLE_MS + 500);
 
+/// What came of a client's word of itself.
+#[derive(Debug)]
+pub enum Noted {
+    /// Its answer.
+    Done(Command),
+    /// A change with this number, which the leader is to hear of.
+    Change(u64),
+}
+
 impl<R: Runtime> Broker<R> {
-    /// Takes a client's heartbeat (34). Answered when the leader knows the client, so that it finds itself in the list
-    /// of its group's members, and when its groups and their retry topics exist; at the latest after 1 s.
-    pub async fn heartbeat(self: &Arc<Self>, origin: &Origin, command: &Command) -> Command {
-        match self.take_heartbeat(origin, command) {
-            Ok(Some(change)) => {
+    /// Notes what a client says of itself (34, 35); nothing for other requests. Without a wait: a pull that comes right
+    /// behind the heartbeat with its subscription must find it.
+    pub fn note_client(&self, origin: &Origin, command: &Command) -> Option<Noted> {
+        match command.code {
+            request::HEART_BEAT => Some(match self.take_heartbeat(origin, command) {
+                Ok(Some(change)) => Noted::Change(change),
+                Ok(None) => Noted::Done(command.reply(response::SUCCESS, None)),
+                Err(refused) => {
+                    tracing::info!(client = %origin.client, "heartbeat refused: {refused}");
+                    Noted::Done(answer::error(command, refused))
+                }
+            }),
+            request::UNREGISTER_CLIENT => Some(Noted::Done(self.unregister_client(origin, command))),
+            _ => None,
+        }
+    }
+
+    /// The answer to a client. One that brought news has it when the leader knows the client, so that it finds itself in
+    /// the list of its group's members, and when its groups and their retry topics exist; at the latest after 1 s.
+    pub async fn client_noted(&self, noted: Noted, command: &Command) -> Command {
+        match noted {
+            Noted::Done(answer) => answer,
+            Noted::Change(change) => {
                 // If the leader does not hear of it in time, it will later: the heartbeat counts all the same.
                 let _ = R::timeout(HEARTBEAT_WAIT, self.leader_knows(change)).await;
-            }
-            Ok(None) => {}
-            Err(refused) => {
-                tracing::info!(client = %origin.client, "heartbeat refused: {refused}");
-                return answer::error(command, refused);
+                command.reply(response::SUCCESS, None)
             }
         }
-        command.reply(response::SUCCESS, None)
     }
 
     /// Notes the client; the number of the change that the leader has to hear of.
@@ -86,7 +107,7 @@ impl<R: Runtime> Broker<R> {
     }
 
     /// A client leaves (35).
-    pub async fn unregister_client(self: &Arc<Self>, origin: &Origin, command: &Command) -> Command {
+    fn unregister_client(&self, origin: &Origin, command: &Command) -> Command {
         let header = match UnregisterClientRequest::decode(command) {
             Ok(header) => header,
             Err(e) => return answer::error(command, e),

@@ -72,10 +72,15 @@ struct Client {
 struct Group {
     /// The nodes each member is connected to.
     members: BTreeMap<String, BTreeSet<NodeId>>,
-    /// How many parts of members (one a node) name each topic.
-    topics: BTreeMap<String, usize>,
-    /// What [`Union::subscriptions`] found, until a part changes: pulls ask for it.
-    found: Option<BTreeMap<String, Subscription>>,
+    /// Every part's subscription to a topic by its version: the last one counts.
+    topics: BTreeMap<String, BTreeMap<(i64, String, NodeId), Told>>,
+}
+
+/// A subscription as a member told of it, and as pulls filter by it.
+#[derive(Debug)]
+struct Told {
+    data: SubscriptionData,
+    filter: Option<Subscription>,
 }
 
 impl Union {
@@ -152,21 +157,21 @@ impl Union {
         }
         let came = changed_parts(&client, before);
         let went = before.map(|before| changed_parts(before, Some(&client))).unwrap_or_default();
-        let stays: BTreeSet<String> = client.consumers.keys().cloned().collect();
+        let now = client.consumers.clone();
         part.clients.insert(client_id.clone(), client);
         // First in, then out: what a client only changes is never gone in between.
         for (group, json) in &came {
             self.join(group, &client_id, from, json);
         }
         for (group, json) in &went {
-            self.part(group, &client_id, from, json, stays.contains(group));
+            self.part(group, &client_id, from, json, now.get(group));
         }
     }
 
     fn remove(&mut self, from: NodeId, client_id: &str) {
         let Some(client) = self.nodes.get_mut(&from).and_then(|part| part.clients.remove(client_id)) else { return };
         for (group, json) in &client.consumers {
-            self.part(group, client_id, from, json, false);
+            self.part(group, client_id, from, json, None);
         }
     }
 
@@ -184,37 +189,40 @@ impl Union {
     /// A client's part in a group begins, or is a new one.
     fn join(&mut self, name: &str, client_id: &str, from: NodeId, json: &str) {
         let group = self.groups.entry(name.to_owned()).or_default();
-        group.found = None;
         let nodes = group.members.entry(client_id.to_owned()).or_default();
         let mut changed = nodes.is_empty();
         nodes.insert(from);
-        for topic in topics(json) {
-            let parts = group.topics.entry(topic).or_default();
-            changed |= *parts == 0;
-            *parts += 1;
+        for data in consumer(json).subscription_data_set {
+            let versions = group.topics.entry(data.topic.clone()).or_default();
+            changed |= versions.is_empty();
+            let key = (data.sub_version, client_id.to_owned(), from);
+            // Members told of what they could parse.
+            versions.insert(key, Told { filter: Subscription::of(&data).ok(), data });
         }
         if changed {
             self.changed.insert(name.to_owned());
         }
     }
 
-    /// A client's part in a group ends, or was an old one of a member that stays.
-    fn part(&mut self, name: &str, client_id: &str, from: NodeId, json: &str, stays: bool) {
+    /// A client's part in a group ends, or was an old one: `now` is what it has become.
+    fn part(&mut self, name: &str, client_id: &str, from: NodeId, json: &str, now: Option<&String>) {
         let Some(group) = self.groups.get_mut(name) else { return };
-        group.found = None;
         let mut changed = false;
-        if !stays && let Some(nodes) = group.members.get_mut(client_id) {
+        if now.is_none()
+            && let Some(nodes) = group.members.get_mut(client_id)
+        {
             nodes.remove(&from);
             if nodes.is_empty() {
                 group.members.remove(client_id);
                 changed = true;
             }
         }
-        for topic in topics(json) {
-            if let Some(parts) = group.topics.get_mut(&topic) {
-                *parts = parts.saturating_sub(1);
-                if *parts == 0 {
-                    group.topics.remove(&topic);
+        let kept = now.map(|now| topics(now)).unwrap_or_default();
+        for (topic, version) in topics(json).difference(&kept) {
+            if let Some(versions) = group.topics.get_mut(topic) {
+                versions.remove(&(*version, client_id.to_owned(), from));
+                if versions.is_empty() {
+                    group.topics.remove(topic);
                     changed = true;
                 }
             }
@@ -291,31 +299,15 @@ impl Union {
 
     /// A group's subscriptions, one a topic, sorted: the newest any member told of.
     pub fn subscriptions(&self, group: &str) -> Vec<SubscriptionData> {
-        let members = self.groups.get(group).map(|group| group.members.iter());
-        let parts =
-            members.into_iter().flatten().flat_map(|(client, nodes)| nodes.iter().map(move |node| (client, node)));
-        let jsons: BTreeSet<&String> = parts
-            .filter_map(|(client, node)| self.nodes.get(node)?.clients.get(client)?.consumers.get(group))
-            .collect();
-        let mut newest: BTreeMap<String, SubscriptionData> = BTreeMap::new();
-        for data in jsons.into_iter().flat_map(|json| consumer(json).subscription_data_set) {
-            let known = newest.get(&data.topic).map(|known| known.sub_version);
-            if known.is_none_or(|known| known < data.sub_version) {
-                newest.insert(data.topic.clone(), data);
-            }
-        }
-        newest.into_values().collect()
+        let topics = self.groups.get(group).map(|group| group.topics.values());
+        let newest = topics.into_iter().flatten().filter_map(|versions| versions.last_key_value());
+        newest.map(|(_, told)| told.data.clone()).collect()
     }
 
     /// A group's newest subscription to a topic.
-    pub fn subscription(&mut self, group: &str, topic: &str) -> Option<Subscription> {
-        if self.groups.get(group)?.found.is_none() {
-            let found = self.subscriptions(group);
-            // Members told of what they could parse.
-            let parsed = found.iter().filter_map(|data| Some((data.topic.clone(), Subscription::of(data).ok()?)));
-            self.groups.get_mut(group)?.found = Some(parsed.collect());
-        }
-        self.groups.get(group)?.found.as_ref()?.get(topic).cloned()
+    pub fn subscription(&self, group: &str, topic: &str) -> Option<Subscription> {
+        let (_, newest) = self.groups.get(group)?.topics.get(topic)?.last_key_value()?;
+        newest.filter.clone()
     }
 }
 
@@ -331,6 +323,7 @@ fn consumer(json: &str) -> ConsumerData {
     body::decode(json.as_bytes()).unwrap_or_default()
 }
 
-fn topics(json: &str) -> BTreeSet<String> {
-    consumer(json).subscription_data_set.into_iter().map(|data| data.topic).collect()
+/// Topics of a client's part in a group, with the version of each subscription.
+fn topics(json: &str) -> BTreeSet<(String, i64)> {
+    consumer(json).subscription_data_set.into_iter().map(|data| (data.topic, data.sub_version)).collect()
 }

@@ -2,27 +2,31 @@
 
 use std::path::Path;
 
-use super::missing;
-use crate::cli::error::CliError;
+use quorumq_raft::runtime::Runtime;
+use quorumq_raft::runtime::tokio::Tokio;
+use quorumq_store::disk::RealDisk;
+use quorumq_store::{LogIndex, StoreError};
 
-/// What a store on disk was found to hold.
-#[derive(Clone, Debug)]
-pub(crate) struct Verified {
-    pub group: String,
-    pub node: u64,
-    /// Byte range of the CommitLog that was read.
-    pub range: (u64, u64),
-    pub segments: u64,
-    pub entries: u64,
-    pub records: u64,
-    /// ConsumeQueues that were rebuilt and compared.
-    pub queues: u64,
-    /// Digest chain value of the machine after the last applied entry, and that entry's index.
-    pub digest: (u64, u64),
+use crate::cli::error::CliError;
+use crate::verify::{VerifiedStore, verify_store};
+
+/// Reads a whole store and checks it: frames, chain, records, checkpoints, ConsumeQueues against the log.
+pub(crate) async fn store_verify(dir: &Path, until: Option<u64>) -> Result<VerifiedStore, CliError> {
+    let owned = dir.to_owned();
+    let checked = Tokio::offload(move || verify_store(&RealDisk::new(), &owned, until.map(LogIndex))).await;
+    let checked = checked.map_err(|e| CliError::failed(e.to_string(), "Try it again."))?;
+    checked.map_err(|e| CliError::failed(e.to_string(), hint(&e)))
 }
 
-/// Reads a whole store and checks it: frames, chain, records, ConsumeQueues against the log.
-pub(crate) async fn store_verify(dir: &Path) -> Result<Verified, CliError> {
-    let _ = dir;
-    missing("store verify")
+fn hint(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Locked { .. } => "Stop its broker first: a store is checked while nobody writes to it.",
+        StoreError::Unformatted { .. } => "Name the node's storePathRootDir, the directory that holds commitlog/.",
+        StoreError::Corrupt { .. } => {
+            "This member's copy is damaged; the others hold the messages. Remove it with `quorumq group remove`, give it \
+             an empty directory, start it with join=true and add it with `quorumq group add`."
+        }
+        StoreError::UnknownVersion { .. } => "Check it with the build that wrote it.",
+        _ => "Look at the disk, and at who may read the directory.",
+    }
 }

@@ -103,19 +103,19 @@ impl Disk for FragileDisk {
     }
 
     fn list(&self, _dir: &Path) -> io::Result<Vec<String>> {
-        unimplemented!("not asked for")
+        unreachable!("not asked for")
     }
 
     fn remove_dir_all(&self, _dir: &Path) -> io::Result<()> {
-        unimplemented!("not asked for")
+        unreachable!("not asked for")
     }
 
     fn lock(&self, _path: &Path) -> io::Result<Box<dyn DiskLock>> {
-        unimplemented!("not asked for")
+        unreachable!("not asked for")
     }
 
     fn space(&self, _path: &Path) -> io::Result<Space> {
-        unimplemented!("not asked for")
+        unreachable!("not asked for")
     }
 }
 
@@ -146,14 +146,14 @@ impl DiskFile for FragileFile {
     }
 
     fn slice(&self, _offset: u64, _len: usize) -> io::Result<Bytes> {
-        unimplemented!("not asked for")
+        unreachable!("not asked for")
     }
 
     fn allocate(&self, _len: u64) -> io::Result<()> {
-        unimplemented!("not asked for")
+        unreachable!("not asked for")
     }
 
     fn set_len(&self, _len: u64) -> io::Result<()> {
-        unimplemented!("not asked for")
+        unreachable!("not asked for")
     }
 }

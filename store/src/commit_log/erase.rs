@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use super::{Layout, segment_path, segment_start};
 use crate::disk::{Disk, DiskFile};
 use crate::error::At;
+use crate::frame::is_blank;
 use crate::{PhysicalOffset, StoreError};
 
 /// Bytes read or written at once.
 const CHUNK: usize = 1 << 20;
+/// Bytes compared with zero at once.
+const BLOCK: usize = 4096;
 
 /// Starts of the segment files below `dir`, ascending. Other names are left alone.
 pub(crate) fn segment_starts(disk: &dyn Disk, dir: &Path) -> Result<Vec<PhysicalOffset>, StoreError> {
@@ -90,11 +93,17 @@ impl<'a> Search<'a> {
     /// The chunks from `from` on that are not blank, until `gap` blank bytes in a row or the end of the file.
     fn dirty_chunks(&mut self, from: u64, gap: u64) -> Result<Vec<(u64, u64)>, StoreError> {
         let (mut dirty, mut at, mut blank) = (Vec::new(), from, 0);
-        while at < self.len && blank < gap {
+        while blank < gap {
+            let Some(data) = self.file.next_data(at).at("search", &self.path)? else { break };
+            blank += data - at;
+            at = data;
+            if at >= self.len || blank >= gap {
+                break;
+            }
             let n = (self.len - at).min(CHUNK as u64);
             let chunk = &mut self.buffer[..n as usize];
             self.file.read_at(at, chunk).at("read", &self.path)?;
-            match chunk.iter().rposition(|b| *b != 0) {
+            match last_byte(chunk) {
                 Some(last) => {
                     dirty.push((at, at + last as u64 + 1));
                     blank = n - last as u64 - 1;
@@ -105,6 +114,13 @@ impl<'a> Search<'a> {
         }
         Ok(dirty)
     }
+}
+
+/// The position of the last byte that is not zero.
+fn last_byte(bytes: &[u8]) -> Option<usize> {
+    let block = bytes.chunks(BLOCK).rposition(|block| !is_blank(block))? * BLOCK;
+    let in_block = bytes[block..].iter().take(BLOCK).rposition(|b| *b != 0)?;
+    Some(block + in_block)
 }
 
 /// Makes everything behind `end` blank, durably. Searches the rest of `end`'s segment until `gap` blank bytes in a row;
@@ -145,4 +161,21 @@ pub(crate) fn erase_behind(
         file.sync_data().at("sync", &path)?;
     }
     Ok(dropped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_byte_that_is_not_zero_is_found_at_every_edge() {
+        for len in [1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, 3 * BLOCK + 7] {
+            let mut bytes = vec![0; len];
+            assert_eq!(last_byte(&bytes), None);
+            for at in [0, len / 2, len - 1] {
+                bytes[at] = 1;
+                assert_eq!(last_byte(&bytes), Some(at));
+            }
+        }
+    }
 }

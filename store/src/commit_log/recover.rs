@@ -44,9 +44,9 @@ pub(crate) struct Found {
     pub(crate) torn_tail: Option<(PhysicalOffset, u64)>,
 }
 
-/// A segment file whose first frame has a sound header.
+/// A segment whose first frame has a sound header.
 struct Head {
-    segment: Segment,
+    start: PhysicalOffset,
     header: Header,
 }
 
@@ -64,11 +64,7 @@ impl Recovery<'_> {
         let (torn_tail, writer) = self.open_writer(end, blank)?;
         let mut view = scan.view;
         view.commit_recovered(self.state.committed, end);
-        for slot in &mut view.slots {
-            if slot.start == writer.current.start {
-                slot.file = Some(Arc::clone(&writer.current.file));
-            }
-        }
+        view.attach(writer.current.start, &writer.current.file);
         Ok(Found { view, writer, torn_tail })
     }
 
@@ -101,12 +97,14 @@ impl Recovery<'_> {
                 break;
             }
             let segment = Segment::open(&**self.disk, self.dir, start)?;
-            self.check_length(&segment, durable)?;
+            if !self.is_whole(&segment, durable)? {
+                self.remove([start].into_iter())?;
+                break;
+            }
             let limit = start + HEADER_LEN;
-            let file = Arc::clone(&segment.file);
-            let mut reader = FrameReader::copied(file, path, self.layout, start, limit, HEADER_LEN as usize);
+            let mut reader = FrameReader::copied(segment.file, path, self.layout, start, limit, HEADER_LEN as usize);
             match reader.header(start)? {
-                Ok((header, _)) => heads.push(Head { segment, header }),
+                Ok((header, _)) => heads.push(Head { start, header }),
                 Err(flaw) if durable => return Err(reader.corrupt(flaw, start)),
                 Err(_) => break,
             }
@@ -118,24 +116,20 @@ impl Recovery<'_> {
         Ok(heads)
     }
 
-    /// A file that a crash left too short while it was being created is allocated anew.
-    fn check_length(&self, segment: &Segment, durable: bool) -> Result<(), StoreError> {
-        let Segment { start, path, file } = segment;
-        let len = file.len().at("look at", path)?;
-        if len == self.layout.segment_size {
-            return Ok(());
+    /// Whether a segment's file has its full length. One that has not was being created when a crash struck, and holds
+    /// nothing: its length is durable before its first frame is written.
+    fn is_whole(&self, segment: &Segment, durable: bool) -> Result<bool, StoreError> {
+        let len = segment.file.len().at("look at", &segment.path)?;
+        if len > self.layout.segment_size || (durable && len < self.layout.segment_size) {
+            return Err(self.corrupt("log (a segment file has the wrong length)", segment.start));
         }
-        if durable || len > self.layout.segment_size {
-            return Err(self.corrupt("log (a segment file has the wrong length)", *start));
-        }
-        file.allocate(self.layout.segment_size).at("allocate", path)?;
-        file.sync_data().at("sync", path)
+        Ok(len == self.layout.segment_size)
     }
 
     /// The first segment that must be read whole: the one of the mark, the one of the last committed entry, or the last
     /// but one, whichever comes first.
     fn first_to_scan(&self, heads: &[Head]) -> usize {
-        let of_mark = heads.iter().rposition(|head| head.segment.start <= self.state.mark.end);
+        let of_mark = heads.iter().rposition(|head| head.start <= self.state.mark.end);
         let committed = self.state.committed.map(|committed| committed.index);
         let of_committed = heads.iter().rposition(|head| Some(head.header.id.index) <= committed);
         of_mark.unwrap_or(0).min(of_committed.unwrap_or(0)).min(heads.len().saturating_sub(2))
@@ -160,9 +154,7 @@ impl Recovery<'_> {
         let next_start = layout.segment_end(start);
         let next_path = segment_path(dir, next_start);
         let next = if disk.exists(&next_path).at("look for", &next_path)? {
-            let next = Segment::open(disk, dir, next_start)?;
-            self.check_length(&next, false)?;
-            Some(next)
+            Some(Segment::open(disk, dir, next_start)?)
         } else {
             None
         };
@@ -177,14 +169,15 @@ impl Recovery<'_> {
     /// current segment can hold any, behind the mark: a segment is synced before the next one is written.
     fn make_durable(&self, current: &Segment, end: PhysicalOffset) -> Result<(), StoreError> {
         let Segment { start, path, file } = current;
+        let limit = self.layout.segment_end(*start);
+        let mut reader = FrameReader::copied(Arc::clone(file), path.clone(), self.layout, *start, limit, CHUNK);
         let mut at = self.state.mark.end.max(*start);
-        let mut chunk = vec![0; CHUNK];
         while at < end {
-            let n = (end.0 - at.0).min(CHUNK as u64);
-            let chunk = &mut chunk[..n as usize];
-            file.read_at(at.0 - start.0, chunk).at("read", path)?;
-            file.write_at(at.0 - start.0, &[chunk]).at("write", path)?;
-            at = at + n;
+            // Checked once more: the kernel may have dropped such a page since it was scanned.
+            let Frame { header, body, .. } = reader.frame(at)?.map_err(|flaw| reader.corrupt(flaw, at))?;
+            let (bytes, _) = header.encode();
+            file.write_at(at.0 - start.0, &[&bytes, &body]).at("write", path)?;
+            at = header.end();
         }
         file.sync_data().at("sync", path)
     }
@@ -214,22 +207,22 @@ impl<'a> Scan<'a> {
             view.slots.clear();
         }
         let mut follow = Follow { chain: Some(chain), last: Some(purged) };
-        for (i, Head { segment, header }) in heads.iter().enumerate() {
+        for (i, Head { start, header }) in heads.iter().enumerate() {
             if i == 0 && from > 0 {
                 // It is not scanned, but it must continue what the hard state says stands before it.
                 follow.step(header, 0).map_err(|flaw| recovery.corrupt(flaw.what(), first))?;
                 follow = Follow { chain: None, last: None };
             }
             view.slots.push_back(Slot {
-                start: segment.start,
+                start: *start,
                 first: header.id.index,
                 before: purged.filter(|_| i == 0),
-                file: Some(Arc::clone(&segment.file)),
+                file: None,
                 points: Vec::new(),
             });
         }
         let end = End { at: first, last: purged, chain };
-        let mark_seen = mark.end <= heads.get(from).map_or(first, |head| head.segment.start);
+        let mark_seen = mark.end <= heads.get(from).map_or(first, |head| head.start);
         Ok(Self { recovery, view, follow, end, from, flaw: None, mark_seen })
     }
 
@@ -237,13 +230,14 @@ impl<'a> Scan<'a> {
     fn run(&mut self, heads: &[Head]) -> Result<(), StoreError> {
         let layout = self.recovery.layout;
         for (i, head) in heads.iter().enumerate().skip(self.from) {
-            let Segment { start, path, file } = &head.segment;
-            let (start, limit) = (*start, *start + layout.segment_size);
-            let before = self.end.last;
-            if let (Some(slot), true) = (self.view.slots.get_mut(i), i > self.from) {
-                slot.before = before;
+            let Segment { start, path, file } = Segment::open(&**self.recovery.disk, self.recovery.dir, head.start)?;
+            let limit = start + layout.segment_size;
+            let slot = &mut self.view.slots[i];
+            slot.file = Some(Arc::clone(&file));
+            if i > self.from {
+                slot.before = self.end.last;
             }
-            let mut reader = FrameReader::copied(Arc::clone(file), path.clone(), layout, start, limit, CHUNK);
+            let mut reader = FrameReader::copied(file, path, layout, start, limit, CHUNK);
             let mut at = start;
             while at < limit {
                 let found = match reader.frame(at)? {

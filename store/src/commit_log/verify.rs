@@ -8,7 +8,7 @@ use super::reader::{Follow, FrameReader};
 use super::{Layout, segment_path};
 use crate::disk::Disk;
 use crate::error::At;
-use crate::frame::{Flaw, Kind};
+use crate::frame::{Flaw, Kind, is_blank};
 use crate::hard_state::{HardState, Intent, State};
 use crate::identity::Identity;
 use crate::log_store::{Entry, Vote};
@@ -176,11 +176,14 @@ impl<'a> Walk<'a> {
             }
             let file = self.disk.open(&path).at("open", &path)?;
             let len = file.len().at("look at", &path)?;
-            while from < len {
+            while let Some(data) = file.next_data(from).at("search", &path)?.filter(|data| *data < len) {
+                from = data;
                 let n = (len - from).min(CHUNK as u64);
                 let chunk = &mut chunk[..n as usize];
                 file.read_at(from, chunk).at("read", &path)?;
-                if let Some(i) = chunk.iter().position(|b| *b != 0) {
+                if !is_blank(chunk)
+                    && let Some(i) = chunk.iter().position(|b| *b != 0)
+                {
                     let what = if self.stop.0 == Flaw::Blank { "bytes behind the end" } else { self.stop.0.what() };
                     return Ok(Some((what, path, from + i as u64)));
                 }

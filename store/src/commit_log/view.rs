@@ -16,6 +16,9 @@ use crate::hard_state::Mark;
 use crate::log_store::{Entry, NewEntry, SnapshotPosition};
 use crate::{LogId, LogIndex, PhysicalOffset, StoreError};
 
+/// Segments at the end of the log whose files stay open and are read through maps.
+const HOT_SEGMENTS: usize = 2;
+
 /// One segment as readers see it.
 #[derive(Debug)]
 pub(crate) struct Slot {
@@ -24,7 +27,8 @@ pub(crate) struct Slot {
     pub(crate) first: LogIndex,
     /// The entry before the segment, if known without reading.
     pub(crate) before: Option<LogId>,
-    /// The file, once the disk thread has created it.
+    /// The file of one of the last segments, once the disk thread has created it. Older ones are opened for each read, so
+    /// that a long log takes few descriptors.
     pub(crate) file: Option<Arc<dyn DiskFile>>,
     /// Sparse table: ascending entries and their frames' positions, at least [`POINT_GAP`] apart.
     pub(crate) points: Vec<(LogIndex, PhysicalOffset)>,
@@ -75,13 +79,13 @@ pub(crate) struct View {
 /// Frames to be read from a file: all of them committed and written.
 pub(crate) struct FileRange {
     pub(crate) start: PhysicalOffset,
-    pub(crate) file: Arc<dyn DiskFile>,
+    /// The segment's file, if it is one of the last ones: then it may be mapped.
+    pub(crate) hot: Option<Arc<dyn DiskFile>>,
     /// The frame to begin with.
     pub(crate) from: (LogIndex, PhysicalOffset),
     /// Where the known frames of this segment end at the latest.
     pub(crate) limit: PhysicalOffset,
-    /// Whether this is one of the last two segments.
-    pub(crate) hot: bool,
+
     pub(crate) epoch: u64,
 }
 
@@ -172,6 +176,8 @@ impl View {
         if let Some(slot) = self.slots.iter_mut().rev().find(|slot| slot.start == start) {
             slot.file = Some(Arc::clone(file));
         }
+        let cold = self.slots.len().saturating_sub(HOT_SEGMENTS);
+        self.slots.iter_mut().take(cold).rev().take_while(|slot| slot.file.is_some()).for_each(|slot| slot.file = None);
     }
 
     /// Checks that entries continue the log and fit the group's constants.
@@ -244,9 +250,20 @@ impl View {
         self.evict();
     }
 
-    /// Notes the committed position.
+    /// Where the written log ends, and the file that holds its last frames. `None` while a truncation waits.
+    pub(crate) fn written(&self) -> Option<(End, Arc<dyn DiskFile>)> {
+        let end = self.written_end?;
+        let slot = self.slots.get(self.slot_at(end.at)?)?;
+        Some((end, Arc::clone(slot.file.as_ref()?)))
+    }
+
+    /// Notes the committed position. One that is not in the log says nothing about the entries that are, and is ignored.
     pub(crate) fn commit(&mut self, committed: LogId) {
-        if self.committed.is_none_or(|known| known.index < committed.index) {
+        let known = match self.tail_from(committed.index).next() {
+            Some(entry) if entry.id.index == committed.index => entry.id == committed,
+            _ => self.last.is_some_and(|last| committed.index <= last.index),
+        };
+        if known && self.committed.is_none_or(|before| before.index < committed.index) {
             self.committed = Some(committed);
         }
     }
@@ -351,6 +368,11 @@ impl View {
         }
     }
 
+    /// Whether a position lies in one of the last segments.
+    pub(crate) fn is_hot(&self, at: PhysicalOffset) -> bool {
+        self.slot_at(at).is_some_and(|i| i + HOT_SEGMENTS >= self.slots.len())
+    }
+
     /// The slot that holds an entry.
     pub(crate) fn slot_of(&self, index: LogIndex) -> Option<usize> {
         self.slots.partition_point(|slot| slot.first <= index).checked_sub(1)
@@ -391,35 +413,26 @@ impl View {
         let i = self.slot_of(index)?;
         let slot = &self.slots[i];
         let limit = self.before_tail.end.min(slot.start + self.layout.segment_size);
-        Some(FileRange {
-            start: slot.start,
-            file: Arc::clone(slot.file.as_ref()?),
-            from: slot.point(index),
-            limit,
-            hot: i + 2 >= self.slots.len(),
-            epoch: self.epoch,
-        })
+        Some(FileRange { start: slot.start, hot: slot.file.clone(), from: slot.point(index), limit, epoch: self.epoch })
     }
 
     /// Where to read the header of a segment's first frame.
-    pub(crate) fn first_frame(&self, slot: &Slot) -> Option<FileRange> {
-        Some(FileRange {
+    pub(crate) fn first_frame(&self, slot: &Slot) -> FileRange {
+        FileRange {
             start: slot.start,
-            file: Arc::clone(slot.file.as_ref()?),
+            hot: slot.file.clone(),
             from: (slot.first, slot.start),
             limit: slot.start + HEADER_LEN,
-            hot: false,
             epoch: self.epoch,
-        })
+        }
     }
 
-    /// The file that holds bytes before the tail, if they are within one segment.
-    pub(crate) fn file_at(&self, at: PhysicalOffset, len: u32) -> Option<(PhysicalOffset, Arc<dyn DiskFile>, bool)> {
+    /// The segment that holds bytes before the tail, if they are within one, and its file, if it is one of the last.
+    pub(crate) fn file_at(&self, at: PhysicalOffset, len: u32) -> Option<(PhysicalOffset, Option<Arc<dyn DiskFile>>)> {
         let i = self.slot_at(at)?;
         let slot = &self.slots[i];
         let inside = at + u64::from(len) <= self.before_tail.end.min(slot.start + self.layout.segment_size);
-        inside.then_some(())?;
-        Some((slot.start, Arc::clone(slot.file.as_ref()?), i + 2 >= self.slots.len()))
+        inside.then(|| (slot.start, slot.file.clone()))
     }
 
     /// Adds points that a reader found on its way.
@@ -449,6 +462,19 @@ impl View {
         let between = self.tail_from(self.written).take_while(|entry| entry.id.index < index);
         Some((self.written_end, between.cloned().collect()))
     }
+    /// Checks that a snapshot's position can be the log's new start.
+    pub(crate) fn check_install(&self, at: SnapshotPosition) -> Result<(), StoreError> {
+        if self.layout.segment_of(at.next) != at.next {
+            return contract(format!("a log cannot start at {}, which is no segment start", at.next));
+        }
+        match self.committed {
+            Some(committed) if committed.index > at.last.index => {
+                contract(format!("a snapshot up to {} would take back entries up to {committed}", at.last))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Starts the log behind a snapshot.
     pub(crate) fn install(&mut self, at: SnapshotPosition) {
         self.restart(Some(at.last), at.next, at.chain);

@@ -11,9 +11,12 @@ use crate::disk::{Disk, DiskFile};
 use crate::error::At;
 use crate::frame::{HEADER_LEN, HeaderBytes};
 use crate::hard_state::Mark;
+use crate::log_store::background::{SyncGate, sync_through};
 use crate::log_store::{Entry, SnapshotPosition};
 use crate::{PhysicalOffset, StoreError};
 
+/// The next segment is allocated once one in so many parts of the current one is used.
+const NEXT_AFTER: u64 = 4;
 /// Bytes of zeroes written in one step ahead of the end of the log.
 const PREWRITE_STEP: u64 = 256 << 10;
 
@@ -55,6 +58,7 @@ pub(crate) struct Writer {
     pub(crate) end: End,
     /// Bytes written since the last sync.
     pub(crate) unsynced: u64,
+    pub(crate) gate: SyncGate,
     /// Everything from the end up to here is known to be written with zeroes.
     zeroed: PhysicalOffset,
     headers: Vec<HeaderBytes>,
@@ -70,7 +74,18 @@ impl Writer {
         end: End,
     ) -> Self {
         let dir = dir.to_owned();
-        Self { disk, dir, layout, current, next, end, unsynced: 0, zeroed: end.at, headers: Vec::new() }
+        Self {
+            disk,
+            dir,
+            layout,
+            current,
+            next,
+            end,
+            unsynced: 0,
+            gate: SyncGate::default(),
+            zeroed: end.at,
+            headers: Vec::new(),
+        }
     }
 
     /// Writes consecutive entries: one `write_at` for each segment. At a roll everything before is synced; `rolled` is
@@ -134,7 +149,7 @@ impl Writer {
 
     /// Makes everything written durable.
     pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
-        self.current.file.sync_data().at("sync", &self.current.path)?;
+        sync_through(&self.gate, &*self.current.file, &self.current.path)?;
         self.unsynced = 0;
         Ok(())
     }
@@ -172,6 +187,8 @@ impl Writer {
 
     /// Drops everything behind the cut, durably. The intent to do so is already durable.
     pub(crate) fn truncate(&mut self, cut: Mark) -> Result<(), StoreError> {
+        // What is kept becomes the mark: it must be known to be durable, not only what zeroes are written into.
+        self.sync()?;
         let start = self.layout.segment_of(cut.end);
         let segment_end = self.layout.segment_end(start);
         let segment = if start == self.current.start {
@@ -229,6 +246,12 @@ impl Writer {
     pub(crate) fn purge(&mut self, first: PhysicalOffset) -> Result<(), StoreError> {
         let starts = segment_starts(&*self.disk, &self.dir)?.into_iter().filter(|start| *start < first);
         remove_segments(&*self.disk, &self.dir, starts)
+    }
+
+    /// Whether enough of the current segment is used that the next one is to be allocated.
+    pub(crate) fn needs_next(&self) -> bool {
+        // The end may lie before the current segment while a truncation is under way.
+        self.end.at.0.saturating_sub(self.current.start.0) >= self.layout.segment_size / NEXT_AFTER
     }
 
     /// First byte of the log for which no file is allocated.

@@ -79,6 +79,11 @@ pub trait DiskFile: Debug + Send + Sync {
     /// A slice of the file's bytes, without a copy where the disk can map them. The caller asks only for
     /// bytes that are written and will not change as long as the slice lives.
     fn slice(&self, offset: u64, len: usize) -> io::Result<Bytes>;
+    /// The first byte at or behind `offset` that may not be zero, as far as the disk can tell without reading; `None` if
+    /// there is none up to the end. Lets a start skip what was allocated and never written.
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        Ok((offset < self.len()?).then_some(offset))
+    }
     /// Makes written bytes (and a changed length) durable.
     fn sync_data(&self) -> io::Result<()>;
     /// Allocates blocks so that the file is at least `len` bytes long. `StorageFull` if there is no room.

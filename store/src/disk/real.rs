@@ -10,7 +10,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use memmap2::Mmap;
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::io::Errno;
 
 use super::{Disk, DiskFile, DiskLock, Space};
 
@@ -28,6 +29,15 @@ impl RealDisk {
     #[expect(clippy::new_ret_no_self, reason = "a disk is only ever used through the seam")]
     pub fn new() -> Arc<dyn Disk> {
         Arc::new(Self)
+    }
+
+    /// The number Linux draws at each boot, to tell a power loss from the end of a process.
+    ///
+    /// # Errors
+    /// Where `/proc` is not mounted.
+    pub fn boot_id() -> io::Result<u128> {
+        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+        u128::from_str_radix(&text.trim().replace('-', ""), 16).map_err(io::Error::other)
     }
 }
 
@@ -187,6 +197,17 @@ impl DiskFile for RealFile {
         Ok(Bytes::from_owner(MapSlice { map, start, len }))
     }
 
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        // Moves the descriptor's offset, which nobody uses: all other calls are positioned.
+        match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(at) => Ok(Some(at)),
+            Err(Errno::NXIO) => Ok(None),
+            // A file system that does not know: everything may be data.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok((offset < self.len()?).then_some(offset)),
+            Err(e) => Err(e.into()),
+        }
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         // Not repeated on EINTR either: after any error nothing is known of the pages.
         Ok(rustix::fs::fdatasync(&self.file)?)
@@ -223,7 +244,7 @@ fn allocate(file: &File, len: u64) -> io::Result<()> {
     }
     match rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len)) {
         // A file system without fallocate (some network and copy-on-write ones): take the blocks by writing.
-        Err(rustix::io::Errno::OPNOTSUPP) => {
+        Err(Errno::OPNOTSUPP) => {
             let zeroes = vec![0; ZEROES];
             let mut at = file.metadata()?.len();
             while at < len {

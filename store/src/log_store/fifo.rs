@@ -40,6 +40,13 @@ pub(super) enum Op {
     },
     /// Makes the last noted mark durable.
     Mark,
+    /// Try again to allocate a segment that found no room.
+    Retry,
+    /// A sync beside the disk thread has made the log durable up to here.
+    Synced {
+        mark: Mark,
+        epoch: u64,
+    },
     /// Nothing but its place in the queue.
     Barrier {
         done: Done,

@@ -14,9 +14,11 @@ use bytes::Bytes;
 use crate::commit_log::view::{Purge, View};
 use crate::disk::Disk;
 use crate::frame::{HEADER_LEN, Kind};
+use crate::hard_state::MarkSync;
 use crate::identity::GroupConstants;
 use crate::{LogId, LogIndex, PhysicalOffset, StoreError, Term};
 
+pub(crate) mod background;
 mod fifo;
 mod open;
 mod read;
@@ -24,6 +26,8 @@ mod room;
 mod store_checkpoint;
 mod worker;
 
+pub use background::BackgroundSync;
+use background::SyncGate;
 use fifo::{Fifo, Op};
 pub(crate) use open::take_lock;
 pub use open::{OnInstall, Options};
@@ -37,18 +41,24 @@ pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send + 'static>;
 /// An entry to append.
 #[derive(Clone, Debug)]
 pub struct NewEntry {
+    /// Term and index.
     pub id: LogId,
+    /// What it holds.
     pub kind: Kind,
+    /// The body, as it was proposed.
     pub body: Bytes,
 }
 
 /// An entry of the log.
 #[derive(Clone, Debug)]
 pub struct Entry {
+    /// Term and index.
     pub id: LogId,
+    /// What it holds.
     pub kind: Kind,
     /// Where the frame starts. The body starts [`crate::frame::HEADER_LEN`] further.
     pub position: PhysicalOffset,
+    /// The body, as it was proposed.
     pub body: Bytes,
 }
 
@@ -62,7 +72,9 @@ impl Entry {
 /// A vote as Raft keeps it. Ordered by term first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Vote {
+    /// The term.
     pub term: Term,
+    /// The node voted for.
     pub node: u64,
     /// Whether a quorum granted it: the vote of an established leader.
     pub committed: bool,
@@ -73,7 +85,7 @@ pub struct Vote {
 pub enum FlushMode {
     /// After fdatasync. RocketMQ's SYNC_FLUSH; the default.
     Sync,
-    /// After pwrite. RocketMQ's ASYNC_FLUSH; [`LogStore::sync`] is called every 500 ms. Votes and truncations
+    /// After pwrite. RocketMQ's ASYNC_FLUSH; [`LogStore::begin_sync`] is called every 500 ms. Votes and truncations
     /// are synced all the same.
     Async,
 }
@@ -92,6 +104,7 @@ pub struct SnapshotPosition {
 /// What opening found.
 #[derive(Debug)]
 pub struct Recovered {
+    /// The last durable vote.
     pub vote: Option<Vote>,
     /// Last known committed entry, never past the surviving tail.
     pub committed: Option<LogId>,
@@ -147,6 +160,8 @@ pub struct LogStore {
     dir: PathBuf,
     fifo: Mutex<Fifo>,
     worker: Mutex<Worker>,
+    gate: SyncGate,
+    mark_sync: MarkSync,
     wake: Wake,
 }
 
@@ -171,9 +186,9 @@ impl LogStore {
         wake: Wake,
     ) -> Result<(Arc<Self>, Recovered), StoreError> {
         let (view, worker, recovered) = open::open(Arc::clone(&disk), dir, constants, options.into())?;
-        let fifo = Fifo::new(view, recovered.vote, worker.held_until());
-        let store =
-            Self { disk, constants, dir: dir.to_owned(), fifo: Mutex::new(fifo), worker: Mutex::new(worker), wake };
+        let fifo = Mutex::new(Fifo::new(view, recovered.vote, worker.held_until()));
+        let (gate, mark_sync, worker) = (worker.gate(), worker.mark_sync(), Mutex::new(worker));
+        let store = Self { disk, constants, dir: dir.to_owned(), fifo, worker, gate, mark_sync, wake };
         Ok((Arc::new(store), recovered))
     }
 
@@ -285,24 +300,39 @@ impl LogStore {
 
     /// Makes the log empty and start right after a snapshot: intent → drop segments → [`Options::on_install`] → clear
     /// intent. The snapshot itself must be durable before.
+    ///
+    /// `done` gets `Contract` if the position is no segment start or would take back committed entries.
     pub fn install(&self, at: SnapshotPosition, done: Done) {
         let mut fifo = self.lock();
+        let refused = fifo.check_running().and_then(|()| fifo.view.check_install(at));
+        if let Err(e) = refused {
+            drop(fifo);
+            return done(Err(e));
+        }
         fifo.view.install(at);
         let epoch = fifo.view.epoch;
         self.queue(fifo, Op::Install { at, epoch, done });
     }
 
-    /// Makes everything written so far durable, and the synced mark with it (ASYNC_FLUSH's timer, checkpoints).
+    /// Makes everything written so far durable, and the synced mark with it (checkpoints; ASYNC_FLUSH's timer takes
+    /// [`LogStore::begin_sync`], for which no append waits).
     pub fn sync(&self, done: Done) {
         let fifo = self.lock();
         self.queue(fifo, Op::Sync { done });
     }
 
     /// Makes the synced mark and the committed position durable, behind what is queued. To be called at least once a
-    /// second, in both modes: it also makes the disk thread try again to allocate a segment that found no room.
+    /// second with SYNC_FLUSH; with ASYNC_FLUSH [`LogStore::sync_mark`] is, for which no append waits. It also does what
+    /// [`LogStore::retry_room`] does.
     pub fn persist_mark(&self) {
         let fifo = self.lock();
         self.queue(fifo, Op::Mark);
+    }
+
+    /// Makes the disk thread try again to allocate a segment that found no room. To be called at least once a second.
+    pub fn retry_room(&self) {
+        let fifo = self.lock();
+        self.queue(fifo, Op::Retry);
     }
 
     /// Runs `job` on the disk thread after every earlier operation of the FIFO. Dropped unrun once the store is poisoned:
@@ -332,6 +362,12 @@ impl LogStore {
             worker.run(&self.fifo, &mut ops);
         }
         worker.maintain(&self.fifo);
+    }
+
+    /// Why the store is poisoned, if it is: the node has to end.
+    pub fn failure(&self) -> Option<StoreError> {
+        let status = self.lock().status.clone();
+        status.error().filter(|e| matches!(e, StoreError::Poisoned { .. }))
     }
 
     /// Where the log stands.

@@ -17,7 +17,7 @@ use crate::identity::{GroupConstants, Identity};
 use crate::{StoreError, hard_state};
 
 /// Most bytes ever written to the log without a sync, apart from the entry that exceeds it.
-pub(super) const MAX_UNSYNCED: u64 = 64 << 20;
+pub(super) const MAX_UNSYNCED: u64 = 128 << 20;
 
 /// Clears files that are derived from the log, during an install.
 pub type OnInstall = Arc<dyn Fn() -> Result<(), StoreError> + Send + Sync>;
@@ -88,6 +88,7 @@ pub(super) fn open(
     disk.sync_dir(&log).at("sync", &log)?;
     disk.sync_dir(dir).at("sync", dir)?;
     let layout = Layout { segment_size: constants.segment_size };
+    let same_boot = options.boot_id.is_some_and(|boot_id| boot_id == hard.state.boot_id);
     let rebooted = options.boot_id.is_some_and(|boot_id| boot_id != hard.state.boot_id && hard.state.boot_id != 0);
     let installed = finish_intent(&*disk, dir, layout, &mut hard, &options)?;
     let recovery = Recovery {
@@ -96,7 +97,8 @@ pub(super) fn open(
         layout,
         state: &hard.state,
         tail_limit: options.tail_bytes,
-        gap: MAX_UNSYNCED + 2 * HEADER_LEN + u64::from(constants.max_entry),
+        // A process that ended leaves at most one write cut short; a power loss any part of what was not synced.
+        gap: if same_boot { 0 } else { MAX_UNSYNCED } + 2 * HEADER_LEN + u64::from(constants.max_entry),
         clean,
     };
     let found = recovery.run()?;

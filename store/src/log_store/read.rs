@@ -1,13 +1,16 @@
 //! Reading: from the tail, or from the files of what is committed and written.
 
 use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::{Entry, LogStore, SnapshotPosition};
 use crate::commit_log::reader::FrameReader;
 use crate::commit_log::view::{FileRange, View};
-use crate::commit_log::{Layout, POINT_GAP, segment_path};
+use crate::commit_log::{POINT_GAP, segment_path};
+use crate::disk::DiskFile;
 use crate::error::At;
 use crate::frame::{Flaw, Kind};
 use crate::{LogId, LogIndex, PhysicalOffset, StoreError};
@@ -95,11 +98,24 @@ impl LogStore {
         Ok(Step::Done)
     }
 
-    fn reader(&self, range: &FileRange) -> FrameReader {
-        let layout = Layout { segment_size: self.constants.segment_size };
-        let (file, path) = (range.file.clone(), segment_path(&self.dir, range.start));
-        let reader = FrameReader::copied(file, path, layout, range.start, range.limit, CHUNK);
-        if range.hot { reader.mapped() } else { reader }
+    /// Opens a cold segment's file; one that was purged meanwhile is no failure of the disk.
+    fn open_cold(&self, start: PhysicalOffset, path: &Path) -> Result<Arc<dyn DiskFile>, StoreError> {
+        self.disk.open(path).map_err(|e| {
+            let View { first, end, .. } = self.lock().view;
+            if start < first {
+                return StoreError::OutOfRange { at: start, first, end };
+            }
+            StoreError::Io { verb: "open", path: path.to_owned(), source: e }
+        })
+    }
+
+    fn reader(&self, range: &FileRange) -> Result<FrameReader, StoreError> {
+        let path = segment_path(&self.dir, range.start);
+        let reader = |file, path| FrameReader::copied(file, path, self.layout(), range.start, range.limit, CHUNK);
+        Ok(match &range.hot {
+            Some(file) => reader(Arc::clone(file), path).mapped(),
+            None => reader(self.open_cold(range.start, &path)?, path),
+        })
     }
 
     /// Walks headers from the nearest known point to an entry. Returns its position, or that of the segment's end.
@@ -129,7 +145,7 @@ impl LogStore {
 
     /// Reads entries from one segment's file, up to its end or the start of the tail.
     fn read_file(&self, range: FileRange, collector: &mut Collector) -> Result<(), StoreError> {
-        let mut reader = self.reader(&range);
+        let mut reader = self.reader(&range)?;
         let mut at = self.walk_to(&range, &mut reader, collector.next)?;
         while collector.wants_more() && at < range.limit {
             let frame = reader.frame(at)?.map_err(|flaw| reader.corrupt(flaw, at))?;
@@ -169,7 +185,7 @@ impl LogStore {
             }
             view.file_range(index).ok_or_else(|| no_entry(view, index))?
         };
-        let mut reader = self.reader(&range);
+        let mut reader = self.reader(&range)?;
         let at = self.walk_to(&range, &mut reader, index)?;
         let (header, _) = reader.header(at)?.map_err(|flaw| reader.corrupt(flaw, at))?;
         if header.id.index == index { Ok(header.id) } else { Err(reader.corrupt(Flaw::Order, at)) }
@@ -181,7 +197,7 @@ impl LogStore {
     /// # Errors
     /// `OutOfRange` if they are not inside the log or cross a segment; `Io`.
     pub fn bytes(&self, at: PhysicalOffset, len: u32) -> Result<Bytes, StoreError> {
-        let (start, file, hot) = {
+        let (start, hot) = {
             let fifo = self.lock();
             let view = &fifo.view;
             let out_of_range = || StoreError::OutOfRange { at, first: view.first, end: view.end };
@@ -195,18 +211,17 @@ impl LogStore {
         };
         let path = segment_path(&self.dir, start);
         let offset = at.0 - start.0;
-        if hot {
+        if let Some(file) = hot {
             return file.slice(offset, len as usize).at("map", &path);
         }
         let mut copy = vec![0; len as usize];
-        file.read_at(offset, &mut copy).at("read", &path)?;
+        self.open_cold(start, &path)?.read_at(offset, &mut copy).at("read", &path)?;
         Ok(Bytes::from(copy))
     }
 
     /// Whether [`LogStore::bytes`] at `at` is likely answered from memory or page cache (the last two segments).
     pub fn is_hot(&self, at: PhysicalOffset) -> bool {
-        let fifo = self.lock();
-        fifo.view.slot_at(at).is_some_and(|i| i + 2 >= fifo.view.slots.len())
+        self.lock().view.is_hot(at)
     }
 
     /// Whether [`LogStore::entries`] from `index` on is answered from memory.
@@ -251,12 +266,12 @@ impl LogStore {
         let chain = match (unwritten, range) {
             (Some((Some(end), _)), _) if end.at == segment => end.chain,
             (Some((Some(end), between)), _) => end.chain_before(segment, &between),
-            (None, Some(range)) => {
-                let mut reader = self.reader(&range);
+            (None, range) => {
+                let mut reader = self.reader(&range)?;
                 let (header, _) = reader.header(segment)?.map_err(|flaw| reader.corrupt(flaw, segment))?;
                 header.chain
             }
-            (Some((None, _)), _) | (None, None) => return Ok(None),
+            (Some((None, _)), _) => return Ok(None),
         };
         Ok(Some(SnapshotPosition { last, next: segment, chain }))
     }

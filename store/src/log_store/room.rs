@@ -10,7 +10,7 @@ use crate::frame::HEADER_LEN;
 const RESERVE: u64 = 64 << 10;
 
 impl LogStore {
-    fn layout(&self) -> Layout {
+    pub(super) fn layout(&self) -> Layout {
         Layout { segment_size: self.constants.segment_size }
     }
 

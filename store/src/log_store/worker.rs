@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::background::SyncGate;
 use super::fifo::{Fifo, Op, Status};
 use super::open::{MAX_UNSYNCED, installed};
 use super::{Done, Entry, FlushMode, Options, SnapshotPosition};
 use crate::commit_log::writer::{Segment, Writer};
 use crate::disk::{Disk, DiskLock};
 use crate::error::At;
-use crate::hard_state::{HardState, Intent, Mark};
+use crate::hard_state::{HardState, Intent, Mark, MarkSync};
 use crate::{LogId, PhysicalOffset, StoreError};
 
 /// Bytes of appends written and synced as one group at most; more wait for the next.
@@ -48,6 +49,8 @@ pub(super) struct Worker {
     since_mark: (u32, u64),
     /// Bytes of the last group.
     last_group: u64,
+    /// Whether to try to allocate the next segment although that failed before.
+    retry_next: bool,
 }
 
 impl Worker {
@@ -70,7 +73,16 @@ impl Worker {
             epoch,
             since_mark: (0, 0),
             last_group: 0,
+            retry_next: false,
         }
+    }
+
+    pub(super) fn gate(&self) -> SyncGate {
+        Arc::clone(&self.writer.gate)
+    }
+
+    pub(super) fn mark_sync(&self) -> MarkSync {
+        self.hard.mark_sync()
     }
 
     pub(super) fn held_until(&self) -> PhysicalOffset {
@@ -102,6 +114,7 @@ impl Worker {
             }
         }
         self.flush(fifo, &mut group);
+        self.prepare_next(fifo);
     }
 
     /// Writes a group, makes it durable (SYNC_FLUSH), tells everyone.
@@ -196,8 +209,22 @@ impl Worker {
             Op::Install { at, epoch, done } => (done, self.guard(fifo, |worker| worker.install(fifo, at, epoch))),
             Op::Sync { done } => (done, self.guard(fifo, |worker| worker.sync(fifo))),
             Op::Mark => {
+                self.retry_next = true;
                 // An error has poisoned the store and told so.
-                let _ = self.guard(fifo, Self::sync_mark);
+                let _ = self.guard(fifo, |worker| {
+                    let mark = worker.hard.state.mark;
+                    note_mark(&mut worker.hard, fifo, mark, worker.epoch)?;
+                    worker.sync_mark()
+                });
+                return;
+            }
+            Op::Retry => {
+                self.retry_next = true;
+                return;
+            }
+            Op::Synced { mark, epoch } => {
+                // An error has poisoned the store and told so.
+                let _ = self.guard(fifo, |worker| worker.synced(fifo, mark, epoch));
                 return;
             }
             Op::Barrier { done } => (done, self.guard(fifo, |_| Ok(()))),
@@ -210,6 +237,17 @@ impl Worker {
             }
         };
         finish(fifo, vec![done], result);
+    }
+
+    /// A sync beside this thread has covered the log up to `mark`; it says nothing of a log that was cut since.
+    fn synced(&mut self, fifo: &Mutex<Fifo>, mark: Mark, epoch: u64) -> Result<(), StoreError> {
+        if epoch != self.epoch || mark.end <= self.hard.state.mark.end {
+            return Ok(());
+        }
+        note_mark(&mut self.hard, fifo, mark, epoch)?;
+        self.writer.unsynced = self.writer.unsynced.min(self.writer.end.at.0 - mark.end.0);
+        lock(fifo).view.advance(epoch, self.writer.end, mark.last);
+        Ok(())
     }
 
     fn truncate(&mut self, fifo: &Mutex<Fifo>, cut: Mark, epoch: u64) -> Result<(), StoreError> {
@@ -280,27 +318,33 @@ impl Worker {
         Ok(())
     }
 
-    /// What can be done while nothing waits: allocate the next segment, write zeroes ahead.
-    pub(super) fn maintain(&mut self, fifo: &Mutex<Fifo>) {
-        if !matches!(lock(fifo).status, Status::Running) {
+    /// Allocates the segment behind the current one once a part of that is used, so that the lack of room shows long
+    /// before an append needs it, and a small store stays small. After a failure it waits to be asked again.
+    fn prepare_next(&mut self, fifo: &Mutex<Fifo>) {
+        let retry = std::mem::take(&mut self.retry_next);
+        if self.writer.next.is_some() || !self.writer.needs_next() || (lock(fifo).full.is_some() && !retry) {
             return;
         }
-        match self.writer.prepare_next() {
-            Ok(()) => lock(fifo).full = None,
+        let made = self.guard(fifo, |worker| match worker.writer.prepare_next() {
             Err(StoreError::Io { path, source, .. }) if is_full(&source) => {
-                let why = format!("cannot allocate {}: {source}", path.display());
-                if lock(fifo).full.replace(why.as_str().into()).is_none() {
-                    tracing::warn!("{why}");
-                }
+                Ok(Some(format!("cannot allocate {}: {source}", path.display())))
             }
-            Err(e) => {
-                tracing::error!(dir = %self.dir.display(), error = %e, "store poisoned");
-                lock(fifo).poison(&e.to_string());
-            }
+            other => other.map(|()| None),
+        });
+        // An error has poisoned the store and told so.
+        let Ok(full) = made else { return };
+        let mut fifo = lock(fifo);
+        if let (Some(why), None) = (&full, &fifo.full) {
+            tracing::warn!("{why}");
         }
-        lock(fifo).held_until = self.writer.held_until();
+        fifo.full = full.map(Into::into);
+        fifo.held_until = self.writer.held_until();
+    }
+
+    /// What can be done while nothing waits: write zeroes ahead.
+    pub(super) fn maintain(&mut self, fifo: &Mutex<Fifo>) {
         if self.last_group > 0 && self.last_group < LIGHT_GROUP && self.options.prewrite_bytes > 0 {
-            // An error here ends the node like any failed write; it has told so itself.
+            // An error has poisoned the store and told so.
             let _ = self.guard(fifo, |worker| worker.writer.prewrite(worker.options.prewrite_bytes));
         }
     }

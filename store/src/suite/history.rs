@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use super::rig::{Rig, SMALL, body, entry, id, vote};
 use super::{Failure, Medium, MemoryMedium, Numbers, Outcome, because, holds, same};
 use crate::commit_log::verify::verify;
-use crate::log_store::{FlushMode, SnapshotPosition, Vote};
-use crate::{LogId, LogIndex};
+use crate::log_store::{FlushMode, Options, SnapshotPosition, Vote};
+use crate::{LogId, LogIndex, StoreError};
 
 /// What the log should hold: every entry of the group's life by index, and from where on it is held.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -64,6 +64,8 @@ struct Node<'m> {
     medium: &'m dyn Medium,
     numbers: Numbers,
     mode: FlushMode,
+    /// Bytes of entries kept in memory: with few, reads go to the files.
+    tail_bytes: u64,
     rig: Option<Rig>,
     /// With every queued operation.
     now: Model,
@@ -97,6 +99,7 @@ pub fn run(medium: &dyn Medium, seed: u64, steps: usize) -> Outcome {
         medium,
         numbers,
         mode,
+        tail_bytes: [0, 3000, 16 << 20][(seed % 3) as usize],
         rig: None,
         now: Model::default(),
         acked: Model::default(),
@@ -110,7 +113,7 @@ pub fn run(medium: &dyn Medium, seed: u64, steps: usize) -> Outcome {
         failing: false,
         trace: Vec::new(),
     };
-    node.rig = Some(because(Rig::open(medium, SMALL, mode), "open")?);
+    node.rig = Some(because(node.open(), "open")?);
     for step in 0..steps {
         node.trace.push(format!("-- {step}"));
         node.step().map_err(|e| node.report(seed, &e))?;
@@ -119,6 +122,11 @@ pub fn run(medium: &dyn Medium, seed: u64, steps: usize) -> Outcome {
 }
 
 impl Node<'_> {
+    fn open(&self) -> Result<Rig, StoreError> {
+        let options = Options { mode: self.mode, tail_bytes: self.tail_bytes, ..Options::default() };
+        Rig::open(self.medium, SMALL, options)
+    }
+
     fn rig(&self) -> Result<&Rig, Failure> {
         self.rig.as_ref().ok_or_else(|| "the node is down".to_owned())
     }
@@ -246,9 +254,23 @@ impl Node<'_> {
     }
 
     fn sync(&mut self) -> Outcome {
+        if self.numbers.below(2) == 0 {
+            return self.sync_in_background();
+        }
         let rig = self.rig()?;
         rig.log.sync(rig.finished.done("sync"));
         self.queued(Change::Sync(self.committed));
+        Ok(())
+    }
+
+    /// A sync beside the disk thread: it covers what was written, and that is what was acknowledged.
+    fn sync_in_background(&mut self) -> Outcome {
+        let Some(sync) = self.rig()?.log.begin_sync() else { return Ok(()) };
+        self.trace.push(format!("{sync:?}"));
+        because(sync.run(), "background sync")?;
+        self.synced = self.acked.clone();
+        self.changes.drain(..self.acked_changes);
+        self.acked_changes = 0;
         Ok(())
     }
 
@@ -437,7 +459,7 @@ impl Node<'_> {
     fn reopen(&mut self, end: End) -> Result<(Rig, usize), Failure> {
         let mut crashes = 0;
         while self.numbers.below(3) == 0 && self.medium.freeze_after(self.numbers.below(10)) {
-            let opened = Rig::open(self.medium, SMALL, self.mode);
+            let opened = self.open();
             if opened.is_err() && !self.medium.is_frozen() {
                 return because(opened, "open").map(|rig| (rig, crashes));
             }
@@ -452,7 +474,7 @@ impl Node<'_> {
         }
         let (disk, dir) = (self.medium.mount(), self.medium.root());
         let verified = because(verify(&disk, &dir, &mut |_| Ok(())), "verify")?;
-        let rig = because(Rig::open(self.medium, SMALL, self.mode), "open")?;
+        let rig = because(self.open(), "open")?;
         if rig.recovered.installed.is_none() {
             same(rig.log.positions().last, verified.last, "last entry of open and verify")?;
         }

@@ -3,15 +3,20 @@
 
 use std::fmt::{Debug, Display};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::disk::memory::Operation;
 use crate::disk::{Disk, MemoryDisk, RealDisk};
 
+pub mod crash;
 pub mod disk;
 pub mod history;
 pub mod log;
 pub mod rig;
+
+/// Linux's number for an input/output error.
+const EIO: i32 = 5;
 
 /// Why a check failed.
 pub type Failure = String;
@@ -26,6 +31,8 @@ pub struct Check {
 
 /// What a disk's bytes live on: survives crashes of the node that uses it. Fresh and empty for each check.
 pub trait Medium {
+    /// Another one of the same sort, fresh and empty.
+    fn fresh(&self) -> Box<dyn Medium>;
     /// A disk for the next node; those handed out before are of no use after a crash.
     fn mount(&self) -> Arc<dyn Disk>;
     /// An existing directory to work in.
@@ -60,6 +67,13 @@ impl MemoryMedium {
 }
 
 impl Medium for MemoryMedium {
+    fn fresh(&self) -> Box<dyn Medium> {
+        Box::new(match &self.torn {
+            None => Self::default(),
+            Some(numbers) => Self::torn(numbers.lock().unwrap_or_else(PoisonError::into_inner).draw()),
+        })
+    }
+
     fn mount(&self) -> Arc<dyn Disk> {
         self.disk.mount()
     }
@@ -99,7 +113,7 @@ impl Medium for MemoryMedium {
     }
 
     fn fail_sync(&self, skip: u64) -> bool {
-        self.disk.fail(Operation::Sync, skip, rustix::io::Errno::IO.raw_os_error());
+        self.disk.fail(Operation::Sync, skip, EIO);
         true
     }
 }
@@ -108,16 +122,23 @@ impl Medium for MemoryMedium {
 #[derive(Debug)]
 pub struct RealMedium {
     root: PathBuf,
+    /// Fresh media handed out below it.
+    fresh: AtomicU32,
 }
 
 impl RealMedium {
     /// A medium below an empty directory, whose owner removes it.
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self { root: root.to_owned(), fresh: AtomicU32::new(0) }
     }
 }
 
 impl Medium for RealMedium {
+    fn fresh(&self) -> Box<dyn Medium> {
+        let number = self.fresh.fetch_add(1, Ordering::Relaxed);
+        Box::new(Self::new(&self.root.join(format!("fresh-{number}"))))
+    }
+
     fn mount(&self) -> Arc<dyn Disk> {
         RealDisk::new()
     }

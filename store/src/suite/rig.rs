@@ -175,7 +175,7 @@ impl Rig {
     }
 
     /// Fails unless the log holds exactly these entries behind the purged one, with the bodies of [`body`].
-    pub fn expect(&self, ids: &[LogId]) -> Outcome {
+    pub fn must_hold(&self, ids: &[LogId]) -> Outcome {
         let all = self.all()?;
         same(all.iter().map(|entry| entry.id).collect::<Vec<_>>(), ids.to_vec(), "entries")?;
         for entry in &all {

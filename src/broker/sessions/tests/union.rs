@@ -186,12 +186,15 @@ fn the_newest_subscription_to_each_topic_is_the_groups() {
     let found: BTreeSet<(&str, &str)> = found.iter().map(|data| (&*data.topic, &*data.sub_string)).collect();
     assert_eq!(found, BTreeSet::from([("t", "B"), ("u", "*")]));
     assert_eq!(union.subscriptions("nobody"), []);
-    let one = |union: &mut Union, topic| union.subscription("g", topic).map(|found| found.sub_string.to_string());
-    assert_eq!((one(&mut union, "t"), one(&mut union, "x")), (Some("B".to_owned()), None));
-    union.report(2, then(3, vec![], &["b"]), 0);
-    assert_eq!(one(&mut union, "t"), Some("A".to_owned()), "asked before, changed since");
+    let one = |union: &Union, topic| union.subscription("g", topic).map(|found| found.sub_string.to_string());
+    assert_eq!((one(&union, "t"), one(&union, "x")), (Some("B".to_owned()), None));
+    let other = client("b", &[consumer("g", &[("t", "B || C", 2)])]);
+    union.report(2, then(3, vec![other], &[]), 0);
+    assert_eq!(one(&union, "t"), Some("B || C".to_owned()), "another expression of the same version");
+    union.report(2, then(4, vec![], &["b"]), 0);
+    assert_eq!(one(&union, "t"), Some("A".to_owned()));
     union.report(1, then(3, vec![], &["a"]), 0);
-    assert_eq!(one(&mut union, "t"), None);
+    assert_eq!(one(&union, "t"), None);
 }
 
 #[test]

@@ -70,6 +70,12 @@ impl Inode {
         Ok(())
     }
 
+    /// The first byte at or behind `offset` of a page that was ever written.
+    pub(super) fn next_data(&self, offset: u64) -> Option<u64> {
+        let (number, _) = self.pages.range(offset / PAGE..).next()?;
+        Some((number * PAGE).max(offset)).filter(|at| *at < self.len)
+    }
+
     pub(super) fn set_len(&mut self, len: u64) {
         if len < self.len {
             let from = (len % PAGE) as usize;

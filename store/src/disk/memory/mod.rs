@@ -413,6 +413,10 @@ impl DiskFile for Handle {
         Ok(Bytes::from(copy))
     }
 
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        Ok(self.look()?.next_data(offset))
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         let mut state = lock(&self.medium.state);
         if let Err(e) = state.enter(self.number, Operation::Sync) {
