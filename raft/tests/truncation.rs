@@ -117,7 +117,7 @@ fn crash(medium: &MemoryDisk, seat: &mut Seat) {
 async fn a_power_loss_anywhere_in_a_truncation_leaves_a_log_that_can_be_cut() {
     let (media, mut seats) = memory_seats(3);
     for seat in &mut seats {
-        seat.timing = Timing { heartbeat_ms: 100, election_min_ms: 300, election_max_ms: 600 };
+        seat.timing = Timing { heartbeat_ms: 100, election_min_ms: 300, election_max_ms: 600, ..Timing::default() };
     }
     let net = behind_proxies(&mut seats).await;
     let mut hosts = form_hosts(&seats, FlushMode::Sync).await;
