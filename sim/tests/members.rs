@@ -172,3 +172,8 @@ async fn form_slowly(world: World) -> Verdict {
 fn a_group_is_formed_over_slow_networks_and_disks() {
     seeds(1..30, form_slowly);
 }
+
+#[test]
+fn a_group_is_formed_although_a_member_dies_on_the_way() {
+    seeds(1..40, |world| Scenario::MembersForming.run(world));
+}

@@ -83,6 +83,12 @@ impl Run {
         let reading = self.client.spawn(read_all::<SimRuntime>(options, "readers", TOPIC));
         let read = reading.await.map_err(|e| e.to_string())??;
         let history = History { sent, read };
+        for sent in &history.sent {
+            tracing::debug!(key = sent.key, ended_ms = sent.ended_ms, "{:?}", sent.ended);
+        }
+        for read in &history.read {
+            tracing::debug!(key = read.key, physical = read.physical, "read at {:?}", read.slot);
+        }
         history.check()?;
         let compared = self.brokers.nodes.agree().await?;
         let term = self.brokers.nodes.alive().map(|(_, member)| member.leadership().0).max().unwrap_or_default();

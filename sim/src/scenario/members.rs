@@ -58,6 +58,26 @@ impl Members {
         Ok(members)
     }
 
+    /// As [`Members::form`], while one of the nodes is killed and started again.
+    ///
+    /// # Errors
+    /// A node did not start.
+    pub async fn form_through_a_death(world: &World, n: u8, death: Death) -> Result<Self, String> {
+        let mut members = Self { nodes: Nodes::new(world, n, CONSTANTS) };
+        let mut starting: Vec<_> = (0..members.nodes.count()).map(|me| Box::pin(members.start(me))).collect();
+        let (at, rng) = (members.nodes.rng.random_range(0..starting.len()), &mut members.nodes.rng);
+        let (before, down) = (rng.random_range(0..30_000), rng.random_range(0..300_000));
+        madsim::time::sleep(Duration::from_micros(before)).await;
+        members.nodes.kill(at, death);
+        madsim::time::sleep(Duration::from_micros(down)).await;
+        members.nodes.seat(at).host().restart();
+        starting[at] = Box::pin(members.start(at));
+        for (at, started) in join_all(starting).await.into_iter().enumerate() {
+            members.nodes.set_running(at, started?);
+        }
+        Ok(members)
+    }
+
     fn start(&self, me: usize) -> impl Future<Output = Result<Member<Counter>, String>> + use<> {
         let peer = |at| SocketAddr::new(self.nodes.ip(at), PEER_PORT);
         let ip = self.nodes.ip(me);
@@ -196,6 +216,17 @@ pub async fn calm(world: World) -> Verdict {
     let members = Members::form(&world, 3).await?;
     let acked = members.write(100).await?;
     members.agree(&acked).await
+}
+
+/// A group is formed while one of its nodes is killed and started again.
+///
+/// # Errors
+/// What does not hold.
+pub async fn forming(world: World) -> Verdict {
+    weather::draw(&world);
+    let death = if world.rng().random() { Death::Crash } else { Death::PowerLoss };
+    let members = Members::form_through_a_death(&world, 3, death).await?;
+    members.agree(&members.write(5).await?).await
 }
 
 /// Four times a fault drawn from the seed, with proposals before, meanwhile and after, and the log purged now and then;
