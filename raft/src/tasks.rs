@@ -68,7 +68,9 @@ pub async fn watch_fatal<R: Runtime, M: Machine>(core: Arc<Core<R, M>>) {
     loop {
         let state = metrics.borrow_watched().running_state.clone();
         if let Err(fatal) = state {
-            (core.on_fatal)(format!("the Raft core has stopped: {fatal}"));
+            // The disk's own words, where it is the cause.
+            let failure = core.store.failure().map(|e| e.to_string());
+            (core.on_fatal)(failure.unwrap_or_else(|| format!("the Raft core has stopped: {fatal}")));
             return;
         }
         if metrics.changed().await.is_err() {

@@ -4,6 +4,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -197,15 +198,25 @@ impl DiskFile for RealFile {
         Ok(Bytes::from_owner(MapSlice { map, start, len }))
     }
 
-    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+    fn data_ranges(&self, offset: u64) -> io::Result<Vec<Range<u64>>> {
+        let len = self.len()?;
+        let (mut ranges, mut at) = (Vec::new(), offset);
         // Moves the descriptor's offset, which nobody uses: all other calls are positioned.
-        match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
-            Ok(at) => Ok(Some(at)),
-            Err(Errno::NXIO) => Ok(None),
-            // A file system that does not know: everything may be data.
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok((offset < self.len()?).then_some(offset)),
-            Err(e) => Err(e.into()),
+        while at < len {
+            let data = match rustix::fs::seek(&self.file, SeekFrom::Data(at)) {
+                Ok(data) => data,
+                Err(Errno::NXIO) => break,
+                // A file system that does not know: everything may be data.
+                Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
+                Err(e) => return Err(e.into()),
+            };
+            at = rustix::fs::seek(&self.file, SeekFrom::Hole(data)).unwrap_or(len);
+            if at <= data {
+                return Err(io::Error::other("the file changes while it is searched"));
+            }
+            ranges.push(data..at);
         }
+        Ok(ranges)
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 
 /// Bytes of a page: what a sync and a crash work on.
 const PAGE: u64 = 4096;
@@ -70,10 +71,10 @@ impl Inode {
         Ok(())
     }
 
-    /// The first byte at or behind `offset` of a page that was ever written.
-    pub(super) fn next_data(&self, offset: u64) -> Option<u64> {
-        let (number, _) = self.pages.range(offset / PAGE..).next()?;
-        Some((number * PAGE).max(offset)).filter(|at| *at < self.len)
+    /// The parts from `offset` on that were ever written.
+    pub(super) fn data_ranges(&self, offset: u64) -> Vec<Range<u64>> {
+        let pages = self.pages.range(offset / PAGE..).map(|(number, _)| number * PAGE);
+        pages.map(|at| at.max(offset)..(at + PAGE).min(self.len)).filter(|range| !range.is_empty()).collect()
     }
 
     pub(super) fn set_len(&mut self, len: u64) {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -413,8 +414,8 @@ impl DiskFile for Handle {
         Ok(Bytes::from(copy))
     }
 
-    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
-        Ok(self.look()?.next_data(offset))
+    fn data_ranges(&self, offset: u64) -> io::Result<Vec<Range<u64>>> {
+        Ok(self.look()?.data_ranges(offset))
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -1,15 +1,12 @@
 //! What is acknowledged is on the disks that the flush mode promises.
-#![cfg(test)]
-
-mod common;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use common::gate::{Gate, GatedDisk};
-use common::{
+use crate::common::gate::{Gate, GatedDisk};
+use crate::common::{
     Host, PANIC, Seat, TestNode, assert_sound, at, converge, form, form_hosts, leader, memory_seats, nodes_of, propose,
     proposed, stays_unanswered, synced, until, write,
 };
@@ -55,7 +52,7 @@ impl Group {
 
     /// Holds the syncs of these members; the last entry of each waits for its sync once this returns the proposal's
     /// outcome to come.
-    async fn propose_held(&self, held: &[usize]) -> common::Pending {
+    async fn propose_held(&self, held: &[usize]) -> crate::common::Pending {
         for &i in held {
             synced(&self.nodes[i]).await;
             self.media[i].hold_syncs();
