@@ -83,14 +83,14 @@ impl Blow {
     pub async fn strike<C: Cluster>(self, cluster: &mut C) -> Result<Struck, String> {
         let nodes = cluster.nodes();
         let (leader, _) = nodes.elected(&[]).await?;
-        let follower = (leader + nodes.rng.random_range(1..nodes.count())) % nodes.count();
+        let follower = nodes.draw_follower(leader)?;
         nodes.world.record("blow", leader as u64, format!("{self:?}").as_bytes());
         tracing::info!(leader = %nodes.ip(leader), follower = %nodes.ip(follower), "{self:?}");
         let mut struck = Struck { dead: Vec::new(), paused: None };
         match self {
             Self::KillLeader(_) | Self::StopLeader => struck.dead.push(leader),
             Self::KillFollower(_) => struck.dead.push(follower),
-            Self::KillAll(_) => struck.dead.extend(0..nodes.count()),
+            Self::KillAll(_) => struck.dead.extend(nodes.alive().map(|(at, _)| at)),
             Self::IsolateLeader => nodes.isolate(leader),
             Self::IsolateFollower => nodes.isolate(follower),
             Self::Deafen => nodes.world.clog(nodes.ip(leader), nodes.ip(follower)),

@@ -12,11 +12,11 @@ use quorumq_raft::runtime::Runtime;
 use quorumq_store::log_store::FlushMode;
 use rand::RngExt;
 
-use super::blow::Blow;
+use super::blow::{Blow, Cluster};
 use super::brokers::Brokers;
-use super::client::{Content, Followed, Lane, create_topic, follow, purge, read_all, send_lane};
+use super::client::{Content, Followed, Lane, create_topic, follow, purge, read_all, replace_member, send_lane};
 use super::history::{Ended, History, Ledger};
-use super::{address, weather};
+use super::{Verdict, address, weather};
 use crate::runtime::SimRuntime;
 use crate::world::{Death, Node as Host, World};
 
@@ -213,4 +213,57 @@ pub async fn storm(world: World) -> Result<Report, String> {
     }
     reader.kill(Death::Crash);
     run.end().await
+}
+
+/// Sends go on while members lose their disks and are replaced by new ones, three times; now and then something else
+/// goes wrong meanwhile.
+///
+/// # Errors
+/// What does not hold.
+pub async fn replace(world: World) -> Result<Report, String> {
+    let mut run = Run::begin(&world, FlushMode::Sync).await?;
+    let sending = run.send(&run.client, "lane", 4, 120, Duration::from_millis(60));
+    let replacing = async {
+        for _ in 0..3 {
+            let before = run.brokers.nodes.rng.random_range(10..500);
+            madsim::time::sleep(Duration::from_millis(before)).await;
+            if run.brokers.nodes.rng.random() {
+                let purging = run.client.spawn(purge::<SimRuntime>(run.options(&run.client)));
+                drop(purging.await);
+            }
+            replace_one(&mut run).await?;
+        }
+        Ok::<_, String>(())
+    };
+    let ((), replaced) = join(sending, replacing).await;
+    replaced?;
+    run.end().await
+}
+
+async fn replace_one(run: &mut Run) -> Verdict {
+    let (leader, _) = run.brokers.nodes.elected(&[]).await?;
+    let follower = run.brokers.nodes.draw_follower(leader)?;
+    let lost = if run.brokers.nodes.rng.random_range(0..3) == 0 { leader } else { follower };
+    let Some(old) = run.brokers.nodes.member(lost).map(|member| member.id()) else { return Ok(()) };
+    run.brokers.kill(lost, Death::PowerLoss);
+    let (new, joining) = run.brokers.join();
+    tracing::info!(old, lost = %run.brokers.nodes.ip(lost), new = %run.brokers.nodes.ip(new), "replace");
+    let options = run.options(&run.client);
+    let asking = run.client.spawn(replace_member::<SimRuntime>(options, run.brokers.peer_addr(new), old));
+    if run.brokers.nodes.rng.random() {
+        // One of the two others dies while the new one is being added.
+        let (before, down) = (run.brokers.nodes.rng.random_range(0..40), run.brokers.nodes.rng.random_range(0..1000));
+        madsim::time::sleep(Duration::from_millis(before)).await;
+        let blow = if run.brokers.nodes.rng.random() {
+            Blow::KillLeader(Death::Crash)
+        } else {
+            Blow::KillFollower(Death::Crash)
+        };
+        let struck = blow.strike(&mut run.brokers).await?;
+        madsim::time::sleep(Duration::from_millis(down)).await;
+        struck.make_good(&mut run.brokers).await?;
+    }
+    let running = joining.await?;
+    run.brokers.joined(new, running);
+    asking.await.map_err(|e| e.to_string())?
 }

@@ -33,6 +33,8 @@ pub enum Scenario {
     GroupDeaths,
     /// The same group under faults drawn from the seed.
     GroupStorm,
+    /// The same group; members lose their disks and are replaced.
+    GroupReplace,
     /// Three consensus nodes without brokers: 100 proposals.
     Members,
     /// Three consensus nodes form a group while one of them dies.
@@ -54,6 +56,7 @@ impl Scenario {
             Self::Group => group::calm(world).await.map(report),
             Self::GroupDeaths => group::deaths(world).await.map(report),
             Self::GroupStorm => group::storm(world).await.map(report),
+            Self::GroupReplace => group::replace(world).await.map(report),
             Self::Members => members::calm(world).await.map(|()| String::new()),
             Self::MembersForming => members::forming(world).await.map(|()| String::new()),
             Self::MembersStorm => members::storm(world).await.map(|()| String::new()),

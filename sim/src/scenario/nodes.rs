@@ -8,6 +8,7 @@ use quorumq_raft::machine::Machine;
 use quorumq_raft::node::Node;
 use quorumq_raft::state_machine::OnFatal;
 use quorumq_store::identity::GroupConstants;
+use rand::RngExt;
 
 use super::seat::{Seat, compare_commit_logs};
 use super::{Verdict, until};
@@ -45,6 +46,14 @@ impl<M: Machine> Nodes<M> {
         let seats: Vec<_> = (1..=n).map(|n| Seat::new(world, n)).collect();
         let running = seats.iter().map(|_| None).collect();
         Self { world: world.clone(), rng: world.rng(), seats, running, constants, fatal: Arc::default() }
+    }
+
+    /// One more seat with an empty disk, at the next address. Its number.
+    pub fn add_seat(&mut self) -> usize {
+        let n = u8::try_from(self.seats.len() + 1).unwrap_or(u8::MAX);
+        self.seats.push(Seat::new(&self.world, n));
+        self.running.push(None);
+        self.seats.len() - 1
     }
 
     /// How many seats there are.
@@ -120,6 +129,18 @@ impl<M: Machine> Nodes<M> {
     pub fn kill(&mut self, at: usize, death: Death) {
         self.running[at] = None;
         self.seats[at].kill(death, &mut self.rng);
+    }
+
+    /// A running node that does not lead, any of them.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn draw_follower(&mut self, leader: usize) -> Result<usize, String> {
+        let followers: Vec<_> = self.alive().map(|(at, _)| at).filter(|at| *at != leader).collect();
+        if followers.is_empty() {
+            return Err("no follower runs".to_owned());
+        }
+        Ok(followers[self.rng.random_range(0..followers.len())])
     }
 
     /// Cuts a seat off from all others, both ways.
