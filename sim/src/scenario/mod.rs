@@ -35,6 +35,8 @@ pub enum Scenario {
     GroupStorm,
     /// The same group; members lose their disks and are replaced.
     GroupReplace,
+    /// The same group; consumers share a topic while brokers and consumers die.
+    GroupPush,
     /// Three consensus nodes without brokers: 100 proposals.
     Members,
     /// Three consensus nodes form a group while one of them dies.
@@ -54,9 +56,10 @@ impl Scenario {
         let report = |report: group::Report| report.to_string();
         match self {
             Self::Group => group::calm(world).await.map(report),
-            Self::GroupDeaths => group::deaths(world).await.map(report),
-            Self::GroupStorm => group::storm(world).await.map(report),
-            Self::GroupReplace => group::replace(world).await.map(report),
+            Self::GroupDeaths => group::deaths::run(world).await.map(report),
+            Self::GroupStorm => group::storm::run(world).await.map(report),
+            Self::GroupReplace => group::replace::run(world).await.map(report),
+            Self::GroupPush => group::push::run(world).await.map(report),
             Self::Members => members::calm(world).await.map(|()| String::new()),
             Self::MembersForming => members::forming(world).await.map(|()| String::new()),
             Self::MembersStorm => members::storm(world).await.map(|()| String::new()),
