@@ -241,7 +241,7 @@ pub async fn storm(world: World) -> Verdict {
     for _ in 0..4 {
         acked.extend(members.write(10).await?);
         crowd(&mut members).await?;
-        let blow = Blow::draw(&mut members.nodes.rng);
+        let blow = Blow::draw(&mut members.nodes.rng, true);
         let struck = blow.strike(&mut members).await?;
         if blow.leaves_majority() && members.nodes.rng.random() {
             acked.extend(members.write(30).await?);
