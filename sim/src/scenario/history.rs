@@ -124,13 +124,13 @@ impl History {
         }
         let mut acknowledged = BTreeSet::new();
         for sent in &self.sent {
-            let reads = found.remove(&*sent.key).unwrap_or_default();
-            self.check_send(sent, &reads)?;
             if let Ended::Stored { slot, .. } = sent.ended
                 && !acknowledged.insert(slot)
             {
                 return Err(format!("two sends were acknowledged at {slot:?}, one is {}", sent.key));
             }
+            let reads = found.remove(&*sent.key).unwrap_or_default();
+            self.check_send(sent, &reads)?;
         }
         match found.into_iter().next() {
             Some((key, reads)) => Err(format!("nobody sent {key}, read at {:?}", reads[0].slot)),
