@@ -88,6 +88,8 @@ pub struct Desk {
     /// Set once the store is open.
     store: OnceLock<Weak<LogStore>>,
     formatted: Notify,
+    /// Held while the store is formatted: a repeated order waits and finds it done.
+    formatting: tokio::sync::Mutex<()>,
 }
 
 impl Desk {
@@ -120,8 +122,20 @@ impl Desk {
             return Err(FormError::Constants { formed: identity.constants, asked: constants });
         }
         let (identity, store) = (Mutex::new(identity), OnceLock::new());
-        let formatted = Notify::new();
-        Ok(Self { place, cluster, group, constants, process, client_addr, joining, identity, store, formatted })
+        let (formatted, formatting) = (Notify::new(), tokio::sync::Mutex::default());
+        Ok(Self {
+            place,
+            cluster,
+            group,
+            constants,
+            process,
+            client_addr,
+            joining,
+            identity,
+            store,
+            formatted,
+            formatting,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Identity>> {
@@ -180,6 +194,7 @@ impl Desk {
         if constants != self.constants {
             return Err(format!("the group has {constants:?}, this node is configured with {:?}", self.constants));
         }
+        let _formatting = self.formatting.lock().await;
         if let Some(identity) = self.identity() {
             let same = identity.group_uuid == group_uuid && identity.node_id == id;
             return if same {
@@ -307,6 +322,8 @@ async fn coordinate<R: Runtime>(desk: &Desk, peers: &[SocketAddr]) -> Result<Vec
         // The group lives; this start is an ordinary one, and needs nobody to be there already.
         return Ok(Vec::new());
     }
+    // One for all rounds: a peer may carry out an order of a round before.
+    let fresh = R::thread_rng().random();
     loop {
         let found = probe_others::<R>(desk, peers, 0).await?;
         let formed_before = desk.identity().is_some() && found.iter().flatten().any(|p| !p.pristine);
@@ -314,32 +331,49 @@ async fn coordinate<R: Runtime>(desk: &Desk, peers: &[SocketAddr]) -> Result<Vec
             // Formed by an attempt that was cut short here, after it had told the others.
             return Ok(Vec::new());
         }
-        if found.iter().skip(1).all(Option::is_some) {
-            return assign::<R>(desk, peers, &found).await;
+        if found.iter().skip(1).all(Option::is_some)
+            && let Some(members) = assign::<R>(desk, peers, &found, fresh).await?
+        {
+            return Ok(members);
         }
         R::sleep(ROUND_PAUSE).await;
     }
 }
 
+/// Whether a peer has an identity by now.
+async fn is_formatted<R: Runtime>(desk: &Desk, peer: SocketAddr) -> bool {
+    let answer = ask::<R>(&desk.local(), peer, Request::Probe).await;
+    matches!(answer, Ok(Response::Probed(probed)) if probed.identity.is_some())
+}
+
+/// Tells every peer its id, itself last. `None` if a peer was lost meanwhile: those told already keep what they were
+/// told, and the next round finds it with them.
 async fn assign<R: Runtime>(
     desk: &Desk,
     peers: &[SocketAddr],
     found: &[Option<Probed>],
-) -> Result<Vec<(NodeId, Member)>, FormError> {
+    fresh: u128,
+) -> Result<Option<Vec<(NodeId, Member)>>, FormError> {
     let given = found.iter().flatten().find_map(|p| p.identity.as_ref()).map(|caller| caller.group_uuid);
-    let group_uuid = desk.identity().map(|i| i.group_uuid).or(given).unwrap_or_else(|| R::thread_rng().random());
+    let given = desk.identity().map(|i| i.group_uuid).or(given);
+    let group_uuid = given.unwrap_or(fresh);
     let mut members = Vec::with_capacity(peers.len());
     for (i, &peer) in peers.iter().enumerate().skip(1) {
         let id = i as NodeId + 1;
         let request = Request::Format { group_uuid, id, constants: desk.constants.into() };
         let (incarnation, client_addr) = match ask::<R>(&desk.local(), peer, request).await {
             Ok(Response::Formatted { incarnation, client_addr }) => (incarnation, client_addr),
+            Ok(Response::Error(_)) if given.is_none() && is_formatted::<R>(desk, peer).await => {
+                // By an order of this node's life before, that arrived after it was asked: go on from there.
+                return Ok(None);
+            }
             Ok(Response::Error(reason)) => return Err(FormError::Peer { peer, reason }),
             Ok(other) => {
                 return Err(FormError::Peer { peer, reason: format!("unexpected answer {other:?}") });
             }
             Err(e) => {
-                return Err(FormError::Peer { peer, reason: e.to_string() });
+                tracing::info!(%peer, "lost while the group is formed, trying again: {e}");
+                return Ok(None);
             }
         };
         members.push((id, Member { peer_addr: peer.to_string(), client_addr, incarnation }));
@@ -348,5 +382,5 @@ async fn assign<R: Runtime>(
     let incarnation = own.map_err(|reason| FormError::Peer { peer: peers[0], reason })?;
     let client_addr = desk.client_addr.clone();
     members.insert(0, (1, Member { peer_addr: peers[0].to_string(), client_addr, incarnation }));
-    Ok(members)
+    Ok(Some(members))
 }

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use openraft::async_runtime::watch::WatchReceiver;
-use quorumq_store::log_store::FlushMode;
-use tokio::sync::Notify;
+use quorumq_store::log_store::{BackgroundSync, FlushMode};
+use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::fatal::told_async;
+use crate::fatal::{told, told_async};
 use crate::machine::Machine;
 use crate::node::leadership_of;
 use crate::peer::message::Purpose;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, Serial};
 use crate::service::Core;
 use crate::state_machine::OnFatal;
 use crate::types::from_raft_log_id;
@@ -68,7 +68,9 @@ pub async fn watch_fatal<R: Runtime, M: Machine>(core: Arc<Core<R, M>>) {
     loop {
         let state = metrics.borrow_watched().running_state.clone();
         if let Err(fatal) = state {
-            (core.on_fatal)(format!("the Raft core has stopped: {fatal}"));
+            // The disk's own words, where it is the cause.
+            let failure = core.store.failure().map(|e| e.to_string());
+            (core.on_fatal)(failure.unwrap_or_else(|| format!("the Raft core has stopped: {fatal}")));
             return;
         }
         if metrics.changed().await.is_err() {
@@ -80,17 +82,41 @@ pub async fn watch_fatal<R: Runtime, M: Machine>(core: Arc<Core<R, M>>) {
 
 /// Syncs on a timer in ASYNC_FLUSH, and keeps the durable synced mark fresh in both modes.
 pub async fn persist_marks<R: Runtime, M: Machine>(core: Arc<Core<R, M>>, flush: FlushMode, interval_ms: u64) {
+    // One of its own: the disk thread has appends to write.
+    let thread = (flush == FlushMode::Async).then(|| R::serial("quorumq-sync"));
     loop {
-        match flush {
-            FlushMode::Async => {
+        match &thread {
+            Some(thread) => {
                 R::sleep(Duration::from_millis(interval_ms)).await;
-                // A sync that fails poisons the store, and the next append ends the node.
-                core.store.sync(Box::new(|_| {}));
+                sync_beside(&core, thread).await;
+                core.store.retry_room();
             }
-            FlushMode::Sync => R::sleep(MARK_INTERVAL).await,
+            None => {
+                R::sleep(MARK_INTERVAL).await;
+                core.store.persist_mark();
+            }
         }
-        core.store.persist_mark();
+        // The next append would end the node too; without one it would lead on, and could acknowledge nothing.
+        if let Some(e) = core.store.failure() {
+            (core.on_fatal)(e.to_string());
+            return;
+        }
     }
+}
+
+/// Makes durable what is written, while the disk thread goes on with appends.
+async fn sync_beside<R: Runtime, M: Machine>(core: &Arc<Core<R, M>>, thread: &R::Serial) {
+    let (done, waiting) = oneshot::channel();
+    let (store, on_fatal) = (Arc::clone(&core.store), Arc::clone(&core.on_fatal));
+    thread.submit(Box::new(move || {
+        told(&on_fatal, "the sync thread", || {
+            // A failure has poisoned the store, and is found there.
+            let _ = store.sync_mark().and_then(|()| store.begin_sync().map_or(Ok(()), BackgroundSync::run));
+        });
+        let _ = done.send(());
+    }));
+    // An error means that the thread is gone with the node.
+    let _ = waiting.await;
 }
 
 /// Logs elections: one line when the leader or term this node knows of changes.

@@ -159,10 +159,9 @@ fn members_of_a_formed_group_start_one_after_the_other() {
 
 async fn form_slowly(world: World) -> Verdict {
     let (us, ms) = (Duration::from_micros, Duration::from_millis);
-    let mut weather = NetConfig::default();
-    weather.latency = Delay { usual: us(50)..ms(20), slow: ms(20)..ms(200), slow_one_in: 20 };
-    weather.disk = Delay { usual: us(100)..ms(50), slow: ms(50)..ms(250), slow_one_in: 10 };
-    world.set_weather(weather);
+    let latency = Delay { usual: us(50)..ms(20), slow: ms(20)..ms(200), slow_one_in: 20 };
+    let disk = Delay { usual: us(100)..ms(50), slow: ms(50)..ms(250), slow_one_in: 10 };
+    world.set_weather(NetConfig { latency, disk, ..NetConfig::default() });
     let members = Members::form(&world, 3).await?;
     members.agree(&members.write(5).await?).await
 }
@@ -171,4 +170,11 @@ async fn form_slowly(world: World) -> Verdict {
 #[test]
 fn a_group_is_formed_over_slow_networks_and_disks() {
     seeds(1..30, form_slowly);
+}
+
+#[test]
+fn a_group_is_formed_although_a_member_dies_on_the_way() {
+    seeds(1..30, |world| Scenario::MembersForming.run(world));
+    // Told its id by the first member's life before, after the second life had asked whether it had one.
+    seeds(292..293, |world| Scenario::MembersForming.run(world));
 }

@@ -236,26 +236,36 @@ impl<R: Runtime> Done<R> {
 
     fn stored(&self, appended: &Appended) {
         self.gate.put.fetch_add(appended.len() as u64, Ordering::Relaxed);
-        let mut records = Records { rest: self.body.clone(), at: appended.position, index: 0 };
-        let mut ids = String::new();
-        for chunk in &self.chunks {
-            answer_all_counted(chunk, |send, out| {
-                ids.clear();
-                let mut first = None;
-                for i in 0..send.records {
-                    let (at, index) = records.next();
-                    if i > 0 {
-                        ids.push(',');
-                    }
-                    ids.push_str(&OffsetMsgId { store_host: self.store_host, offset: at }.to_hex());
-                    first.get_or_insert(index);
+        answer_stored(&self.chunks, &self.body, self.store_host, appended);
+    }
+}
+
+/// Tells every send of an entry where its records are.
+fn answer_stored(chunks: &[Chunk], body: &Bytes, store_host: std::net::SocketAddrV4, appended: &Appended) {
+    let mut records = Records { rest: body.clone(), at: appended.position, index: 0 };
+    let mut ids = String::new();
+    for chunk in chunks {
+        let next_chunk = records.index + chunk.sends.iter().map(|send| send.records as usize).sum::<usize>();
+        answer_all_counted(chunk, |send, out| {
+            ids.clear();
+            let mut first = None;
+            for i in 0..send.records {
+                let (at, index) = records.next();
+                if i > 0 {
+                    ids.push(',');
                 }
-                if send.oneway {
-                    return false;
-                }
-                encode_stored(send, &ids, appended, first.unwrap_or_default(), out);
-                true
-            });
+                ids.push_str(&OffsetMsgId { store_host, offset: at }.to_hex());
+                first.get_or_insert(index);
+            }
+            if send.oneway {
+                return false;
+            }
+            encode_stored(send, &ids, appended, first.unwrap_or_default(), out);
+            true
+        });
+        // Where the connection is gone nobody was answered, and the chunk's records still lie before the next one's.
+        while records.index < next_chunk {
+            records.next();
         }
     }
 }
@@ -333,3 +343,6 @@ pub fn refuse(chunk: &Chunk, code: i32, remark: &str, hint: Option<&(String, u64
         }
     });
 }
+
+#[cfg(test)]
+mod tests;

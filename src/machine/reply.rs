@@ -44,12 +44,12 @@ const FIRST_REFUSED: u64 = u64::MAX - 255;
 
 impl Appended {
     /// With room for about as many offsets as there will be.
-    pub(super) fn new(position: PhysicalOffset, records: usize) -> Self {
+    pub(crate) fn new(position: PhysicalOffset, records: usize) -> Self {
         Self { position, offsets: Vec::with_capacity(records) }
     }
 
     /// Notes the next record's result; answers the word that stands for it.
-    pub(super) fn push(&mut self, result: Result<QueueOffset, Refusal>) -> u64 {
+    pub(crate) fn push(&mut self, result: Result<QueueOffset, Refusal>) -> u64 {
         let word = match result {
             Ok(offset) => {
                 assert!(offset.0 < FIRST_REFUSED, "queue offset {offset}");

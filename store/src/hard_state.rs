@@ -12,9 +12,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::At;
+use crate::log_store::background::{SyncGate, sync_through};
 use crate::log_store::{SnapshotPosition, Vote};
 use crate::{LogId, PhysicalOffset, StoreError};
 
@@ -97,8 +99,35 @@ pub struct HardState {
     pub state: State,
     sequence: u64,
     mark_sequence: u64,
+    mark_sync: MarkSync,
+}
+
+/// Makes the last noted mark durable, on whatever thread.
+#[derive(Clone, Debug)]
+pub(crate) struct MarkSync {
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    gate: SyncGate,
     /// Whether a mark was written that no sync covers yet.
-    mark_dirty: bool,
+    dirty: Arc<AtomicBool>,
+}
+
+impl MarkSync {
+    fn new(path: PathBuf, file: Arc<dyn DiskFile>) -> Self {
+        Self { path, file, gate: SyncGate::default(), dirty: Arc::default() }
+    }
+
+    /// Syncs if there is something to sync.
+    pub(crate) fn run(&self) -> Result<(), StoreError> {
+        if self.dirty.load(Ordering::Acquire) { self.sync() } else { Ok(()) }
+    }
+
+    /// Syncs the file. Fails once it has failed.
+    fn sync(&self) -> Result<(), StoreError> {
+        // Before the sync: a mark noted while it runs may be left out.
+        self.dirty.store(false, Ordering::Release);
+        sync_through(&self.gate, &*self.file, &self.path)
+    }
 }
 
 impl HardState {
@@ -106,7 +135,8 @@ impl HardState {
     pub(crate) fn create(disk: &dyn Disk, dir: &Path, state: State) -> Result<Self, StoreError> {
         let path = path(dir);
         let file = disk.create(&path, FILE_LEN).at("create", &path)?;
-        let mut hard = Self { path, file, state, sequence: 0, mark_sequence: 0, mark_dirty: false };
+        let mark_sync = MarkSync::new(path.clone(), Arc::clone(&file));
+        let mut hard = Self { path, file, state, sequence: 0, mark_sequence: 0, mark_sync };
         hard.save()?;
         hard.save()?;
         Ok(hard)
@@ -119,7 +149,8 @@ impl HardState {
         if file.len().at("look at", &path)? < FILE_LEN {
             return Err(StoreError::Corrupt { what: "hard state (the file is too short)", path, offset: 0 });
         }
-        let mut hard = Self { path, file, state: State::default(), sequence: 0, mark_sequence: 0, mark_dirty: false };
+        let mark_sync = MarkSync::new(path.clone(), Arc::clone(&file));
+        let mut hard = Self { path, file, state: State::default(), sequence: 0, mark_sequence: 0, mark_sync };
         for page in 0..MARKS {
             if let Some((sequence, state)) = hard.read_page(page, STATE_MAGIC, State::decode)?
                 && sequence > hard.sequence
@@ -197,9 +228,7 @@ impl HardState {
         pages[PAGE as usize..][..RECORD].copy_from_slice(&record);
         let offset = (self.sequence % 2) * 2 * PAGE;
         self.file.write_at(offset, &[&pages]).at("write", &self.path)?;
-        self.file.sync_data().at("sync", &self.path)?;
-        self.mark_dirty = false;
-        Ok(())
+        self.mark_sync.sync()
     }
 
     /// Starts a new generation: marks written so far no longer count. Durable with the next [`HardState::save`].
@@ -221,17 +250,18 @@ impl HardState {
         let record = record(MARK_MAGIC, self.mark_sequence, |encoder| content.encode(encoder));
         let page = MARKS + self.mark_sequence % 2;
         self.file.write_at(page * PAGE, &[&record]).at("write", &self.path)?;
-        self.mark_dirty = true;
+        self.mark_sync.dirty.store(true, Ordering::Release);
         Ok(())
     }
 
     /// Makes the last noted mark durable.
     pub(crate) fn sync_mark(&mut self) -> Result<(), StoreError> {
-        if self.mark_dirty {
-            self.file.sync_data().at("sync", &self.path)?;
-            self.mark_dirty = false;
-        }
-        Ok(())
+        self.mark_sync.run()
+    }
+
+    /// The same on another thread.
+    pub(crate) fn mark_sync(&self) -> MarkSync {
+        self.mark_sync.clone()
     }
 }
 

@@ -122,6 +122,54 @@ fn a_background_sync_lets_appends_go_on_and_covers_what_was_written_before_it() 
 }
 
 #[test]
+fn the_mark_of_a_background_sync_becomes_durable_beside_the_disk_thread() {
+    let medium = MemoryMedium::default();
+    let rig = open(&medium, FlushMode::Async);
+    append(&rig, 0);
+    rig.log.run_pending();
+    rig.log.begin_sync().unwrap().run().unwrap();
+    rig.log.run_pending();
+    medium.disk.hold_syncs();
+    let log = Arc::clone(&rig.log);
+    let waiting = std::thread::spawn(move || log.sync_mark());
+    while medium.disk.held_syncs() == 0 {
+        std::thread::yield_now();
+    }
+    append(&rig, 1);
+    rig.log.run_pending();
+    assert_eq!(rig.finished.names().unwrap(), ["append 0", "append 1"]);
+    medium.disk.release_syncs();
+    waiting.join().unwrap().unwrap();
+    let syncs = medium.disk.count(Operation::Sync);
+    rig.log.sync_mark().unwrap();
+    assert_eq!(medium.disk.count(Operation::Sync), syncs, "there was nothing to sync");
+    drop(rig);
+    medium.disk.crash();
+    let path = Path::new("/node/commitlog/00000000000000000000");
+    medium.disk.flip_bit(path, 60, 1).unwrap();
+    let opened = Rig::open(&medium, SMALL, FlushMode::Async);
+    assert!(matches!(opened, Err(StoreError::Corrupt { offset: 0, .. })), "{opened:?}");
+}
+
+#[test]
+fn a_mark_that_cannot_be_synced_poisons_the_store_for_good() {
+    let medium = MemoryMedium::default();
+    let rig = open(&medium, FlushMode::Async);
+    append(&rig, 0);
+    rig.log.run_pending();
+    rig.log.begin_sync().unwrap().run().unwrap();
+    rig.log.run_pending();
+    assert!(rig.log.failure().is_none());
+    medium.disk.fail(Operation::Sync, 0, EIO);
+    assert!(matches!(rig.log.sync_mark(), Err(StoreError::Io { .. })));
+    assert!(matches!(rig.log.failure(), Some(StoreError::Poisoned { .. })));
+    // A vote goes to the same file: silence of a second sync is no success.
+    rig.log.save_vote(vote(2), rig.finished.done("vote"));
+    rig.log.run_pending();
+    assert!(rig.finished.names().is_err());
+}
+
+#[test]
 fn a_background_sync_says_nothing_of_a_log_that_was_cut_meanwhile() {
     let medium = MemoryMedium::default();
     let rig = open(&medium, FlushMode::Async);

@@ -33,6 +33,8 @@ pub struct Node {
     pub store: PathBuf,
     pub conf: PathBuf,
     pub launch: Launch,
+    /// Environment variables its process gets.
+    pub env: Vec<(&'static str, PathBuf)>,
     role: &'static str,
     log: PathBuf,
     process: Option<Process>,
@@ -60,6 +62,7 @@ impl Node {
             store: dir.join(name),
             conf: dir.join(format!("{name}.conf")),
             launch: Launch::Plain,
+            env: Vec::new(),
             role,
             log: dir.join(format!("{name}.log")),
             process: None,
@@ -81,6 +84,7 @@ impl Node {
     pub fn start(&mut self) {
         assert!(self.process.is_none(), "{} runs already", self.name);
         let mut command = self.command();
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         self.process = Some(Process::start(&self.name, &self.log, &mut command));
     }
 

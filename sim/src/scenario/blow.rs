@@ -53,9 +53,9 @@ pub enum Blow {
 }
 
 impl Blow {
-    /// Any of them.
-    pub fn draw(rng: &mut SimRng) -> Self {
-        let death = if rng.random_range(0..3) > 0 { Death::Crash } else { Death::PowerLoss };
+    /// Any of them; without loss of power unless `power`.
+    pub fn draw(rng: &mut SimRng, power: bool) -> Self {
+        let death = if power && rng.random_range(0..3) == 0 { Death::PowerLoss } else { Death::Crash };
         match rng.random_range(0..13) {
             0..=2 => Self::KillLeader(death),
             3 | 4 => Self::KillFollower(death),

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::try_join_all;
 use quorumq::broker::{BrokerOptions, Running};
 use quorumq::client::ClientOptions;
 use quorumq::machine::Machine;
@@ -37,6 +37,7 @@ pub struct Brokers {
     /// The brokers' consensus nodes.
     pub nodes: Nodes<Machine>,
     running: Vec<Option<Running<SimRuntime>>>,
+    flush: FlushMode,
     namesrv: Host,
     /// Kept, as dropping it stops the NameServer.
     _nameserver: NameServer,
@@ -53,17 +54,17 @@ impl Brokers {
     ///
     /// # Errors
     /// One of them did not start.
-    pub async fn form(world: &World, n: u8) -> Result<Self, String> {
+    pub async fn form(world: &World, n: u8, flush: FlushMode) -> Result<Self, String> {
         let namesrv = world.add_node(address(NAMESRV));
         let listen = SocketAddr::new(namesrv.ip(), NAMESRV_PORT);
         let starting = namesrv.spawn(NameServer::start::<SimRuntime>(NameServerOptions::new(listen)));
         let nameserver = starting.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
         let nodes = Nodes::new(world, n, CONSTANTS);
         let running = (0..n).map(|_| None).collect();
-        let mut brokers = Self { nodes, running, namesrv, _nameserver: nameserver };
+        let mut brokers = Self { nodes, running, flush, namesrv, _nameserver: nameserver };
         let starting = (0..brokers.nodes.count()).map(|me| brokers.start(me));
-        for (at, started) in join_all(starting).await.into_iter().enumerate() {
-            brokers.set_running(at, started?);
+        for (at, started) in try_join_all(starting).await?.into_iter().enumerate() {
+            brokers.set_running(at, started);
         }
         Ok(brokers)
     }
@@ -85,7 +86,7 @@ impl Brokers {
             listen: peer(me),
             client_addr: format!("{ip}:{BROKER_PORT}"),
             constants: CONSTANTS,
-            flush: FlushMode::Sync,
+            flush: self.flush,
             timing: Timing::default(),
             start: Start::Bootstrap { peers: (0..self.nodes.count()).map(peer).collect(), me },
         };

@@ -1,14 +1,20 @@
 //! What a client of a group does, through the product's own client.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use quorumq::client::consumer::PullStatus;
-use quorumq::client::{Admin, ClientError, ClientOptions, Message, MessageQueue, Producer, PullConsumer, TopicSpec};
+use quorumq::client::{
+    Admin, ClientError, ClientOptions, Message, MessageExt, MessageQueue, Producer, PullConsumer, TopicSpec,
+};
+use quorumq::protocol::ExtFields;
+use quorumq::protocol::code::request;
 use quorumq_raft::runtime::Runtime;
 use quorumq_store::QueueOffset;
 use rand::RngExt;
 
-use super::history::{Ended, Read, Sent};
+use super::history::{Ended, Ledger, Read};
 
 /// Pause after something that the cluster could not do yet.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -16,8 +22,13 @@ const PAUSE: Duration = Duration::from_millis(20);
 const ATTEMPTS: u32 = 500;
 /// Most messages of one pull.
 const PULL: u32 = 32;
+/// How long a pull of a follower is held.
+const HOLD: Duration = Duration::from_millis(100);
 /// Longest body, in bytes.
 const LONGEST: usize = 2000;
+
+/// What consumers read while the topic grew.
+pub type Followed = Arc<Mutex<Vec<Read>>>;
 
 /// Creates a topic and waits until a NameServer routes to it.
 ///
@@ -49,24 +60,33 @@ where
     Err(format!("cannot {what}: {last}"))
 }
 
-/// Sends `count` messages one after the other, their keys starting with `lane`; pauses up to `pause` before each.
-pub async fn send_lane<R: Runtime>(
-    producer: Producer<R>,
-    topic: String,
-    lane: String,
-    count: u32,
-    pause: Duration,
-) -> Vec<Sent> {
-    let mut sends = Vec::new();
+/// What a lane sends.
+#[derive(Clone, Debug)]
+pub struct Lane {
+    /// To which topic.
+    pub topic: String,
+    /// What its messages' keys begin with.
+    pub name: String,
+    /// How many messages.
+    pub count: u32,
+    /// Longest pause before each.
+    pub pause: Duration,
+    /// Where they are written down.
+    pub ledger: Ledger,
+}
+
+/// Sends messages one after the other.
+pub async fn send_lane<R: Runtime>(producer: Producer<R>, lane: Lane) {
+    let Lane { topic, name, count, pause, ledger } = lane;
     for n in 0..count {
         if !pause.is_zero() {
             R::sleep(R::thread_rng().random_range(Duration::ZERO..pause)).await;
         }
-        let key = format!("{lane}-{n}");
+        let key = format!("{name}-{n}");
         let mut body = vec![0; R::thread_rng().random_range(1..LONGEST)];
         R::thread_rng().fill(&mut body[..]);
         let message = Message::new(topic.clone(), body).with_keys([&key]);
-        let body = message.body().clone();
+        let line = ledger.begin(key, message.body().clone());
         let ended = match producer.send(message).await {
             Ok(sent) => {
                 Ended::Stored { slot: (sent.queue.queue_id, sent.queue_offset), maybe_duplicate: sent.maybe_duplicate }
@@ -74,19 +94,85 @@ pub async fn send_lane<R: Runtime>(
             Err(e) if e.is_unknown() => Ended::Unknown(e.to_string()),
             Err(e) => Ended::Refused(e.to_string()),
         };
-        sends.push(Sent { key, body, ended, ended_ms: R::wall_clock_ms() });
+        ledger.end(line, ended, R::wall_clock_ms());
     }
-    sends
+}
+
+/// Reads every queue of a topic as it grows, until its client ends. What it read goes into `followed`.
+///
+/// # Errors
+/// An answer that contradicts another.
+pub async fn follow<R: Runtime>(
+    options: ClientOptions,
+    group: String,
+    topic: String,
+    followed: Followed,
+) -> Result<(), String> {
+    let consumer = PullConsumer::<R>::start_with(&group, options).map_err(|e| e.to_string())?;
+    let queues = again::<R, _, _>("get the route", || consumer.message_queues(&topic)).await?;
+    let mut offsets = vec![QueueOffset(0); queues.len()];
+    for at in (0..queues.len()).cycle() {
+        let (queue, offset) = (&queues[at], &mut offsets[at]);
+        let Ok(pulled) = consumer.pull(queue, *offset, PULL, "*", HOLD).await else {
+            // Tried again in the next turn.
+            R::sleep(PAUSE).await;
+            continue;
+        };
+        match pulled.status {
+            PullStatus::OffsetIllegal if *offset < pulled.min_offset => *offset = pulled.min_offset,
+            PullStatus::OffsetIllegal => {
+                let (min, max) = (pulled.min_offset, pulled.max_offset);
+                return Err(format!("{queue} was read up to {offset}, and now it holds {min}..{max}"));
+            }
+            _ => *offset = pulled.next_offset,
+        }
+        let mut followed = followed.lock().unwrap_or_else(PoisonError::into_inner);
+        followed.extend(pulled.messages.iter().map(|message| read_of(queue, message)));
+    }
+    Ok(())
+}
+
+fn read_of(queue: &MessageQueue, message: &MessageExt) -> Read {
+    Read {
+        slot: (queue.queue_id, message.queue_offset.0),
+        physical: message.physical_offset.0,
+        key: message.keys().collect(),
+        body: message.body.clone(),
+    }
+}
+
+/// Asks the group to drop the older half of its log.
+///
+/// # Errors
+/// It refused, or did not answer.
+pub async fn purge<R: Runtime>(options: ClientOptions) -> Result<(), String> {
+    let admin = Admin::<R>::start_with(options).map_err(|e| e.to_string())?;
+    let groups = admin.groups(None).await.map_err(|e| e.to_string())?;
+    for group in groups {
+        let asked = admin.call_group(&group, request::PURGE_LOG, ExtFields::default(), Vec::new()).await;
+        asked.map_err(|e| e.to_string())?;
+    }
+    admin.close().await;
+    Ok(())
+}
+
+/// Everything that is in a topic.
+#[derive(Clone, Debug, Default)]
+pub struct Content {
+    /// Messages, in order within a queue.
+    pub read: Vec<Read>,
+    /// The first offset of each queue.
+    pub begins: BTreeMap<u32, u64>,
 }
 
 /// Reads every queue of a topic from its first message to its last; then commits and asks back where it is.
 ///
 /// # Errors
 /// A pull failed for too long, or an answer contradicts another.
-pub async fn read_all<R: Runtime>(options: ClientOptions, group: &str, topic: &str) -> Result<Vec<Read>, String> {
+pub async fn read_all<R: Runtime>(options: ClientOptions, group: &str, topic: &str) -> Result<Content, String> {
     let consumer = PullConsumer::<R>::start_with(group, options).map_err(|e| e.to_string())?;
     let queues = again::<R, _, _>("get the route", || consumer.message_queues(topic)).await?;
-    let mut found = Vec::new();
+    let mut found = Content::default();
     for queue in &queues {
         let end = read_queue(&consumer, queue, &mut found).await?;
         again::<R, _, _>("commit an offset", || consumer.commit(queue, end)).await?;
@@ -103,25 +189,22 @@ pub async fn read_all<R: Runtime>(options: ClientOptions, group: &str, topic: &s
 async fn read_queue<R: Runtime>(
     consumer: &PullConsumer<R>,
     queue: &MessageQueue,
-    found: &mut Vec<Read>,
+    found: &mut Content,
 ) -> Result<QueueOffset, String> {
     let mut offset = QueueOffset(0);
+    let mut begun = false;
     loop {
         let pulled = again::<R, _, _>("pull", || consumer.pull(queue, offset, PULL, "*", Duration::ZERO)).await?;
-        if pulled.min_offset.0 != 0 {
-            return Err(format!("{queue} begins at {}", pulled.min_offset));
+        if !std::mem::replace(&mut begun, true) {
+            found.begins.insert(queue.queue_id, pulled.min_offset.0);
         }
-        found.extend(pulled.messages.iter().map(|message| Read {
-            slot: (queue.queue_id, message.queue_offset.0),
-            physical: message.physical_offset.0,
-            key: message.keys().collect(),
-            body: message.body.clone(),
-        }));
+        found.read.extend(pulled.messages.iter().map(|message| read_of(queue, message)));
         match pulled.status {
             PullStatus::Found if pulled.next_offset > offset => offset = pulled.next_offset,
             PullStatus::NoNewMessage if pulled.max_offset == offset => return Ok(offset),
             // Nothing was ever sent to it.
             PullStatus::OffsetIllegal if pulled.max_offset == offset => return Ok(offset),
+            PullStatus::OffsetIllegal if offset.0 == 0 && pulled.min_offset > offset => offset = pulled.min_offset,
             status => {
                 let (min, max) = (pulled.min_offset, pulled.max_offset);
                 return Err(format!("{queue} from {offset}: {status:?}, it holds {min}..{max}"));

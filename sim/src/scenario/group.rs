@@ -1,19 +1,22 @@
 //! The whole product: three brokers form a group, a client creates a topic, sends, and reads everything back.
 
 use std::fmt;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
-use quorumq::client::{Producer, ProducerBuilder};
+use openraft_rt::AsyncRuntime;
+use quorumq::client::producer::ProducerBuilder;
+use quorumq::client::{ClientError, ClientOptions};
 use quorumq_raft::runtime::Runtime;
+use quorumq_store::log_store::FlushMode;
 use rand::RngExt;
 
-use super::address;
 use super::blow::Blow;
 use super::brokers::Brokers;
-use super::client::{create_topic, read_all, send_lane};
-use super::history::{Ended, History, Sent};
-use super::weather;
+use super::client::{Content, Followed, Lane, create_topic, follow, purge, read_all, send_lane};
+use super::history::{Ended, History, Ledger};
+use super::{address, weather};
 use crate::runtime::SimRuntime;
 use crate::world::{Death, Node as Host, World};
 
@@ -29,6 +32,8 @@ pub struct Report {
     pub outcomes: (usize, usize, usize),
     /// Messages read.
     pub read: usize,
+    /// Messages read while the topic grew.
+    pub followed: usize,
     /// Bytes of CommitLog that were equal on all members.
     pub compared: u64,
     /// The term at the end.
@@ -39,56 +44,88 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { outcomes: (stored, refused, unknown), read, compared, term, longest_gap } = self;
+        let Self { outcomes: (stored, refused, unknown), read, followed, compared, term, longest_gap } = self;
         write!(
             f,
-            "{stored} stored, {refused} refused, {unknown} unknown, {read} read, {compared} bytes of CommitLog equal, \
+            "{stored} stored, {refused} refused, {unknown} unknown, {read} read, {followed} followed, {compared} bytes of CommitLog equal, \
              term {term}, longest gap {longest_gap:?}"
         )
     }
 }
 
-/// One group, one client.
+/// One group and what its clients do.
 struct Run {
     brokers: Brokers,
     client: Host,
-    producer: Producer<SimRuntime>,
+    ledger: Ledger,
+    followed: Followed,
 }
 
 impl Run {
-    async fn begin(world: &World) -> Result<Self, String> {
+    async fn begin(world: &World, flush: FlushMode) -> Result<Self, String> {
         let client = world.add_node(address(CLIENT));
-        let brokers = Brokers::form(world, 3).await?;
-        let options = brokers.client_options(client.ip());
-        client.spawn(create_topic::<SimRuntime>(options.clone(), TOPIC, QUEUES)).await.map_err(|e| e.to_string())??;
-        let builder = ProducerBuilder::with_client("senders", options);
-        let producer = client.spawn(async move { builder.start::<SimRuntime>() }).await;
-        let producer = producer.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
-        Ok(Self { brokers, client, producer })
+        let brokers = Brokers::form(world, 3, flush).await?;
+        let run = Self { brokers, client, ledger: Ledger::default(), followed: Followed::default() };
+        let options = run.options(&run.client);
+        run.client.spawn(create_topic::<SimRuntime>(options, TOPIC, QUEUES)).await.map_err(|e| e.to_string())??;
+        Ok(run)
     }
 
-    /// Sends `count` messages on each of `lanes`, a drawn time up to `pause` before each.
-    fn send(&self, lanes: u32, count: u32, pause: Duration) -> impl Future<Output = Result<Vec<Sent>, String>> + use<> {
-        let lane = |n| send_lane(self.producer.clone(), TOPIC.to_owned(), format!("lane{n}"), count, pause);
-        let sending: Vec<_> = (0..lanes).map(|n| self.client.spawn(lane(n))).collect();
+    fn options(&self, host: &Host) -> ClientOptions {
+        self.brokers.client_options(host.ip())
+    }
+
+    /// Sends `count` messages on each of `lanes` from `host`, all through one producer; a drawn time up to `pause`
+    /// before each. Done when all have ended, or the host has.
+    fn send(
+        &self,
+        host: &Host,
+        name: &str,
+        lanes: u32,
+        count: u32,
+        pause: Duration,
+    ) -> impl Future<Output = ()> + use<> {
+        let builder = ProducerBuilder::with_client("senders", self.options(host));
+        let lane =
+            |n| Lane { topic: TOPIC.to_owned(), name: format!("{name}{n}"), count, pause, ledger: self.ledger.clone() };
+        let lanes: Vec<_> = (0..lanes).map(lane).collect();
+        let sending = host.spawn(async move {
+            let producer = builder.start::<SimRuntime>()?;
+            join_all(lanes.into_iter().map(|lane| SimRuntime::spawn(send_lane(producer.clone(), lane)))).await;
+            producer.close().await;
+            Ok::<_, ClientError>(())
+        });
         async {
-            let sends = join_all(sending).await.into_iter().collect::<Result<Vec<_>, _>>();
-            Ok(sends.map_err(|e| e.to_string())?.into_iter().flatten().collect())
+            // An error is the death of the host.
+            let _ = sending.await;
         }
     }
 
     /// Reads everything back and checks it against what was sent; the members have to agree.
-    async fn end(self, sent: Vec<Sent>) -> Result<Report, String> {
-        let options = self.brokers.client_options(self.client.ip());
-        let reading = self.client.spawn(read_all::<SimRuntime>(options, "readers", TOPIC));
-        let read = reading.await.map_err(|e| e.to_string())??;
-        let history = History { sent, read };
+    async fn end(self) -> Result<Report, String> {
+        let reading = self.client.spawn(read_all::<SimRuntime>(self.options(&self.client), "readers", TOPIC));
+        let Content { read, begins } = reading.await.map_err(|e| e.to_string())??;
+        let followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let history = History { sent: self.ledger.sent(), read, begins, followed };
+        for sent in &history.sent {
+            tracing::debug!(key = sent.key, ended_ms = sent.ended_ms, "{:?}", sent.ended);
+        }
+        for read in &history.read {
+            tracing::debug!(key = read.key, physical = read.physical, "read at {:?}", read.slot);
+        }
         history.check()?;
         let compared = self.brokers.nodes.agree().await?;
         let term = self.brokers.nodes.alive().map(|(_, member)| member.leadership().0).max().unwrap_or_default();
-        let producer = self.producer.clone();
-        self.client.spawn(async move { producer.close().await }).await.map_err(|e| e.to_string())?;
-        Ok(Report { outcomes: history.outcomes(), read: history.read.len(), compared, term, ..Report::default() })
+        let (outcomes, read, followed) = (history.outcomes(), history.read.len(), history.followed.len());
+        Ok(Report { outcomes, read, followed, compared, term, longest_gap: self.longest_gap(&[]) })
+    }
+
+    /// The longest time from one of `struck_ms` to the next acknowledged send.
+    fn longest_gap(&self, struck_ms: &[i64]) -> Duration {
+        let sent = self.ledger.sent();
+        let acked = || sent.iter().filter(|sent| matches!(sent.ended, Ended::Stored { .. })).map(|sent| sent.ended_ms);
+        let gaps = struck_ms.iter().filter_map(|at| Some(acked().filter(|ms| ms >= at).min()? - at));
+        Duration::from_millis(gaps.max().unwrap_or_default().unsigned_abs())
     }
 }
 
@@ -97,9 +134,9 @@ impl Run {
 /// # Errors
 /// What does not hold.
 pub async fn calm(world: World) -> Result<Report, String> {
-    let run = Run::begin(&world).await?;
-    let sent = run.send(1, 100, Duration::ZERO).await?;
-    let report = run.end(sent).await?;
+    let run = Run::begin(&world, FlushMode::Sync).await?;
+    run.send(&run.client, "lane", 1, 100, Duration::ZERO).await;
+    let report = run.end().await?;
     match report {
         Report { outcomes: (100, 0, 0), read: 100, .. } => Ok(report),
         _ => Err(format!("100 messages were to be sent and read: {report:?}")),
@@ -112,8 +149,8 @@ pub async fn calm(world: World) -> Result<Report, String> {
 /// # Errors
 /// What does not hold.
 pub async fn deaths(world: World) -> Result<Report, String> {
-    let mut run = Run::begin(&world).await?;
-    let sending = run.send(4, 60, Duration::from_millis(40));
+    let mut run = Run::begin(&world, FlushMode::Sync).await?;
+    let sending = run.send(&run.client, "lane", 4, 60, Duration::from_millis(40));
     let striking = async {
         let mut struck_ms = Vec::new();
         for _ in 0..3 {
@@ -128,39 +165,52 @@ pub async fn deaths(world: World) -> Result<Report, String> {
         }
         Ok::<_, String>(struck_ms)
     };
-    let (sent, struck_ms) = join(sending, striking).await;
-    let (sent, struck_ms) = (sent?, struck_ms?);
-    let longest_gap = longest_gap(&sent, &struck_ms);
-    Ok(Report { longest_gap, ..run.end(sent).await? })
+    let ((), struck_ms) = join(sending, striking).await;
+    let longest_gap = run.longest_gap(&struck_ms?);
+    Ok(Report { longest_gap, ..run.end().await? })
 }
 
-/// The longest time from one of `struck_ms` to the next acknowledged send.
-fn longest_gap(sent: &[Sent], struck_ms: &[i64]) -> Duration {
-    let acked = || sent.iter().filter(|sent| matches!(sent.ended, Ended::Stored { .. })).map(|sent| sent.ended_ms);
-    let gaps = struck_ms.iter().filter_map(|at| Some(acked().filter(|ms| ms >= at).min()? - at));
-    Duration::from_millis(gaps.max().unwrap_or_default().unsigned_abs())
-}
-
-/// Sends on several lanes under faults drawn from the seed.
+/// Clients send and read under faults drawn from the seed; one of them dies now and then, and the log is purged.
 ///
 /// # Errors
 /// What does not hold.
 pub async fn storm(world: World) -> Result<Report, String> {
     weather::draw(&world);
-    let mut run = Run::begin(&world).await?;
-    let sending = run.send(4, 80, Duration::from_millis(200));
+    // What asynchronous flushing promises when power is lost is not kept yet: only processes die in it.
+    let (flush, power) =
+        if world.rng().random_range(0..4) == 0 { (FlushMode::Async, false) } else { (FlushMode::Sync, true) };
+    let mut run = Run::begin(&world, flush).await?;
+    for at in 0..run.brokers.nodes.count() {
+        let skew_ms = run.brokers.nodes.rng.random_range(-1500..1500);
+        run.brokers.nodes.seat(at).host().set_clock_skew_ms(skew_ms);
+    }
+    let (mortal, reader) = (world.add_node(address(CLIENT + 1)), world.add_node(address(CLIENT + 2)));
+    let following =
+        follow::<SimRuntime>(run.options(&reader), "followers".to_owned(), TOPIC.to_owned(), run.followed.clone());
+    let following = reader.spawn(following);
+    let sending = run.send(&run.client, "lane", 4, 80, Duration::from_millis(200));
     let striking = async {
-        for _ in 0..4 {
+        for life in 0..4 {
+            drop(run.send(&mortal, &format!("life{life}-"), 2, 1000, Duration::from_millis(30)));
             let rng = &mut run.brokers.nodes.rng;
             madsim::time::sleep(Duration::from_millis(rng.random_range(10..500))).await;
-            let (blow, time) = (Blow::draw(rng), Duration::from_millis(rng.random_range(0..4000)));
+            let (blow, time) = (Blow::draw(rng, power), Duration::from_millis(rng.random_range(0..4000)));
             let struck = blow.strike(&mut run.brokers).await?;
+            if blow.leaves_majority() && run.brokers.nodes.rng.random_range(0..3) == 0 {
+                drop(run.client.spawn(purge::<SimRuntime>(run.options(&run.client))));
+            }
             madsim::time::sleep(time).await;
+            mortal.kill(if run.brokers.nodes.rng.random() { Death::Crash } else { Death::PowerLoss });
             struck.make_good(&mut run.brokers).await?;
+            mortal.restart();
         }
         Ok::<_, String>(())
     };
-    let (sent, struck) = join(sending, striking).await;
+    let ((), struck) = join(sending, striking).await;
     struck?;
-    run.end(sent?).await
+    if following.is_finished() {
+        following.await.map_err(|e| e.to_string())??;
+    }
+    reader.kill(Death::Crash);
+    run.end().await
 }

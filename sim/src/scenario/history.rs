@@ -1,6 +1,7 @@
-//! What a client sent and what it read, and what must be true of the two.
+//! What clients sent and what they read, and what must be true of the two.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -38,6 +39,40 @@ pub struct Sent {
     pub ended_ms: i64,
 }
 
+/// The sends of all clients, written down before they begin: what a client that died had under way is unknown.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger(Arc<Mutex<Vec<Sent>>>);
+
+/// A send in a [`Ledger`].
+#[derive(Clone, Copy, Debug)]
+pub struct Line(usize);
+
+impl Ledger {
+    fn lock(&self) -> MutexGuard<'_, Vec<Sent>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A send begins.
+    #[must_use]
+    pub fn begin(&self, key: String, body: Bytes) -> Line {
+        let mut sends = self.lock();
+        sends.push(Sent { key, body, ended: Ended::Unknown("its client died".to_owned()), ended_ms: 0 });
+        Line(sends.len() - 1)
+    }
+
+    /// A send has ended, at `ended_ms` by its client's wall clock.
+    pub fn end(&self, line: Line, ended: Ended, ended_ms: i64) {
+        let sent = &mut self.lock()[line.0];
+        (sent.ended, sent.ended_ms) = (ended, ended_ms);
+    }
+
+    /// All sends so far.
+    #[must_use]
+    pub fn sent(&self) -> Vec<Sent> {
+        self.lock().clone()
+    }
+}
+
 /// A message as it was read.
 #[derive(Clone, Debug)]
 pub struct Read {
@@ -58,6 +93,10 @@ pub struct History {
     pub sent: Vec<Sent>,
     /// Reads of every queue from its first offset to its last, in order within a queue.
     pub read: Vec<Read>,
+    /// The first offset of each queue that was purged; it is 0 in the others.
+    pub begins: BTreeMap<u32, u64>,
+    /// Reads of consumers that followed the queues while they grew, in any order.
+    pub followed: Vec<Read>,
 }
 
 impl History {
@@ -78,19 +117,20 @@ impl History {
     /// The first rule that does not hold, and where.
     pub fn check(&self) -> Verdict {
         self.dense()?;
+        self.consistent()?;
         let mut found: BTreeMap<&str, Vec<&Read>> = BTreeMap::new();
         for read in &self.read {
             found.entry(&read.key).or_default().push(read);
         }
         let mut acknowledged = BTreeSet::new();
         for sent in &self.sent {
-            let reads = found.remove(&*sent.key).unwrap_or_default();
-            check_send(sent, &reads)?;
             if let Ended::Stored { slot, .. } = sent.ended
                 && !acknowledged.insert(slot)
             {
                 return Err(format!("two sends were acknowledged at {slot:?}, one is {}", sent.key));
             }
+            let reads = found.remove(&*sent.key).unwrap_or_default();
+            self.check_send(sent, &reads)?;
         }
         match found.into_iter().next() {
             Some((key, reads)) => Err(format!("nobody sent {key}, read at {:?}", reads[0].slot)),
@@ -98,11 +138,15 @@ impl History {
         }
     }
 
-    /// Offsets of a queue are 0, 1, 2, … and lie in the CommitLog in that order.
+    fn begin(&self, queue: u32) -> u64 {
+        self.begins.get(&queue).copied().unwrap_or_default()
+    }
+
+    /// Offsets of a queue have no gap, and lie in the CommitLog in their order.
     fn dense(&self) -> Verdict {
         let mut ends: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
         for Read { slot: (queue, offset), physical, key, .. } in &self.read {
-            let (next, above) = ends.entry(*queue).or_default();
+            let (next, above) = ends.entry(*queue).or_insert_with(|| (self.begin(*queue), 0));
             if *offset != *next {
                 return Err(format!("queue {queue}: {key} at offset {offset} where {next} was due"));
             }
@@ -113,26 +157,44 @@ impl History {
         }
         Ok(())
     }
-}
 
-/// One send against every message read under its key.
-fn check_send(sent: &Sent, reads: &[&Read]) -> Verdict {
-    let Sent { key, body, ended, .. } = sent;
-    if let Some(changed) = reads.iter().find(|read| read.body != *body) {
-        return Err(format!("{key} was changed, read at {:?}", changed.slot));
+    /// What was ever read at an offset is there in the end.
+    fn consistent(&self) -> Verdict {
+        let last: BTreeMap<Slot, &Read> = self.read.iter().map(|read| (read.slot, read)).collect();
+        for read in &self.followed {
+            let Read { slot, physical, key, body } = read;
+            match last.get(slot) {
+                Some(now) if (&now.key, &now.body, now.physical) == (key, body, *physical) => {}
+                Some(now) => {
+                    return Err(format!("{slot:?} was {key} at {physical}, now {} at {}", now.key, now.physical));
+                }
+                None if slot.1 < self.begin(slot.0) => {}
+                None => return Err(format!("{key} was read at {slot:?}, where nothing is in the end")),
+            }
+        }
+        Ok(())
     }
-    match ended {
-        Ended::Stored { slot, .. } if !reads.iter().any(|read| read.slot == *slot) => {
-            let elsewhere: Vec<_> = reads.iter().map(|read| read.slot).collect();
-            Err(format!("{key} was acknowledged at {slot:?} and is not there; it is at {elsewhere:?}"))
+
+    /// One send against every message read under its key.
+    fn check_send(&self, sent: &Sent, reads: &[&Read]) -> Verdict {
+        let Sent { key, body, ended, .. } = sent;
+        if let Some(changed) = reads.iter().find(|read| read.body != *body) {
+            return Err(format!("{key} was changed, read at {:?}", changed.slot));
         }
-        Ended::Stored { maybe_duplicate: false, .. } if reads.len() > 1 => {
-            Err(format!("{key} is stored {} times after one attempt", reads.len()))
+        match ended {
+            Ended::Stored { slot: (queue, offset), .. } if *offset < self.begin(*queue) => Ok(()),
+            Ended::Stored { slot, .. } if !reads.iter().any(|read| read.slot == *slot) => {
+                let elsewhere: Vec<_> = reads.iter().map(|read| read.slot).collect();
+                Err(format!("{key} was acknowledged at {slot:?} and is not there; it is at {elsewhere:?}"))
+            }
+            Ended::Stored { maybe_duplicate: false, .. } if reads.len() > 1 => {
+                Err(format!("{key} is stored {} times after one attempt", reads.len()))
+            }
+            Ended::Refused(why) if !reads.is_empty() => {
+                Err(format!("{key} was refused ({why}) and is stored at {:?}", reads[0].slot))
+            }
+            _ => Ok(()),
         }
-        Ended::Refused(why) if !reads.is_empty() => {
-            Err(format!("{key} was refused ({why}) and is stored at {:?}", reads[0].slot))
-        }
-        _ => Ok(()),
     }
 }
 
@@ -153,7 +215,7 @@ mod tests {
     }
 
     fn check(sent: &[Sent], read: &[Read]) -> Verdict {
-        History { sent: sent.to_vec(), read: read.to_vec() }.check()
+        History { sent: sent.to_vec(), read: read.to_vec(), ..History::default() }.check()
     }
 
     fn broken(sent: &[Sent], read: &[Read], rule: &str) {
@@ -174,7 +236,7 @@ mod tests {
         ];
         let reads = [read("a", (0, 0)), read("b", (0, 1)), read("b", (0, 2)), read("c", (1, 0)), read("c", (1, 1))];
         assert_eq!(check(&sends, &reads), Ok(()));
-        assert_eq!(History { sent: sends.to_vec(), read: Vec::new() }.outcomes(), (2, 1, 2));
+        assert_eq!(History { sent: sends.to_vec(), ..History::default() }.outcomes(), (2, 1, 2));
     }
 
     #[test]
@@ -191,5 +253,28 @@ mod tests {
         broken(&[unknown.clone()], &[read("b", (0, 1))], "where 0 was due");
         let before = Read { physical: 0, ..read("b", (0, 1)) };
         broken(&[unknown], &[read("b", (0, 0)), before], "before its predecessor");
+    }
+
+    #[test]
+    fn what_was_purged_need_not_be_there_and_what_was_followed_must_be() {
+        let begins = BTreeMap::from([(0, 2)]);
+        let purged = |followed: &[Read]| {
+            let sent = vec![sent("a", stored((0, 0))), sent("c", stored((0, 2)))];
+            let (read, followed) = (vec![read("c", (0, 2))], followed.to_vec());
+            History { sent, read, begins: begins.clone(), followed }.check()
+        };
+        assert_eq!(purged(&[read("a", (0, 0)), read("c", (0, 2))]), Ok(()));
+        assert!(purged(&[read("a", (0, 2))]).unwrap_err().contains("(0, 2) was a at 200, now c at 200"));
+        assert!(purged(&[read("a", (0, 3))]).unwrap_err().contains("nothing is in the end"));
+    }
+
+    #[test]
+    fn a_send_that_never_ended_is_unknown() {
+        let ledger = Ledger::default();
+        let (one, _two) = (ledger.begin("a".to_owned(), Bytes::new()), ledger.begin("b".to_owned(), Bytes::new()));
+        ledger.end(one, stored((0, 0)), 7);
+        let sent = ledger.sent();
+        assert_eq!((&sent[0].ended, sent[0].ended_ms), (&stored((0, 0)), 7));
+        assert!(matches!(sent[1].ended, Ended::Unknown(_)));
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::try_join_all;
 use openraft_rt::AsyncRuntime;
 use quorumq_raft::form::Start;
 use quorumq_raft::node::{Node, Parts, Settings, Timing};
@@ -52,8 +52,28 @@ impl Members {
     pub async fn form(world: &World, n: u8) -> Result<Self, String> {
         let mut members = Self { nodes: Nodes::new(world, n, CONSTANTS) };
         let starting = (0..members.nodes.count()).map(|me| members.start(me));
-        for (at, started) in join_all(starting).await.into_iter().enumerate() {
-            members.nodes.set_running(at, started?);
+        for (at, started) in try_join_all(starting).await?.into_iter().enumerate() {
+            members.nodes.set_running(at, started);
+        }
+        Ok(members)
+    }
+
+    /// As [`Members::form`], while one of the nodes is killed and started again.
+    ///
+    /// # Errors
+    /// A node did not start.
+    pub async fn form_through_a_death(world: &World, n: u8, death: Death) -> Result<Self, String> {
+        let mut members = Self { nodes: Nodes::new(world, n, CONSTANTS) };
+        let mut starting: Vec<_> = (0..members.nodes.count()).map(|me| Box::pin(members.start(me))).collect();
+        let (at, rng) = (members.nodes.rng.random_range(0..starting.len()), &mut members.nodes.rng);
+        let (before, down) = (rng.random_range(0..30_000), rng.random_range(0..300_000));
+        madsim::time::sleep(Duration::from_micros(before)).await;
+        members.nodes.kill(at, death);
+        madsim::time::sleep(Duration::from_micros(down)).await;
+        members.nodes.seat(at).host().restart();
+        starting[at] = Box::pin(members.start(at));
+        for (at, started) in try_join_all(starting).await?.into_iter().enumerate() {
+            members.nodes.set_running(at, started);
         }
         Ok(members)
     }
@@ -198,6 +218,17 @@ pub async fn calm(world: World) -> Verdict {
     members.agree(&acked).await
 }
 
+/// A group is formed while one of its nodes is killed and started again.
+///
+/// # Errors
+/// What does not hold.
+pub async fn forming(world: World) -> Verdict {
+    weather::draw(&world);
+    let death = if world.rng().random() { Death::Crash } else { Death::PowerLoss };
+    let members = Members::form_through_a_death(&world, 3, death).await?;
+    members.agree(&members.write(5).await?).await
+}
+
 /// Four times a fault drawn from the seed, with proposals before, meanwhile and after, and the log purged now and then;
 /// each time the group has to agree in the end.
 ///
@@ -210,7 +241,7 @@ pub async fn storm(world: World) -> Verdict {
     for _ in 0..4 {
         acked.extend(members.write(10).await?);
         crowd(&mut members).await?;
-        let blow = Blow::draw(&mut members.nodes.rng);
+        let blow = Blow::draw(&mut members.nodes.rng, true);
         let struck = blow.strike(&mut members).await?;
         if blow.leaves_majority() && members.nodes.rng.random() {
             acked.extend(members.write(30).await?);

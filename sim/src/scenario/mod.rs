@@ -35,6 +35,8 @@ pub enum Scenario {
     GroupStorm,
     /// Three consensus nodes without brokers: 100 proposals.
     Members,
+    /// Three consensus nodes form a group while one of them dies.
+    MembersForming,
     /// Three consensus nodes under faults drawn from the seed.
     MembersStorm,
     /// The runtime seam alone: three nodes that echo, one killed on the way.
@@ -53,6 +55,7 @@ impl Scenario {
             Self::GroupDeaths => group::deaths(world).await.map(report),
             Self::GroupStorm => group::storm(world).await.map(report),
             Self::Members => members::calm(world).await.map(|()| String::new()),
+            Self::MembersForming => members::forming(world).await.map(|()| String::new()),
             Self::MembersStorm => members::storm(world).await.map(|()| String::new()),
             Self::Echo => echo::run(world).await.map(|()| String::new()),
         }

@@ -1,7 +1,8 @@
 //! Zeroes what stands behind the end of the log, so that nothing stale ever validates later and the files of two
 //! members stay equal byte for byte.
 
-use std::path::{Path, PathBuf};
+use std::ops::Range;
+use std::path::Path;
 
 use super::{Layout, segment_path, segment_start};
 use crate::disk::{Disk, DiskFile};
@@ -76,38 +77,24 @@ pub(crate) fn erase_range(
     file.sync_data().at("sync", &path)
 }
 
-/// A file that is searched for bytes that are not zero.
-struct Search<'a> {
-    file: &'a dyn DiskFile,
-    path: PathBuf,
-    len: u64,
-    buffer: Vec<u8>,
-}
-
-impl<'a> Search<'a> {
-    fn new(file: &'a dyn DiskFile, path: PathBuf) -> Result<Self, StoreError> {
-        let len = file.len().at("look at", &path)?;
-        Ok(Self { file, path, len, buffer: vec![0; CHUNK] })
-    }
-
-    /// The chunks from `from` on that are not blank, until `gap` blank bytes in a row or the end of the file.
-    fn dirty_chunks(&mut self, from: u64, gap: u64) -> Result<Vec<(u64, u64)>, StoreError> {
-        let (mut dirty, mut at, mut blank) = (Vec::new(), from, 0);
-        while at < self.len && blank < gap {
-            let n = (self.len - at).min(CHUNK as u64);
-            let chunk = &mut self.buffer[..n as usize];
-            self.file.read_at(at, chunk).at("read", &self.path)?;
-            match last_byte(chunk) {
-                Some(last) => {
-                    dirty.push((at, at + last as u64 + 1));
-                    blank = n - last as u64 - 1;
-                }
-                None => blank += n,
+/// The parts of a file from `from` on that are not blank, chunk by chunk, until `gap` blank bytes in a row or the end.
+fn dirty_parts(file: &dyn DiskFile, path: &Path, from: u64, gap: u64) -> Result<Vec<Range<u64>>, StoreError> {
+    let mut buffer = vec![0; CHUNK];
+    let (mut dirty, mut blank_from) = (Vec::new(), from);
+    for range in file.data_ranges(from).at("search", path)? {
+        let mut at = range.start;
+        while at < range.end && at - blank_from < gap {
+            let n = (range.end - at).min(CHUNK as u64);
+            let chunk = &mut buffer[..n as usize];
+            file.read_at(at, chunk).at("read", path)?;
+            if let Some(last) = last_byte(chunk) {
+                blank_from = at + last as u64 + 1;
+                dirty.push(at..blank_from);
             }
             at += n;
         }
-        Ok(dirty)
     }
+    Ok(dirty)
 }
 
 /// The position of the last byte that is not zero.
@@ -133,9 +120,9 @@ pub(crate) fn erase_behind(
     for start in segment_starts(disk, dir)?.into_iter().filter(|start| *start > current) {
         let path = segment_path(dir, start);
         let file = disk.open(&path).at("open", &path)?;
-        let dirty = Search::new(&*file, path)?.dirty_chunks(0, gap)?;
-        if let Some((_, to)) = dirty.last() {
-            dropped = start.0 + to - end.0;
+        let dirty = dirty_parts(&*file, &path, 0, gap)?;
+        if let Some(last) = dirty.last() {
+            dropped = start.0 + last.end - end.0;
         }
         if !dirty.is_empty() || start > current + layout.segment_size {
             doomed.push(start);
@@ -146,11 +133,11 @@ pub(crate) fn erase_behind(
     let path = segment_path(dir, current);
     let file = disk.open(&path).at("open", &path)?;
     let from = end.0 - current.0;
-    let dirty = Search::new(&*file, path.clone())?.dirty_chunks(from, gap)?;
-    if let Some((_, to)) = dirty.last() {
-        dropped = dropped.max(to - from);
-        for (from, to) in dirty.iter().rev() {
-            zero(&*file, &path, *from, *to)?;
+    let dirty = dirty_parts(&*file, &path, from, gap)?;
+    if let Some(last) = dirty.last() {
+        dropped = dropped.max(last.end - from);
+        for part in dirty.iter().rev() {
+            zero(&*file, &path, part.start, part.end)?;
         }
         file.sync_data().at("sync", &path)?;
     }

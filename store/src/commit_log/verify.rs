@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::chain::End;
 use super::reader::{Follow, FrameReader};
 use super::{Layout, segment_path};
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFile};
 use crate::error::At;
 use crate::frame::{Flaw, Kind, is_blank};
 use crate::hard_state::{HardState, Intent, State};
@@ -168,27 +168,35 @@ impl<'a> Walk<'a> {
     fn torn_tail(&self) -> Result<Option<(&'static str, PathBuf, u64)>, StoreError> {
         let mut start = self.layout.segment_of(self.end.at);
         let mut from = self.end.at.0 - start.0;
-        let mut chunk = vec![0; CHUNK];
         loop {
             let path = segment_path(self.dir, start);
             if !self.disk.exists(&path).at("look for", &path)? {
                 return Ok(None);
             }
             let file = self.disk.open(&path).at("open", &path)?;
-            let len = file.len().at("look at", &path)?;
-            while from < len {
-                let n = (len - from).min(CHUNK as u64);
-                let chunk = &mut chunk[..n as usize];
-                file.read_at(from, chunk).at("read", &path)?;
-                if !is_blank(chunk)
-                    && let Some(i) = chunk.iter().position(|b| *b != 0)
-                {
-                    let what = if self.stop.0 == Flaw::Blank { "bytes behind the end" } else { self.stop.0.what() };
-                    return Ok(Some((what, path, from + i as u64)));
-                }
-                from += n;
+            if let Some(at) = first_byte(&*file, &path, from)? {
+                let what = if self.stop.0 == Flaw::Blank { "bytes behind the end" } else { self.stop.0.what() };
+                return Ok(Some((what, path, at)));
             }
             (start, from) = (start + self.layout.segment_size, 0);
         }
     }
+}
+
+/// The first byte of a file from `from` on that is not zero.
+fn first_byte(file: &dyn DiskFile, path: &Path, from: u64) -> Result<Option<u64>, StoreError> {
+    let mut buffer = vec![0; CHUNK];
+    for range in file.data_ranges(from).at("search", path)? {
+        let mut at = range.start;
+        while at < range.end {
+            let n = (range.end - at).min(CHUNK as u64);
+            let chunk = &mut buffer[..n as usize];
+            file.read_at(at, chunk).at("read", path)?;
+            if !is_blank(chunk) {
+                return Ok(chunk.iter().position(|b| *b != 0).map(|i| at + i as u64));
+            }
+            at += n;
+        }
+    }
+    Ok(None)
 }

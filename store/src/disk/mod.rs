@@ -6,6 +6,7 @@
 
 use std::fmt::Debug;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -79,6 +80,11 @@ pub trait DiskFile: Debug + Send + Sync {
     /// A slice of the file's bytes, without a copy where the disk can map them. The caller asks only for
     /// bytes that are written and will not change as long as the slice lives.
     fn slice(&self, offset: u64, len: usize) -> io::Result<Bytes>;
+    /// The parts from `offset` on that may hold anything but zeroes, ascending, as far as the disk can tell without
+    /// reading. Lets a start skip what was allocated and never written.
+    fn data_ranges(&self, offset: u64) -> io::Result<Vec<Range<u64>>> {
+        Ok(std::iter::once(offset..self.len()?).filter(|range| !range.is_empty()).collect())
+    }
     /// Makes written bytes (and a changed length) durable.
     fn sync_data(&self) -> io::Result<()>;
     /// Allocates blocks so that the file is at least `len` bytes long. `StorageFull` if there is no room.

@@ -4,13 +4,15 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use memmap2::Mmap;
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::io::Errno;
 
 use super::{Disk, DiskFile, DiskLock, Space};
 
@@ -196,6 +198,27 @@ impl DiskFile for RealFile {
         Ok(Bytes::from_owner(MapSlice { map, start, len }))
     }
 
+    fn data_ranges(&self, offset: u64) -> io::Result<Vec<Range<u64>>> {
+        let len = self.len()?;
+        let (mut ranges, mut at) = (Vec::new(), offset);
+        // Moves the descriptor's offset, which nobody uses: all other calls are positioned.
+        while at < len {
+            let data = match rustix::fs::seek(&self.file, SeekFrom::Data(at)) {
+                Ok(data) => data,
+                Err(Errno::NXIO) => break,
+                // A file system that does not know: everything may be data.
+                Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
+                Err(e) => return Err(e.into()),
+            };
+            at = rustix::fs::seek(&self.file, SeekFrom::Hole(data)).unwrap_or(len);
+            if at <= data {
+                return Err(io::Error::other("the file changes while it is searched"));
+            }
+            ranges.push(data..at);
+        }
+        Ok(ranges)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         // Not repeated on EINTR either: after any error nothing is known of the pages.
         Ok(rustix::fs::fdatasync(&self.file)?)
@@ -232,7 +255,7 @@ fn allocate(file: &File, len: u64) -> io::Result<()> {
     }
     match rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len)) {
         // A file system without fallocate (some network and copy-on-write ones): take the blocks by writing.
-        Err(rustix::io::Errno::OPNOTSUPP) => {
+        Err(Errno::OPNOTSUPP) => {
             let zeroes = vec![0; ZEROES];
             let mut at = file.metadata()?.len();
             while at < len {

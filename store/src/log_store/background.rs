@@ -56,6 +56,20 @@ impl LogStore {
     }
 }
 
+impl LogStore {
+    /// Makes the last noted synced mark durable on this thread, which may block, beside the disk thread. A sync that ran
+    /// beside it notes its mark when it is done: the mark is durable after the next call.
+    ///
+    /// # Errors
+    /// `Io`, or `Poisoned` if an earlier sync had failed. The store is poisoned then.
+    pub fn sync_mark(&self) -> Result<(), StoreError> {
+        self.mark_sync.run().inspect_err(|e| {
+            tracing::error!(dir = %self.dir.display(), error = %e, "store poisoned");
+            self.lock().poison(&e.to_string());
+        })
+    }
+}
+
 impl BackgroundSync {
     /// The last entry it covers.
     pub fn last(&self) -> Option<LogId> {

@@ -40,6 +40,8 @@ pub(super) enum Op {
     },
     /// Makes the last noted mark durable.
     Mark,
+    /// Try again to allocate a segment that found no room.
+    Retry,
     /// A sync beside the disk thread has made the log durable up to here.
     Synced {
         mark: Mark,

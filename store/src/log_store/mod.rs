@@ -14,6 +14,7 @@ use bytes::Bytes;
 use crate::commit_log::view::{Purge, View};
 use crate::disk::Disk;
 use crate::frame::{HEADER_LEN, Kind};
+use crate::hard_state::MarkSync;
 use crate::identity::GroupConstants;
 use crate::{LogId, LogIndex, PhysicalOffset, StoreError, Term};
 
@@ -160,6 +161,7 @@ pub struct LogStore {
     fifo: Mutex<Fifo>,
     worker: Mutex<Worker>,
     gate: SyncGate,
+    mark_sync: MarkSync,
     wake: Wake,
 }
 
@@ -185,8 +187,8 @@ impl LogStore {
     ) -> Result<(Arc<Self>, Recovered), StoreError> {
         let (view, worker, recovered) = open::open(Arc::clone(&disk), dir, constants, options.into())?;
         let fifo = Mutex::new(Fifo::new(view, recovered.vote, worker.held_until()));
-        let (gate, worker) = (worker.gate(), Mutex::new(worker));
-        let store = Self { disk, constants, dir: dir.to_owned(), fifo, worker, gate, wake };
+        let (gate, mark_sync, worker) = (worker.gate(), worker.mark_sync(), Mutex::new(worker));
+        let store = Self { disk, constants, dir: dir.to_owned(), fifo, worker, gate, mark_sync, wake };
         Ok((Arc::new(store), recovered))
     }
 
@@ -320,10 +322,17 @@ impl LogStore {
     }
 
     /// Makes the synced mark and the committed position durable, behind what is queued. To be called at least once a
-    /// second, in both modes: it also makes the disk thread try again to allocate a segment that found no room.
+    /// second with SYNC_FLUSH; with ASYNC_FLUSH [`LogStore::sync_mark`] is, for which no append waits. It also does what
+    /// [`LogStore::retry_room`] does.
     pub fn persist_mark(&self) {
         let fifo = self.lock();
         self.queue(fifo, Op::Mark);
+    }
+
+    /// Makes the disk thread try again to allocate a segment that found no room. To be called at least once a second.
+    pub fn retry_room(&self) {
+        let fifo = self.lock();
+        self.queue(fifo, Op::Retry);
     }
 
     /// Runs `job` on the disk thread after every earlier operation of the FIFO. Dropped unrun once the store is poisoned:
@@ -353,6 +362,12 @@ impl LogStore {
             worker.run(&self.fifo, &mut ops);
         }
         worker.maintain(&self.fifo);
+    }
+
+    /// Why the store is poisoned, if it is: the node has to end.
+    pub fn failure(&self) -> Option<StoreError> {
+        let status = self.lock().status.clone();
+        status.error().filter(|e| matches!(e, StoreError::Poisoned { .. }))
     }
 
     /// Where the log stands.

@@ -10,7 +10,7 @@ use super::{Done, Entry, FlushMode, Options, SnapshotPosition};
 use crate::commit_log::writer::{Segment, Writer};
 use crate::disk::{Disk, DiskLock};
 use crate::error::At;
-use crate::hard_state::{HardState, Intent, Mark};
+use crate::hard_state::{HardState, Intent, Mark, MarkSync};
 use crate::{LogId, PhysicalOffset, StoreError};
 
 /// Bytes of appends written and synced as one group at most; more wait for the next.
@@ -79,6 +79,10 @@ impl Worker {
 
     pub(super) fn gate(&self) -> SyncGate {
         Arc::clone(&self.writer.gate)
+    }
+
+    pub(super) fn mark_sync(&self) -> MarkSync {
+        self.hard.mark_sync()
     }
 
     pub(super) fn held_until(&self) -> PhysicalOffset {
@@ -212,6 +216,10 @@ impl Worker {
                     note_mark(&mut worker.hard, fifo, mark, worker.epoch)?;
                     worker.sync_mark()
                 });
+                return;
+            }
+            Op::Retry => {
+                self.retry_next = true;
                 return;
             }
             Op::Synced { mark, epoch } => {

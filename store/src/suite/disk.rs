@@ -15,6 +15,7 @@ pub fn checks() -> Vec<Check> {
         Check { name: "reading past the end is an error", run: reading_past_the_end_is_an_error },
         Check { name: "a slice outlives file and handle", run: a_slice_outlives_file_and_handle },
         Check { name: "a slice sees what was written before it", run: a_slice_sees_what_was_written_before_it },
+        Check { name: "data is found behind what was never written", run: data_is_found_behind_what_was_never_written },
         Check { name: "allocating grows and never shrinks", run: allocating_grows_and_never_shrinks },
         Check { name: "entries are listed in order", run: entries_are_listed_in_order },
         Check { name: "a rename replaces its target", run: a_rename_replaces_its_target },
@@ -116,6 +117,26 @@ fn a_slice_sees_what_was_written_before_it(medium: &dyn Medium) -> Outcome {
     because(file.allocate(12_288), "allocate")?;
     because(file.write_at(12_000, &[b"grown"]), "write")?;
     same(&because(file.slice(12_000, 5), "slice")?[..], b"grown".as_slice(), "slice of what has grown")
+}
+
+fn data_is_found_behind_what_was_never_written(medium: &dyn Medium) -> Outcome {
+    let (disk, dir) = setup(medium)?;
+    let file = because(disk.create(&dir.join("file"), 1 << 20), "create")?;
+    let at = 700_001;
+    because(file.write_at(at, &[b"x"]), "write")?;
+    for synced in [false, true] {
+        for offset in [0, 4096, at - 1, at, at + 1, (1 << 20) - 1, 1 << 20] {
+            let ranges = because(file.data_ranges(offset), "data ranges")?;
+            let found = ranges.iter().any(|range| range.contains(&at));
+            let what = format!("from {offset} (synced: {synced}): {ranges:?}");
+            same(found, offset <= at, &what)?;
+            let ordered = ranges.windows(2).all(|pair| pair[0].end <= pair[1].start);
+            let inside = ranges.iter().all(|r| offset <= r.start && r.start < r.end && r.end <= 1 << 20);
+            holds(ordered && inside, &what)?;
+        }
+        because(file.sync_data(), "sync")?;
+    }
+    Ok(())
 }
 
 fn allocating_grows_and_never_shrinks(medium: &dyn Medium) -> Outcome {

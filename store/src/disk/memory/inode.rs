@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 
 /// Bytes of a page: what a sync and a crash work on.
 const PAGE: u64 = 4096;
@@ -68,6 +69,12 @@ impl Inode {
             at += n as u64;
         }
         Ok(())
+    }
+
+    /// The parts from `offset` on that were ever written.
+    pub(super) fn data_ranges(&self, offset: u64) -> Vec<Range<u64>> {
+        let pages = self.pages.range(offset / PAGE..).map(|(number, _)| number * PAGE);
+        pages.map(|at| at.max(offset)..(at + PAGE).min(self.len)).filter(|range| !range.is_empty()).collect()
     }
 
     pub(super) fn set_len(&mut self, len: u64) {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -411,6 +412,10 @@ impl DiskFile for Handle {
         let mut copy = vec![0; len];
         self.look()?.read(offset, &mut copy)?;
         Ok(Bytes::from(copy))
+    }
+
+    fn data_ranges(&self, offset: u64) -> io::Result<Vec<Range<u64>>> {
+        Ok(self.look()?.data_ranges(offset))
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -1,13 +1,10 @@
 //! What a deposed leader appended and nobody committed is cut off, on disk too, and the members' CommitLogs are equal
 //! byte for byte again.
-#![cfg(test)]
-
-mod common;
 
 use std::sync::Arc;
 
-use common::proxy::Net;
-use common::{
+use crate::common::proxy::Net;
+use crate::common::{
     Host, Pending, Seat, TestNode, assert_sound, at, behind_proxies, converge, form_hosts, leader, memory_seats,
     nodes_of, proposed, real_seats, same_logs, until, write,
 };
@@ -40,7 +37,7 @@ async fn depose(net: &Net, nodes: &[TestNode], entries: usize) -> Deposed {
     }
     let appended = || node.positions().last.unwrap().index.0 == before.index.0 + entries as u64;
     until("the tail is appended", || appended().then_some(())).await;
-    common::synced(&node).await;
+    crate::common::synced(&node).await;
     Deposed { at: at(nodes, node.id()), node, tail }
 }
 
@@ -117,7 +114,7 @@ fn crash(medium: &MemoryDisk, seat: &mut Seat) {
 async fn a_power_loss_anywhere_in_a_truncation_leaves_a_log_that_can_be_cut() {
     let (media, mut seats) = memory_seats(3);
     for seat in &mut seats {
-        seat.timing = Timing { heartbeat_ms: 100, election_min_ms: 300, election_max_ms: 600 };
+        seat.timing = Timing { heartbeat_ms: 100, election_min_ms: 300, election_max_ms: 600, ..Timing::default() };
     }
     let net = behind_proxies(&mut seats).await;
     let mut hosts = form_hosts(&seats, FlushMode::Sync).await;
@@ -144,7 +141,7 @@ async fn a_power_loss_anywhere_in_a_truncation_leaves_a_log_that_can_be_cut() {
         write(&leader(&nodes).await, 5, LEN).await;
         converge(&nodes).await;
         for node in &nodes {
-            common::synced(node).await;
+            crate::common::synced(node).await;
         }
         if !crashed {
             break;

@@ -1,15 +1,12 @@
 //! What is acknowledged is on the disks that the flush mode promises.
-#![cfg(test)]
-
-mod common;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use common::gate::{Gate, GatedDisk};
-use common::{
+use crate::common::gate::{Gate, GatedDisk};
+use crate::common::{
     Host, PANIC, Seat, TestNode, assert_sound, at, converge, form, form_hosts, leader, memory_seats, nodes_of, propose,
     proposed, stays_unanswered, synced, until, write,
 };
@@ -55,7 +52,7 @@ impl Group {
 
     /// Holds the syncs of these members; the last entry of each waits for its sync once this returns the proposal's
     /// outcome to come.
-    async fn propose_held(&self, held: &[usize]) -> common::Pending {
+    async fn propose_held(&self, held: &[usize]) -> crate::common::Pending {
         for &i in held {
             synced(&self.nodes[i]).await;
             self.media[i].hold_syncs();
@@ -112,6 +109,13 @@ async fn asynchronous_flushing_acknowledges_from_the_page_cache_but_a_vote_waits
     let mut group = Group::form(FlushMode::Async).await;
     group.media.iter().for_each(MemoryDisk::hold_syncs);
     write(&group.nodes[0], 50, 100).await;
+    let syncing = || group.media.iter().all(|medium| medium.held_syncs() > 0);
+    until("every node syncs what it has written", || syncing().then_some(())).await;
+    write(&group.nodes[0], 50, 100).await;
+    for node in &group.nodes {
+        let positions = node.positions();
+        assert!(positions.synced < positions.last, "{positions:?}");
+    }
     let term = group.nodes[0].leadership().0;
     // One voter can sync again, the other cannot; the leader dies.
     group.media[2].release_syncs();
@@ -158,6 +162,19 @@ async fn a_failed_sync_ends_the_leader_and_it_acknowledges_nothing_more() {
     write(&successor, 20, 100).await;
     converge(&group.nodes[1..]).await;
     assert_sound(&group.seats[1..]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_sync_ends_an_idle_node_that_flushes_asynchronously() {
+    let group = Group::form(FlushMode::Async).await;
+    for node in &group.nodes {
+        synced(node).await;
+    }
+    group.media[1].fail(Operation::Sync, 0, EIO);
+    write(&group.nodes[0], 1, 100).await;
+    let reason = until("the follower has to end", || group.seats[1].fatal()).await;
+    assert!(reason.contains("Input/output error"), "{reason}");
+    write(&group.nodes[0], 20, 100).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

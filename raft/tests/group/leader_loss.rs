@@ -1,12 +1,9 @@
 //! A dead leader is replaced at once; one that lives is not deposed by a follower that alone lost it.
-#![cfg(test)]
-
-mod common;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{
+use crate::common::{
     Host, Seat, TestNode, assert_sound, at, behind_proxies, converge, form_hosts, leader, memory_seats, nodes_of,
     propose, until, write,
 };

@@ -1,8 +1,5 @@
 //! Pins what `quorumq_raft::lost` takes from openraft: an openraft that behaves otherwise must fail here, not in a
 //! failover. The nodes talk through function calls, and every vote asked for is noted.
-#![cfg(test)]
-
-mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -10,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::common::{CONSTANTS, Counter, until};
 use bytes::Bytes;
-use common::{CONSTANTS, Counter, until};
 use openraft::alias::SnapshotOf;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};

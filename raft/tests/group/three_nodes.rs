@@ -1,12 +1,9 @@
 //! Three nodes elect, replicate, survive restarts, catch up.
-#![cfg(test)]
-
-mod common;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{
+use crate::common::{
     Seat, assert_sound, converge, form, free_addr, leader, memory_seats, propose, real_seats, start, until, write,
 };
 use quorumq_raft::form::Start;
@@ -62,7 +59,7 @@ async fn leadership_is_handed_over_and_a_restarted_node_catches_up() {
 }
 
 /// The port of a node that just stopped may take a moment to be free.
-async fn until_started(seat: &Seat) -> common::TestNode {
+async fn until_started(seat: &Seat) -> crate::common::TestNode {
     for _ in 0..100 {
         match start(seat, Start::Existing, FlushMode::Sync).await {
             Ok(node) => return node,
@@ -113,7 +110,7 @@ async fn a_new_member_gets_one_snapshot_and_every_retained_entry() {
     assert_sound(&seats);
 }
 
-async fn add(lead: &common::TestNode, seat: &Seat) -> quorumq_raft::types::Member {
+async fn add(lead: &crate::common::TestNode, seat: &Seat) -> quorumq_raft::types::Member {
     use quorumq_raft::peer::message::{Request, Response};
     let identity = lead.identity();
     let request = Request::Format { group_uuid: identity.group_uuid, id: 4, constants: identity.constants.into() };

@@ -1,14 +1,11 @@
 //! A member that comes to a purged log: one snapshot, then every retained entry, byte for byte, while writes go on and
 //! whatever is cut off in between.
-#![cfg(test)]
-
-mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::{
+use crate::common::{
     CONSTANTS, Fatals, Host, Seat, TestNode, assert_sound, converge, form_hosts, leader, memory_seats, nodes_of,
     propose, proposed, same_logs, until, write,
 };

@@ -1,5 +1,4 @@
 //! A group of nodes in one process, over loopback, with a machine that counts.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

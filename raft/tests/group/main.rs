@@ -1,0 +1,10 @@
+//! A group of nodes in one process: elections, durability, truncation, purge, a lost leader, new members.
+#![cfg(test)]
+
+mod common;
+mod durability;
+mod leader_loss;
+mod lease;
+mod purge;
+mod three_nodes;
+mod truncation;
