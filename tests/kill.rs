@@ -3,10 +3,12 @@
 
 mod harness;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use harness::cluster::{Cluster, Leader};
 use harness::load::{Ack, Load, Loading, Outcomes, body};
+use harness::process::{quorumq, run};
 use harness::raw::{Raw, send_header};
 use harness::readback::{Read, Topic};
 use harness::wire::Wire;
@@ -144,7 +146,7 @@ async fn check(cluster: &Cluster, topic: &str, outcomes: &Outcomes) -> readback:
     checked
 }
 
-/// The three CommitLogs are equal up to where all have applied.
+/// The three CommitLogs are equal up to where all have applied, and so is what `quorumq store verify` makes of them.
 async fn compare_logs(cluster: &mut Cluster, acked_end: u64) {
     let status = cluster.settled(0).await;
     let end = status.members.iter().map(|member| member.end_offset).min().expect("members");
@@ -156,6 +158,18 @@ async fn compare_logs(cluster: &mut Cluster, acked_end: u64) {
         common.from, common.to, common.files
     );
     assert!(common.from == 0 && common.to >= acked_end && common.files >= FILES, "{common:?}");
+    let applied = status.members.iter().filter_map(|member| member.applied).min().expect("members");
+    let digests: Vec<_> = stores.iter().map(|store| verified(store, applied)).collect();
+    assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
+}
+
+/// The line of `quorumq store verify` that tells the digest at an index.
+fn verified(store: &Path, index: u64) -> String {
+    let args = ["store", "verify", "--until", &index.to_string()];
+    let told = run(quorumq().args(args).arg(store), LONG).success();
+    println!("{}", told.trim_end());
+    let digest = told.lines().find(|line| line.starts_with("digest "));
+    digest.unwrap_or_else(|| panic!("no digest: {told}")).to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
