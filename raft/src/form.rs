@@ -340,6 +340,12 @@ async fn coordinate<R: Runtime>(desk: &Desk, peers: &[SocketAddr]) -> Result<Vec
     }
 }
 
+/// Whether a peer has an identity by now.
+async fn is_formatted<R: Runtime>(desk: &Desk, peer: SocketAddr) -> bool {
+    let answer = ask::<R>(&desk.local(), peer, Request::Probe).await;
+    matches!(answer, Ok(Response::Probed(probed)) if probed.identity.is_some())
+}
+
 /// Tells every peer its id, itself last. `None` if a peer was lost meanwhile: those told already keep what they were
 /// told, and the next round finds it with them.
 async fn assign<R: Runtime>(
@@ -349,13 +355,18 @@ async fn assign<R: Runtime>(
     fresh: u128,
 ) -> Result<Option<Vec<(NodeId, Member)>>, FormError> {
     let given = found.iter().flatten().find_map(|p| p.identity.as_ref()).map(|caller| caller.group_uuid);
-    let group_uuid = desk.identity().map(|i| i.group_uuid).or(given).unwrap_or(fresh);
+    let given = desk.identity().map(|i| i.group_uuid).or(given);
+    let group_uuid = given.unwrap_or(fresh);
     let mut members = Vec::with_capacity(peers.len());
     for (i, &peer) in peers.iter().enumerate().skip(1) {
         let id = i as NodeId + 1;
         let request = Request::Format { group_uuid, id, constants: desk.constants.into() };
         let (incarnation, client_addr) = match ask::<R>(&desk.local(), peer, request).await {
             Ok(Response::Formatted { incarnation, client_addr }) => (incarnation, client_addr),
+            Ok(Response::Error(_)) if given.is_none() && is_formatted::<R>(desk, peer).await => {
+                // By an order of this node's life before, that arrived after it was asked: go on from there.
+                return Ok(None);
+            }
             Ok(Response::Error(reason)) => return Err(FormError::Peer { peer, reason }),
             Ok(other) => {
                 return Err(FormError::Peer { peer, reason: format!("unexpected answer {other:?}") });

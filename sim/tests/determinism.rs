@@ -7,26 +7,46 @@ use std::process::Command;
 use quorumq_sim::scenario::{self, Scenario};
 use quorumq_sim::world::{Config, run};
 
-/// Runs the binary; its last line.
-fn last_line(seed: u64) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_quorumq-sim"))
-        .args(["run", "--scenario", "echo", "--seed", &seed.to_string()])
-        .output()
-        .unwrap();
+/// Runs the binary; its lines.
+fn lines(scenario: &str, seed: u64) -> Vec<String> {
+    let seed = seed.to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quorumq-sim"));
+    let output = command.args(["run", "--scenario", scenario, "--seed", &seed]).output().unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
-    stdout.lines().last().unwrap().to_owned()
+    stdout.lines().map(str::to_owned).collect()
+}
+
+/// Runs a seed in two processes, which have to end alike. Their lines.
+fn twice(scenario: &str, seed: u64) -> Vec<String> {
+    let (one, two) = (lines(scenario, seed), lines(scenario, seed));
+    assert_eq!(one, two);
+    let hash = one.last().unwrap().strip_prefix(&format!("seed {seed} OK hash ")).unwrap();
+    assert_eq!(hash.len(), 16);
+    assert!(hash.chars().all(|c| c.is_ascii_hexdigit()), "{one:?}");
+    one
+}
+
+/// Three brokers, a NameServer and a client: elect, send 100, pull 100.
+#[test]
+fn the_whole_group_gives_one_trace_hash_in_two_processes() {
+    for seed in [1, 2, 77] {
+        let lines = twice("group", seed);
+        println!("{}", lines.join("\n"));
+        assert!(lines.iter().any(|line| line.starts_with("100 stored, 0 refused, 0 unknown, 100 read")), "{lines:?}");
+    }
 }
 
 #[test]
-fn one_seed_in_two_processes_gives_one_trace_hash() {
-    for seed in [1, 2, 77] {
-        let (one, two) = (last_line(seed), last_line(seed));
-        assert_eq!(one, two);
-        let hash = one.strip_prefix(&format!("seed {seed} OK hash ")).unwrap();
-        assert_eq!(hash.len(), 16);
-        assert!(hash.chars().all(|c| c.is_ascii_hexdigit()), "{one}");
+fn so_does_a_group_under_faults() {
+    for scenario in ["group-deaths", "group-storm", "members-storm"] {
+        println!("{}", twice(scenario, 5).join("\n"));
     }
+}
+
+#[test]
+fn so_does_the_seam_alone() {
+    twice("echo", 77);
 }
 
 #[test]
@@ -38,7 +58,8 @@ fn a_seed_run_after_others_in_one_process_gives_the_hash_of_a_process_of_its_own
         assert!(outcome.events > 300, "only {} events: the scenario does nothing", outcome.events);
         hashes.insert(outcome.hash);
         if seed > 8 {
-            assert_eq!(last_line(seed), format!("seed {seed} OK hash {:016x}", outcome.hash));
+            let hash = format!("seed {seed} OK hash {:016x}", outcome.hash);
+            assert_eq!(lines("echo", seed).last(), Some(&hash));
         }
     }
     assert_eq!(hashes.len(), 10, "two seeds gave one hash");

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::try_join_all;
 use quorumq::broker::{BrokerOptions, Running};
 use quorumq::client::ClientOptions;
 use quorumq::machine::Machine;
@@ -62,8 +62,8 @@ impl Brokers {
         let running = (0..n).map(|_| None).collect();
         let mut brokers = Self { nodes, running, namesrv, _nameserver: nameserver };
         let starting = (0..brokers.nodes.count()).map(|me| brokers.start(me));
-        for (at, started) in join_all(starting).await.into_iter().enumerate() {
-            brokers.set_running(at, started?);
+        for (at, started) in try_join_all(starting).await?.into_iter().enumerate() {
+            brokers.set_running(at, started);
         }
         Ok(brokers)
     }

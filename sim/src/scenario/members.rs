@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::try_join_all;
 use openraft_rt::AsyncRuntime;
 use quorumq_raft::form::Start;
 use quorumq_raft::node::{Node, Parts, Settings, Timing};
@@ -52,8 +52,8 @@ impl Members {
     pub async fn form(world: &World, n: u8) -> Result<Self, String> {
         let mut members = Self { nodes: Nodes::new(world, n, CONSTANTS) };
         let starting = (0..members.nodes.count()).map(|me| members.start(me));
-        for (at, started) in join_all(starting).await.into_iter().enumerate() {
-            members.nodes.set_running(at, started?);
+        for (at, started) in try_join_all(starting).await?.into_iter().enumerate() {
+            members.nodes.set_running(at, started);
         }
         Ok(members)
     }
@@ -72,8 +72,8 @@ impl Members {
         madsim::time::sleep(Duration::from_micros(down)).await;
         members.nodes.seat(at).host().restart();
         starting[at] = Box::pin(members.start(at));
-        for (at, started) in join_all(starting).await.into_iter().enumerate() {
-            members.nodes.set_running(at, started?);
+        for (at, started) in try_join_all(starting).await?.into_iter().enumerate() {
+            members.nodes.set_running(at, started);
         }
         Ok(members)
     }
