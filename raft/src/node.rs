@@ -229,7 +229,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         let tasks = tasks::Tasks::<R>::new(self.stop.clone(), Arc::clone(&core.on_fatal));
         tasks.spawn(watch.run(lost));
         tasks.spawn(tasks::keep_links(Arc::clone(core)));
-        tasks.spawn(tasks::watch_fatal(Arc::clone(core)));
+        tasks.spawn(tasks::watch_fatal(Arc::clone(core), self.stop.clone()));
         tasks.spawn(tasks::persist_marks(Arc::clone(core), flush, timing.flush_interval_ms));
         tasks.spawn(tasks::retain(Arc::clone(core), Arc::clone(&self.retain)));
         tasks.spawn(tasks::log_elections(Arc::clone(core)));
