@@ -6,7 +6,7 @@ mod harness;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use harness::load::Load;
 use harness::ports::Ports;
@@ -15,6 +15,7 @@ use harness::raw::send_header;
 use harness::wire::Wire;
 use harness::{Directory, Plan, readback};
 use quorumq::protocol::code::{request, response};
+use tokio::net::TcpListener;
 
 /// Long enough for a slow machine.
 const LONG: Duration = Duration::from_secs(60);
@@ -82,6 +83,29 @@ async fn every_port_of_every_node_takes_sends() {
     let stored = readback::read(&cluster.namesrv(), "T").await;
     let stored: Vec<_> = stored.values().flatten().map(|read| read.body.to_vec()).collect();
     assert_eq!(stored, sent);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_hangs_up_is_dialled_at_a_steady_pace() {
+    const DIALS: usize = 40;
+    let mut cluster = Plan::new("dials").start().await;
+    cluster.create_topic("T", 4).await;
+    let leader = cluster.leader(0).await;
+    let down = cluster.group().nodes.iter_mut().find(|node| node.addr().to_string() != leader.addr);
+    let down = down.expect("a follower");
+    down.terminate();
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, down.ports.raft())).await.expect("its port is free");
+    let loading = Load { in_flight: 4, pause: Duration::from_millis(5), ..Load::new("T") }.start(&cluster.namesrv());
+    loading.until_acked(10, LONG).await;
+    let begun = Instant::now();
+    for _ in 0..DIALS {
+        port.accept().await.expect("a connection, which is dropped at once");
+    }
+    let took = begun.elapsed();
+    println!("{DIALS} dials in {} ms", took.as_millis());
+    // The log connection every 50 ms, the others less often: a leader that does not pause needs some milliseconds.
+    assert!(took > Duration::from_millis(300), "{took:?}");
+    loading.stop().await;
 }
 
 /// The script of the README, on ports of the test's own.

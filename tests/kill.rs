@@ -3,11 +3,14 @@
 
 mod harness;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use harness::cluster::{Cluster, Leader};
-use harness::load::{Load, Loading, Outcomes, body};
+use harness::load::{Ack, Load, Loading, Outcomes, body};
+use harness::process::{quorumq, run};
 use harness::raw::{Raw, send_header};
+use harness::readback::{Read, Topic};
 use harness::wire::Wire;
 use harness::{Plan, logs, readback, until};
 use quorumq::protocol::code::request;
@@ -143,7 +146,7 @@ async fn check(cluster: &Cluster, topic: &str, outcomes: &Outcomes) -> readback:
     checked
 }
 
-/// The three CommitLogs are equal up to where all have applied.
+/// The three CommitLogs are equal up to where all have applied, and so is what `quorumq store verify` makes of them.
 async fn compare_logs(cluster: &mut Cluster, acked_end: u64) {
     let status = cluster.settled(0).await;
     let end = status.members.iter().map(|member| member.end_offset).min().expect("members");
@@ -155,6 +158,18 @@ async fn compare_logs(cluster: &mut Cluster, acked_end: u64) {
         common.from, common.to, common.files
     );
     assert!(common.from == 0 && common.to >= acked_end && common.files >= FILES, "{common:?}");
+    let applied = status.members.iter().filter_map(|member| member.applied).min().expect("members");
+    let digests: Vec<_> = stores.iter().map(|store| verified(store, applied)).collect();
+    assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
+}
+
+/// The line of `quorumq store verify` that tells the digest at an index.
+fn verified(store: &Path, index: u64) -> String {
+    let args = ["store", "verify", "--until", &index.to_string()];
+    let told = run(quorumq().args(args).arg(store), LONG).success();
+    println!("{}", told.trim_end());
+    let digest = told.lines().find(|line| line.starts_with("digest "));
+    digest.unwrap_or_else(|| panic!("no digest: {told}")).to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -203,4 +218,70 @@ async fn a_frozen_leader_acknowledges_nothing_it_no_longer_may() {
     check(&cluster, "T", &outcomes).await;
     check(&cluster, "R", &raw).await;
     assert!(took <= LONGEST_FREEZE, "{took:?}");
+}
+
+/// The check that the tests above rely on can fail.
+#[test]
+fn whatever_is_missing_moved_changed_doubled_or_never_was_is_found() {
+    let good = || (stored(&[0, 1, 2]), outcomes(&[0, 1, 2]));
+    let fails = |spoil: &dyn Fn(&mut Topic, &mut Outcomes)| {
+        let (mut topic, mut outcomes) = good();
+        spoil(&mut topic, &mut outcomes);
+        let checked = std::panic::catch_unwind(|| readback::check(&topic, &outcomes));
+        assert!(checked.is_err(), "{topic:?} passes for {outcomes:?}");
+    };
+    let (topic, outcomes) = good();
+    assert_eq!(readback::check(&topic, &outcomes).acked, 3);
+    let queue = |topic: &mut Topic| topic.values_mut().next().expect("a queue").clone();
+    let set = |topic: &mut Topic, reads: Vec<Read>| *topic.values_mut().next().expect("a queue") = reads;
+    fails(&|topic, _| {
+        let reads = queue(topic);
+        set(topic, reads[..2].to_vec());
+    });
+    fails(&|topic, _| {
+        let mut reads = queue(topic);
+        reads.swap(0, 1);
+        set(topic, reads);
+    });
+    fails(&|topic, _| {
+        let mut reads = queue(topic);
+        let mut changed = reads[1].body.to_vec();
+        changed[50] ^= 1;
+        reads[1].body = changed.into();
+        set(topic, reads);
+    });
+    fails(&|topic, _| {
+        let mut reads = queue(topic);
+        reads.push(reads[0].clone());
+        set(topic, reads);
+    });
+    fails(&|_, outcomes| outcomes.refused.push((outcomes.acks.pop().expect("three").number, "14".to_owned())));
+    fails(&|_, outcomes| drop(outcomes.acks.pop()));
+    fails(&|_, outcomes| outcomes.acks[0].msg_id = "another".to_owned());
+}
+
+fn stored(numbers: &[u64]) -> Topic {
+    let read = |number: &u64| Read {
+        msg_id: format!("id-{number}"),
+        tag: None,
+        keys: Vec::new(),
+        body: body(*number, 100).into(),
+        physical_offset: number * 200,
+        stored_len: 200,
+    };
+    Topic::from([(("broker-a".to_owned(), 0), numbers.iter().map(read).collect())])
+}
+
+fn outcomes(numbers: &[u64]) -> Outcomes {
+    let ack = |number: &u64| Ack {
+        number: *number,
+        msg_id: format!("id-{number}"),
+        group: "broker-a".to_owned(),
+        queue: 0,
+        offset: *number,
+        leader: 1,
+        maybe_duplicate: false,
+        at: Instant::now(),
+    };
+    Outcomes { acks: numbers.iter().map(ack).collect(), ..Outcomes::default() }
 }

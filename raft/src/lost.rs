@@ -26,8 +26,10 @@ use crate::types::{Member, NodeId, Types};
 
 /// Random pause before asking for votes, so that two followers do not split them.
 const MAX_PAUSE_MS: u64 = 30;
-/// Pause between attempts while no other leader is known.
+/// Shortest pause between attempts while no other leader is known: an election that goes well is over by then.
 const RETRY_MS: u64 = 40;
+/// Random addition to it, so that votes that were split once are not split again.
+const RETRY_JITTER_MS: u64 = 60;
 /// Attempts before the ordinary election timeout is left to do its work.
 const ATTEMPTS: usize = 25;
 
@@ -72,28 +74,39 @@ impl<R: Runtime, M: Machine> LeaderWatch<R, M> {
         }
     }
 
+    /// Asks for votes until somebody leads.
     async fn succeed(&self, dead: NodeId) {
-        let pause = R::thread_rng().random_range(0..=MAX_PAUSE_MS);
-        R::sleep(Duration::from_millis(pause)).await;
+        self.pause(0, MAX_PAUSE_MS).await;
+        let mut before = None;
         for _ in 0..ATTEMPTS {
-            if !self.follows(dead) {
-                return;
-            }
-            let (vote, last) = {
+            let (vote, leader, last) = {
                 let metrics = self.raft.metrics();
                 let metrics = metrics.borrow_watched();
-                (metrics.vote, metrics.last_applied)
+                (metrics.vote, metrics.current_leader, metrics.last_applied)
             };
-            // Naming another node only drops this node's own lease.
-            let drop_lease = TransferLeaderRequest::new(vote, dead, last);
-            if self.raft.handle_transfer_leader(drop_lease).await.is_err() {
+            let asks = match leader {
+                Some(leader) if leader != dead => return,
+                Some(_) => {
+                    // Naming another node only drops this node's own lease.
+                    let drop_lease = TransferLeaderRequest::new(vote, dead, last);
+                    if self.raft.handle_transfer_leader(drop_lease).await.is_err() {
+                        return;
+                    }
+                    true
+                }
+                // An election is under way, unless it was already at the last look: then votes were split.
+                None => before == Some(vote),
+            };
+            if asks && self.raft.trigger().elect(true).await.is_err() {
                 return;
             }
-            if self.raft.trigger().elect(true).await.is_err() {
-                return;
-            }
-            let jitter = R::thread_rng().random_range(0..=MAX_PAUSE_MS);
-            R::sleep(Duration::from_millis(RETRY_MS + jitter)).await;
+            before = Some(vote);
+            self.pause(RETRY_MS, RETRY_MS + RETRY_JITTER_MS).await;
         }
+    }
+
+    async fn pause(&self, from_ms: u64, to_ms: u64) {
+        let pause = R::thread_rng().random_range(from_ms..=to_ms);
+        R::sleep(Duration::from_millis(pause)).await;
     }
 }

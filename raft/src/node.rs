@@ -55,7 +55,7 @@ pub struct Timing {
 
 impl Default for Timing {
     /// A frozen leader is replaced within `2 * election_max_ms`; a dead one within tens of milliseconds
-    /// (see [`crate::lost`]).
+    /// (see the module `lost`).
     fn default() -> Self {
         Self { heartbeat_ms: 150, election_min_ms: 600, election_max_ms: 1100, flush_interval_ms: 500 }
     }
@@ -229,7 +229,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         let tasks = tasks::Tasks::<R>::new(self.stop.clone(), Arc::clone(&core.on_fatal));
         tasks.spawn(watch.run(lost));
         tasks.spawn(tasks::keep_links(Arc::clone(core)));
-        tasks.spawn(tasks::watch_fatal(Arc::clone(core)));
+        tasks.spawn(tasks::watch_fatal(Arc::clone(core), self.stop.clone()));
         tasks.spawn(tasks::persist_marks(Arc::clone(core), flush, timing.flush_interval_ms));
         tasks.spawn(tasks::retain(Arc::clone(core), Arc::clone(&self.retain)));
         tasks.spawn(tasks::log_elections(Arc::clone(core)));

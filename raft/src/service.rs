@@ -272,9 +272,8 @@ impl<R: Runtime, M: Machine> PeerService<R> for Service<R, M> {
 
     fn serve_log(self: Arc<Self>, stream: R::Stream) -> Pin<Box<dyn Future<Output = io::Result<()>> + Send>> {
         Box::pin(async move {
-            let Some(core) = self.core.get() else {
-                return Err(io::Error::other("the node is starting"));
-            };
+            // The node is starting: the leader dials again.
+            let Some(core) = self.core.get() else { return Ok(()) };
             log_server::serve_log::<R, M>(stream, &core.raft, |bytes| core.no_room(bytes)).await
         })
     }

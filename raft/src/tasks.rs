@@ -63,18 +63,24 @@ pub async fn keep_links<R: Runtime, M: Machine>(core: Arc<Core<R, M>>) {
 }
 
 /// Ends the process when the Raft core has stopped: a panic or a storage error inside leaves the process up otherwise.
-pub async fn watch_fatal<R: Runtime, M: Machine>(core: Arc<Core<R, M>>) {
+/// Once `stop` is cancelled the core is meant to stop.
+pub async fn watch_fatal<R: Runtime, M: Machine>(core: Arc<Core<R, M>>, stop: CancellationToken) {
     let mut metrics = core.raft.metrics();
+    let tell = |reason: String| {
+        if !stop.is_cancelled() {
+            (core.on_fatal)(reason);
+        }
+    };
     loop {
         let state = metrics.borrow_watched().running_state.clone();
         if let Err(fatal) = state {
             // The disk's own words, where it is the cause.
             let failure = core.store.failure().map(|e| e.to_string());
-            (core.on_fatal)(failure.unwrap_or_else(|| format!("the Raft core has stopped: {fatal}")));
+            tell(failure.unwrap_or_else(|| format!("the Raft core has stopped: {fatal}")));
             return;
         }
         if metrics.changed().await.is_err() {
-            (core.on_fatal)("the Raft core has gone".to_owned());
+            tell("the Raft core has gone".to_owned());
             return;
         }
     }

@@ -159,10 +159,9 @@ fn members_of_a_formed_group_start_one_after_the_other() {
 
 async fn form_slowly(world: World) -> Verdict {
     let (us, ms) = (Duration::from_micros, Duration::from_millis);
-    let mut weather = NetConfig::default();
-    weather.latency = Delay { usual: us(50)..ms(20), slow: ms(20)..ms(200), slow_one_in: 20 };
-    weather.disk = Delay { usual: us(100)..ms(50), slow: ms(50)..ms(250), slow_one_in: 10 };
-    world.set_weather(weather);
+    let latency = Delay { usual: us(50)..ms(20), slow: ms(20)..ms(200), slow_one_in: 20 };
+    let disk = Delay { usual: us(100)..ms(50), slow: ms(50)..ms(250), slow_one_in: 10 };
+    world.set_weather(NetConfig { latency, disk, ..NetConfig::default() });
     let members = Members::form(&world, 3).await?;
     members.agree(&members.write(5).await?).await
 }

@@ -22,7 +22,7 @@ const MAX_MESSAGE_SIZE: u64 = 4 * 1024 * 1024;
 /// A follower must miss several heartbeats before it stands for election: at least, and by default.
 const HEARTBEATS_PER_ELECTION: u64 = 3;
 const DEFAULT_HEARTBEATS_PER_ELECTION: u64 = 4;
-const ELECTION_TIMEOUT_MS: u64 = 600;
+const ELECTION_TIMEOUT_MS: u64 = 500;
 
 settings! {
     /// A broker's settings: one member of one group. Field names are RocketMQ's keys; units are RocketMQ's.
@@ -98,7 +98,7 @@ settings! {
             "heartBeatTimeIntervalMs", "heart-beat-time-interval-ms", "", whole(10, 60_000);
         /// Milliseconds without a leader before an election; each node draws from once to twice of it. A leader whose
         /// process ends is noticed sooner, by its lost connection.
-        pub election_timeout_ms: u64 = "electionTimeoutMs", "election-timeout-ms", "600", whole(100, 600_000);
+        pub election_timeout_ms: u64 = "electionTimeoutMs", "election-timeout-ms", "500", whole(100, 600_000);
         /// Milliseconds that this node's clock may run ahead of the majority's before it stops leading.
         pub max_clock_skew_ms: u64 = "maxClockSkewMs", "max-clock-skew-ms", "5000", whole(10, 3_600_000);
     }

@@ -5,7 +5,7 @@
 //! chance, ordered maps only. It writes no file and, while it applies, reads none: its ConsumeQueues are written by the
 //! disk thread and read by handlers.
 //!
-//! One file a concept: [`topics`], [`groups`], [`command`], [`reply`], [`effect`], [`names`], [`bootstrap`]; queues,
+//! One file a concept: [`topics`], [`groups`], [`command`], [`reply`], [`effect`], [`names`], [`mod@bootstrap`]; queues,
 //! offsets, node ids, retention and the encoded state are inside; `view` is what handlers read under the read lock.
 
 use std::path::{Path, PathBuf};

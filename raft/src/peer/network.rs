@@ -47,7 +47,7 @@ impl<R: Runtime> Network<R> {
 
     fn client(&self, target: NodeId, member: &Member, heartbeat: bool) -> Client<R> {
         let (peers, member) = (Arc::clone(&self.peers), member.clone());
-        Client { peers, target, member, heartbeat, log: Mutex::new(None), reach: Reach::new(target) }
+        Client { peers, target, member, heartbeat, log: Mutex::new(None), reach: Reach::new(target), dialed: None }
     }
 }
 
@@ -72,6 +72,8 @@ pub struct Client<R: Runtime> {
     /// Used by `&mut self` only; the mutex makes the client `Sync`, which openraft asks and streams need not be.
     log: Mutex<Option<LogStream<R::Stream>>>,
     reach: Reach,
+    /// When the log connection was dialled last.
+    dialed: Option<R::Instant>,
 }
 
 impl<R: Runtime> Client<R> {
@@ -107,13 +109,16 @@ impl<R: Runtime> Client<R> {
     ) -> Result<(&mut Option<LogStream<R::Stream>>, &mut Reach), RPCError<Types<R, M>>> {
         let log = self.log.get_mut().unwrap_or_else(PoisonError::into_inner);
         if log.is_none() {
+            // openraft pauses between requests, not between streams: without this it would dial a peer that is down, or
+            // not up yet, thousands of times a second.
+            if let Some(dialed) = self.dialed {
+                R::sleep_until(dialed + RETRY_PAUSE).await;
+            }
+            self.dialed = Some(<R::Instant as openraft_rt::Instant>::now());
             match self.peers.dial(self.target, &self.member, Purpose::Log).await {
                 Ok(dialed) => *log = Some(log_stream(dialed.stream)),
                 Err(e) => {
                     self.reach.lost(&e);
-                    // openraft pauses between requests, not between streams: without this it would dial a dead peer
-                    // thousands of times a second.
-                    R::sleep(RETRY_PAUSE).await;
                     return Err(dial_error(&e));
                 }
             }

@@ -312,3 +312,16 @@ async fn an_empty_directory_does_not_start_by_itself() {
     let refused = Host::start(&seats[0], Start::Existing, FlushMode::Sync).await.err().unwrap();
     assert!(refused.contains("holds no store"), "{refused}");
 }
+
+/// The watch for a core that stops may hear of it before it hears that it is meant to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_stopped_gives_no_reason_to_end() {
+    let (_, seats) = memory_seats(20);
+    let alone = seats.iter().map(|seat| async {
+        let nodes = form(std::slice::from_ref(seat), FlushMode::Sync).await;
+        write(&leader(&nodes).await, 1, 100).await;
+        nodes[0].shutdown().await;
+    });
+    futures_util::future::join_all(alone).await;
+    assert_sound(&seats);
+}

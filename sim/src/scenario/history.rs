@@ -124,13 +124,13 @@ impl History {
         }
         let mut acknowledged = BTreeSet::new();
         for sent in &self.sent {
-            let reads = found.remove(&*sent.key).unwrap_or_default();
-            self.check_send(sent, &reads)?;
             if let Ended::Stored { slot, .. } = sent.ended
                 && !acknowledged.insert(slot)
             {
                 return Err(format!("two sends were acknowledged at {slot:?}, one is {}", sent.key));
             }
+            let reads = found.remove(&*sent.key).unwrap_or_default();
+            self.check_send(sent, &reads)?;
         }
         match found.into_iter().next() {
             Some((key, reads)) => Err(format!("nobody sent {key}, read at {:?}", reads[0].slot)),
@@ -242,15 +242,15 @@ mod tests {
     #[test]
     fn bad_histories_do_not() {
         let a = sent("a", stored((0, 0)));
-        broken(&[a.clone()], &[], "is not there");
-        broken(&[a.clone()], &[read("a", (1, 0))], "is not there; it is at [(1, 0)]");
-        broken(&[a.clone()], &[read("a", (0, 0)), read("a", (0, 1))], "stored 2 times");
-        broken(&[a.clone()], &[Read { body: Bytes::from("A"), ..read("a", (0, 0)) }], "was changed");
-        broken(&[a.clone()], &[read("a", (0, 0)), read("z", (0, 1))], "nobody sent z");
+        broken(std::slice::from_ref(&a), &[], "is not there");
+        broken(std::slice::from_ref(&a), &[read("a", (1, 0))], "is not there; it is at [(1, 0)]");
+        broken(std::slice::from_ref(&a), &[read("a", (0, 0)), read("a", (0, 1))], "stored 2 times");
+        broken(std::slice::from_ref(&a), &[Read { body: Bytes::from("A"), ..read("a", (0, 0)) }], "was changed");
+        broken(std::slice::from_ref(&a), &[read("a", (0, 0)), read("z", (0, 1))], "nobody sent z");
         broken(&[a.clone(), a.clone()], &[read("a", (0, 0))], "two sends were acknowledged");
         broken(&[sent("a", Ended::Refused("full".to_owned()))], &[read("a", (0, 0))], "was refused (full)");
         let unknown = sent("b", Ended::Unknown("lost".to_owned()));
-        broken(&[unknown.clone()], &[read("b", (0, 1))], "where 0 was due");
+        broken(std::slice::from_ref(&unknown), &[read("b", (0, 1))], "where 0 was due");
         let before = Read { physical: 0, ..read("b", (0, 1)) };
         broken(&[unknown], &[read("b", (0, 0)), before], "before its predecessor");
     }

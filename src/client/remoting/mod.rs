@@ -1,6 +1,6 @@
 //! One multiplexed connection per address: requests go out pipelined, answers come back by their opaque.
 //!
-//! A connection is one task that runs the [pump](crate::server::pump) over the whole stream: requests of any number
+//! A connection is one task that runs the pump of [`crate::server`] over the whole stream: requests of any number
 //! of callers are gathered into one write, and every answer of one read is handed over under one lock. There is no
 //! timer, task or channel per request: deadlines are swept once per [tick](TICK).
 //!
