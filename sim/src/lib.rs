@@ -11,11 +11,21 @@ compile_error!(
 );
 
 #[cfg(madsim)]
+pub mod checker;
+#[cfg(madsim)]
 pub mod disk;
+#[cfg(madsim)]
+pub mod history;
+#[cfg(madsim)]
+pub mod invariant;
+#[cfg(madsim)]
+pub mod report;
 #[cfg(madsim)]
 pub mod runtime;
 #[cfg(madsim)]
 pub mod scenario;
+#[cfg(madsim)]
+pub mod tally;
 #[cfg(madsim)]
 pub mod trace;
 #[cfg(madsim)]

@@ -83,6 +83,12 @@ fn mix_bytes(hash: u64, bytes: &[u8]) -> u64 {
     mix(hash, u64::from_le_bytes(last))
 }
 
+/// The hash of some bytes alone.
+#[must_use]
+pub fn hash_of_bytes(bytes: &[u8]) -> u64 {
+    finish(mix_bytes(0, bytes))
+}
+
 /// Spreads the last words over all bits.
 fn finish(hash: u64) -> u64 {
     let hash = (hash ^ (hash >> 32)).wrapping_mul(MULTIPLIER);

@@ -13,6 +13,7 @@ use madsim::task::{JoinHandle, NodeId};
 pub use crate::runtime::net::{Death, NetConfig};
 use crate::runtime::net::{Net, SUPERVISOR};
 use crate::runtime::{SimRng, SimRuntime};
+use crate::tally::Tally;
 use crate::trace::Trace;
 
 /// Deep futures in a debug build do not fit into a thread's usual 2 MiB.
@@ -182,6 +183,12 @@ impl World {
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.net.elapsed()
+    }
+
+    /// The run's counts.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        self.net.tally()
     }
 
     /// The seed's generator: scenarios draw from it what they do.

@@ -16,6 +16,7 @@ use madsim::time::TimeHandle;
 use super::connection::{Connection, Side};
 use super::link::{LinkId, Links};
 use super::rng::Delay;
+use crate::tally::Tally;
 use crate::trace::Trace;
 
 /// Where tasks live that run on no node: the scenario itself.
@@ -117,6 +118,7 @@ pub(super) struct State {
 /// The network of a run, registered with madsim as one of its simulators.
 pub struct Net {
     state: Mutex<State>,
+    tally: Tally,
     pub(super) time: TimeHandle,
 }
 
@@ -132,6 +134,7 @@ impl Simulator for Net {
                 next_id: 0,
                 trace: Arc::new(Trace::new(false)),
             }),
+            tally: Tally::default(),
             time: time.clone(),
         }
     }
@@ -147,6 +150,11 @@ impl Net {
     /// The network of the current run.
     pub(crate) fn current() -> Arc<Self> {
         madsim::plugin::simulator::<Self>()
+    }
+
+    /// The run's counts.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Sets what `new` could not know.
