@@ -25,8 +25,12 @@ pub mod runtime;
 #[cfg(madsim)]
 pub mod scenario;
 #[cfg(madsim)]
+pub mod system;
+#[cfg(madsim)]
 pub mod tally;
 #[cfg(madsim)]
 pub mod trace;
+#[cfg(madsim)]
+pub mod workload;
 #[cfg(madsim)]
 pub mod world;

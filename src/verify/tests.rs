@@ -13,8 +13,12 @@ use quorumq_store::identity::GroupConstants;
 use quorumq_store::log_store::FlushMode;
 use quorumq_store::record::Draft;
 
+use self::free_addr::free_addr;
 use super::*;
 use crate::machine::{Command, CommandBatch, Reply, TopicConfig};
+
+#[path = "../../tests/harness/free_addr.rs"]
+mod free_addr;
 
 const DIR: &str = "/store";
 const CONSTANTS: GroupConstants =
@@ -28,7 +32,7 @@ struct Store {
 
 impl Store {
     async fn open(medium: MemoryDisk) -> Self {
-        let addr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let addr = free_addr();
         let (disk, dir) = (medium.mount(), PathBuf::from(DIR));
         let start = Start::Bootstrap { peers: vec![addr], me: 0 };
         let (shelf, place) = (Arc::clone(&disk), Place { disk, dir, reserve_bytes: 0 });

@@ -1,6 +1,8 @@
 //! Pulls, offsets and single messages, asked of real brokers over loopback, frame by frame.
 #![cfg(test)]
 
+#[path = "../harness/free_addr.rs"]
+mod free_addr;
 mod group;
 mod offsets;
 mod pulls;

@@ -22,6 +22,8 @@ use quorumq_store::record::{Record, records};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::free_addr::free_addr;
+
 pub const GROUP: &str = "g";
 /// Far longer than anything here takes, far shorter than a held pull's own time.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -30,10 +32,6 @@ const SEGMENT: u64 = 64 * 1024;
 /// Brokers of one group, in one process.
 pub struct Rig {
     pub brokers: Vec<Running<Tokio>>,
-}
-
-fn free_addr() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 fn settings(listen: SocketAddr, client: SocketAddr, start: Start) -> Settings {

@@ -2,6 +2,8 @@
 #![cfg(test)]
 #![cfg(test)]
 
+#[path = "../harness/free_addr.rs"]
+mod free_addr;
 mod golden;
 mod group;
 mod leader;

@@ -26,6 +26,8 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::free_addr::free_addr;
+
 /// Far longer than anything here takes.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 const SEGMENT: u64 = 64 * 1024;
@@ -34,10 +36,6 @@ const SEGMENT: u64 = 64 * 1024;
 pub struct Rig {
     pub brokers: Vec<Running<Tokio>>,
     pub namesrv: NameServer,
-}
-
-fn free_addr() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 fn settings(listen: SocketAddr, client: SocketAddr, start: Start) -> Settings {

@@ -23,9 +23,12 @@ use quorumq_store::frame::Kind;
 use quorumq_store::identity::GroupConstants;
 use quorumq_store::log_store::{Entry, FlushMode};
 
+#[path = "../../../../tests/harness/free_addr.rs"]
+mod free_addr;
 pub mod gate;
 pub mod proxy;
 
+pub use free_addr::free_addr;
 use proxy::{Net, Proxy};
 
 /// The body on which [`Counter`] panics.
@@ -141,10 +144,6 @@ pub async fn behind_proxies(seats: &mut [Seat]) -> Net {
 pub fn assert_sound(seats: &[Seat]) {
     let fatals: Vec<_> = seats.iter().map(Seat::fatal).collect();
     assert_eq!(fatals, vec![None; seats.len()]);
-}
-
-pub fn free_addr() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 pub async fn start(seat: &Seat, start: Start, flush: FlushMode) -> Result<TestNode, String> {
