@@ -274,6 +274,11 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     pub fn positions(&self) -> Positions {
         self.core.store.positions()
     }
+    /// How often entries were dropped from the end of the log since the process started.
+    pub fn truncations(&self) -> u64 {
+        self.core.store.truncations()
+    }
+
     /// Who this process is, for handshakes of its own.
     pub fn local_peer(&self) -> LocalPeer {
         self.core.peers.local().clone()

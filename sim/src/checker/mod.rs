@@ -13,3 +13,9 @@ pub trait Checker: Sync {
     /// What does not hold.
     fn check(&self, history: &History) -> Result<(), String>;
 }
+
+/// Every rule.
+#[must_use]
+pub fn all() -> Vec<Box<dyn Checker>> {
+    Vec::new()
+}

@@ -1,5 +1,6 @@
 //! Where a node of the product runs: a host of the world and the disk in it.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,7 +27,19 @@ impl Seat {
     /// The `n`-th host of a scenario, with an empty disk.
     #[must_use]
     pub fn new(world: &World, n: u8) -> Self {
-        Self { host: world.add_node(address(n)), disk: MemoryDisk::new() }
+        Self::at(world, address(n))
+    }
+
+    /// A host at an address, with an empty disk.
+    #[must_use]
+    pub fn at(world: &World, ip: IpAddr) -> Self {
+        Self { host: world.add_node(ip), disk: MemoryDisk::new() }
+    }
+
+    /// The disk's medium.
+    #[must_use]
+    pub fn medium(&self) -> &MemoryDisk {
+        &self.disk
     }
 
     /// The host.

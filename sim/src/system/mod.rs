@@ -1,10 +1,45 @@
 //! The whole system under one seed: NameServers, groups of brokers, clients, and all that can go wrong.
+//!
+//! Two phases: faults of the plan while clients work; then faults off, and everything has to come to rest, to work, and
+//! to hold what was acknowledged.
 
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::report::{Report, Violation};
-use crate::scenario::group;
-use crate::world::{self, Config};
+use crate::history::History;
+use crate::invariant::View;
+use crate::report::{Moment, Report, Violation, What};
+use crate::runtime::SimRng;
+use crate::workload::{Kind, Topic};
+use crate::world::{self, Config, World};
+use crate::{checker, tally};
+
+mod calm;
+mod crew;
+mod errand;
+mod group;
+mod keeper;
+mod nameservers;
+mod nemesis;
+pub mod plan;
+mod seat;
+mod watch;
+
+use crew::Crew;
+use errand::Errands;
+use group::Group;
+use nameservers::NameServers;
+use nemesis::Nemesis;
+use plan::Plan;
+use watch::Watch;
+
+/// How often the groups are looked at and faults go on.
+const TICK: Duration = Duration::from_millis(5);
+/// Longest pause of a client between two operations.
+const PAUSE: Duration = Duration::from_millis(150);
+/// Virtual time that a run may take beyond its length.
+const GRACE: Duration = Duration::from_secs(1_200);
 
 /// What a run is told besides its seed.
 #[derive(Clone, Debug)]
@@ -19,24 +54,184 @@ pub struct Options {
     pub flip_bit_of: Option<u64>,
 }
 
+/// What a run leaves behind, however it ends.
+#[derive(Debug, Default)]
+struct Left {
+    plan: String,
+    history: History,
+    counts: tally::Counts,
+    moments: Vec<Moment>,
+    sending: Duration,
+}
+
 /// Runs a seed to its end.
 #[must_use]
 pub fn run(seed: u64, options: &Options) -> Report {
     let began = Instant::now();
-    let config = Config { print_trace: options.print_trace, ..Config::default() };
-    let failed = |rule: &str, what: String| Some(Violation { rule: rule.to_owned(), what, at_ms: 0 });
-    let mut report = Report { seed, ..Report::default() };
-    match world::run(seed, config, group::storm::run) {
+    let time_limit = options.length + GRACE;
+    let config = Config { print_trace: options.print_trace, time_limit, ..Config::default() };
+    let left = Arc::<Mutex<Left>>::default();
+    let (leaving, length) = (Arc::clone(&left), options.length);
+    let ended = world::run(seed, config, move |world| play(world, length, leaving));
+    let Left { plan, history, counts, moments, sending } =
+        std::mem::take(&mut *left.lock().unwrap_or_else(PoisonError::into_inner));
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let mut report = Report {
+        seed,
+        outcomes: history.outcomes(),
+        acknowledged: history.acknowledged(),
+        sending_ms: millis(sending),
+        counts,
+        plan,
+        moments,
+        ..Report::default()
+    };
+    match ended {
         Ok(outcome) => {
             report.hash = format!("{:016x}", outcome.hash);
-            (report.events, report.virtual_ms) = (outcome.events, outcome.elapsed.as_millis() as u64);
-            report.violation = outcome.value.err().and_then(|what| failed("history", what));
+            (report.events, report.virtual_ms) = (outcome.events, millis(outcome.elapsed));
+            report.violation = outcome.value.err();
         }
         Err(failure) => {
             report.hash = format!("{:016x}", failure.hash);
-            report.violation = failed("panic", failure.message);
+            report.violation = Some(Violation { rule: "panic".to_owned(), what: failure.message, at_ms: 0 });
         }
     }
-    report.wall_ms = began.elapsed().as_millis() as u64;
+    report.wall_ms = millis(began.elapsed());
     report
+}
+
+/// Everything that a run is made of.
+#[derive(Debug)]
+struct System {
+    world: World,
+    rng: SimRng,
+    plan: Plan,
+    nameservers: NameServers,
+    groups: Vec<Group>,
+    crew: Crew,
+    errands: Errands,
+    watch: Watch,
+    /// When faults and clients began.
+    began: Duration,
+    acked: u64,
+}
+
+async fn play(world: World, length: Duration, left: Arc<Mutex<Left>>) -> Result<(), Violation> {
+    let mut system = System::new(&world, length);
+    left.lock().unwrap_or_else(PoisonError::into_inner).plan = system.plan.to_string();
+    let mut verdict = system.live().await;
+    let history = system.crew.ledger().take();
+    if verdict.is_ok() {
+        verdict = judge(&system, &history);
+    }
+    if let Err(violation) = &verdict {
+        let what = What::Note(violation.to_string());
+        system.watch.note("", what);
+    }
+    let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+    (left.history, left.counts, left.moments) = (history, world.tally().counts(), system.watch.take_moments());
+    left.sending = length;
+    verdict
+}
+
+fn judge(system: &System, history: &History) -> Result<(), Violation> {
+    for rule in checker::all() {
+        rule.check(history).map_err(|what| system.watch.violation(rule.name(), what))?;
+    }
+    Ok(())
+}
+
+impl System {
+    fn new(world: &World, length: Duration) -> Self {
+        let mut rng = world.rng();
+        let plan = Plan::draw(&mut rng, length);
+        world.record("plan", 0, plan.to_string().as_bytes());
+        tracing::info!("{plan}");
+        let nameservers = NameServers::start(world, plan.nameservers);
+        let addrs = nameservers.addrs();
+        let group = |(number, group): (usize, &plan::GroupPlan)| {
+            let number = u8::try_from(number).unwrap_or(u8::MAX);
+            Group::new(world, number, group.founders, group.flush, &addrs)
+        };
+        let groups = plan.groups.iter().enumerate().map(group).collect();
+        let topics: Vec<_> =
+            ["orders", "payments"].iter().map(|name| Topic { name: (*name).into(), queues: plan.queues }).collect();
+        let crew = Crew::new(world, &Kind::CREW, &topics, &nameservers, PAUSE);
+        let operator = world.add_node(Ipv4Addr::new(10, 0, 200, 1).into());
+        let errands = Errands::new(world, operator, addrs);
+        let watch = Watch::new(world);
+        Self {
+            world: world.clone(),
+            rng,
+            plan,
+            nameservers,
+            groups,
+            crew,
+            errands,
+            watch,
+            began: Duration::ZERO,
+            acked: 0,
+        }
+    }
+
+    /// Both phases.
+    async fn live(&mut self) -> Result<(), Violation> {
+        self.form().await?;
+        self.began = self.world.elapsed();
+        self.crew.begin();
+        let mut nemesis = Nemesis::new(&self.plan.steps);
+        while self.world.elapsed() - self.began < self.plan.length {
+            nemesis.tick(self);
+            self.tick().await?;
+        }
+        nemesis.stop(self);
+        self.world.heal_all();
+        self.come_to_rest().await
+    }
+
+    /// One moment: processes that are due are started, the groups are looked at.
+    async fn tick(&mut self) -> Result<(), Violation> {
+        madsim::time::sleep(TICK).await;
+        self.keep().await?;
+        let view = View { now: self.world.elapsed(), groups: self.groups.iter().map(Group::view).collect() };
+        self.watch.look(&view)
+    }
+
+    /// Ticks until `done` is true.
+    async fn until(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        mut done: impl FnMut(&mut Self) -> Result<(), String>,
+    ) -> Result<(), Violation> {
+        let deadline = self.world.elapsed() + limit;
+        loop {
+            let Err(missing) = done(self) else { return Ok(()) };
+            if self.world.elapsed() > deadline {
+                return Err(self.watch.violation("liveness", format!("not within {limit:?}: {what}: {missing}")));
+            }
+            self.tick().await?;
+        }
+    }
+
+    /// Every seat starts, groups form, topics are created.
+    async fn form(&mut self) -> Result<(), Violation> {
+        for at in 0..self.groups.len() {
+            let founders: Vec<_> = self.groups[at].seats().map(|(at, _)| at).collect();
+            for seat in founders {
+                let skew_ms = self.plan.skew_ms;
+                if skew_ms > 0 {
+                    let skew_ms = rand::RngExt::random_range(&mut self.rng, -skew_ms..=skew_ms);
+                    self.groups[at].seat(seat).host().set_clock_skew_ms(skew_ms);
+                }
+            }
+        }
+        self.until("every group has a leader", Duration::from_secs(60), |system| {
+            let without = system.groups.iter().find(|group| group.leader().is_none());
+            without.map_or(Ok(()), |group| Err(format!("{} has none", group.name)))
+        })
+        .await?;
+        self.create_topics().await
+    }
 }

@@ -65,6 +65,8 @@ pub(crate) struct View {
     pub(crate) committed: Option<LogId>,
     /// Raised when entries are dropped from the end: what the disk thread says of an older epoch is void.
     pub(crate) epoch: u64,
+    /// How often entries were dropped from the end.
+    pub(crate) truncations: u64,
     /// The first entry that the disk thread has not written.
     written: LogIndex,
     /// Where the log ends as far as it is written; unknown from a truncation until the disk thread has done it.
@@ -121,6 +123,7 @@ impl View {
             synced: None,
             committed: None,
             epoch: 0,
+            truncations: 0,
             written: LogIndex(0),
             written_end: None,
             slots: VecDeque::new(),
@@ -318,6 +321,7 @@ impl View {
         }
         (self.last, self.end) = (kept.last, kept.end);
         self.epoch += 1;
+        self.truncations += 1;
         if self.written > cut {
             (self.written, self.written_end) = (cut, None);
         }

@@ -241,6 +241,11 @@ impl LogStore {
         self.lock().vote
     }
 
+    /// How often entries were dropped from the end of the log since it was opened.
+    pub fn truncations(&self) -> u64 {
+        self.lock().view.truncations
+    }
+
     /// Notes the committed position; it becomes durable with the next sync, and never ahead of the synced log.
     pub fn save_committed(&self, committed: LogId) {
         let mut fifo = self.lock();

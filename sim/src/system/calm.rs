@@ -1,0 +1,78 @@
+//! The second phase: no faults any more. Everything has to come to rest, to work, and to hold what was acknowledged.
+
+use std::time::Duration;
+
+use super::System;
+use super::group::Group;
+use crate::invariant::View;
+use crate::report::Violation;
+use crate::workload::{self, Kind};
+
+/// Time in which groups without faults elect, catch up and agree, and changes under way end.
+const SOON: Duration = Duration::from_secs(120);
+/// Time in which clients finish what they have under way.
+const FAREWELL: Duration = Duration::from_secs(60);
+/// Time in which consumers get to the end: a client that died is forgotten after two minutes.
+const SETTLE: Duration = Duration::from_secs(400);
+/// Clients work this long without faults.
+const CALM: Duration = Duration::from_secs(5);
+
+impl System {
+    pub(super) async fn create_topics(&mut self) -> Result<(), Violation> {
+        let creating = workload::create_topics(self.crew.visitor("creator"));
+        self.wait_for("topics are created", SOON, creating).await
+    }
+
+    /// Waits until everything is whole again, then has everything read and judged.
+    pub(super) async fn come_to_rest(&mut self) -> Result<(), Violation> {
+        let now = self.world.elapsed();
+        for group in &self.groups {
+            group.seats().filter(|(_, seat)| seat.is_down()).for_each(|(_, seat)| seat.start_at(Some(now)));
+        }
+        self.until("changes of membership end", SOON, |system| {
+            let pending = system.errands.pending();
+            if pending.is_empty() { Ok(()) } else { Err(format!("{pending:?}")) }
+        })
+        .await?;
+        self.until("every member serves, and one leads", SOON, |system| {
+            system.groups.iter().try_for_each(Group::is_whole)
+        })
+        .await?;
+        let until = self.world.elapsed() + CALM;
+        while self.world.elapsed() < until {
+            self.tick().await?;
+        }
+        self.crew.dismiss(|kind| !kind.consumes());
+        self.until("producers end", FAREWELL, |system| nobody(&system.crew.working(|kind| !kind.consumes()))).await?;
+        let settling = workload::settle::run(self.crew.visitor("settler"));
+        self.wait_for("consumers get to the end", SETTLE, settling).await?;
+        self.crew.dismiss(Kind::consumes);
+        self.until("consumers end", FAREWELL, |system| nobody(&system.crew.working(Kind::consumes))).await?;
+        let fresh = workload::fresh::run(self.crew.visitor("fresh"));
+        self.wait_for("fresh sends and reads succeed", SOON, fresh).await?;
+        let scan = workload::scan::run(self.crew.visitor("scanner"));
+        self.wait_for("everything is read", SOON, scan).await?;
+        self.until("members have applied and synced the same", SOON, |system| {
+            system.groups.iter().try_for_each(Group::is_level)
+        })
+        .await?;
+        let view = View { now: self.world.elapsed(), groups: self.groups.iter().map(Group::view).collect() };
+        self.watch.at_rest(&view)
+    }
+
+    /// Ticks until a client's task ends.
+    async fn wait_for(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        task: madsim::task::JoinHandle<Result<(), String>>,
+    ) -> Result<(), Violation> {
+        self.until(what, limit, |_| if task.is_finished() { Ok(()) } else { Err("not yet".to_owned()) }).await?;
+        let done = task.await.map_err(|e| e.to_string()).and_then(|done| done);
+        done.map_err(|e| self.watch.violation("liveness", format!("{what}: {e}")))
+    }
+}
+
+fn nobody(working: &[&str]) -> Result<(), String> {
+    if working.is_empty() { Ok(()) } else { Err(format!("still at work: {}", working.join(", "))) }
+}

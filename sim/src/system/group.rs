@@ -1,0 +1,245 @@
+//! A broker group: its seats, who may be a member, and how its processes are started.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorumq::broker::BrokerOptions;
+use quorumq::server::Limits;
+use quorumq_raft::form::Start;
+use quorumq_raft::node::{Settings, Timing};
+use quorumq_store::identity::GroupConstants;
+use quorumq_store::log_store::FlushMode;
+use rand::RngExt;
+
+use super::seat::{BROKER_PORT, Launch, PEER_PORT, Seat};
+use crate::invariant::{GroupView, Member, SeatView};
+use crate::runtime::SimRng;
+use crate::world::World;
+
+/// RocketMQ's brokerClusterName of every group.
+pub const CLUSTER: &str = "sim";
+/// Small segments, so that rolls, checkpoints and purges are frequent.
+const CONSTANTS: GroupConstants =
+    GroupConstants { segment_size: 64 * 1024, max_entry: 16 * 1024, frame_version: 1, feature_level: 1 };
+/// Largest body: an entry has to hold its record.
+const MAX_BODY: usize = 12 * 1024;
+
+/// What a seat is to its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// One of those who formed the group.
+    Founder(usize),
+    /// Joins the group, or has joined it.
+    Joiner,
+    /// Out of the group for good: its disk was lost, or it was removed.
+    Retired,
+}
+
+/// A broker group.
+#[derive(Debug)]
+pub struct Group {
+    /// RocketMQ's brokerName.
+    pub name: Arc<str>,
+    /// When members acknowledge.
+    pub flush: FlushMode,
+    /// Members founded it.
+    founders: usize,
+    world: World,
+    /// Third byte of its seats' addresses.
+    net: u8,
+    namesrv: Vec<SocketAddr>,
+    seats: Vec<(Seat, Standing)>,
+}
+
+impl Group {
+    /// A group of `founders` seats with empty disks; nothing runs.
+    #[must_use]
+    pub fn new(world: &World, number: u8, founders: usize, flush: FlushMode, namesrv: &[SocketAddr]) -> Self {
+        let name = format!("broker-{}", char::from(b'a' + number));
+        let mut group = Self {
+            name: name.into(),
+            flush,
+            founders,
+            world: world.clone(),
+            net: number + 1,
+            namesrv: namesrv.to_vec(),
+            seats: Vec::new(),
+        };
+        for at in 0..founders {
+            group.push_seat(Standing::Founder(at));
+        }
+        group
+    }
+
+    fn ip_of(&self, at: usize) -> IpAddr {
+        Ipv4Addr::new(10, 0, self.net, u8::try_from(at + 1).unwrap_or(u8::MAX)).into()
+    }
+
+    fn push_seat(&mut self, standing: Standing) -> usize {
+        let at = self.seats.len();
+        self.seats.push((Seat::new(&self.world, self.ip_of(at)), standing));
+        at
+    }
+
+    /// A new seat whose broker will wait to be added to the group.
+    pub fn add_seat(&mut self) -> usize {
+        self.push_seat(Standing::Joiner)
+    }
+
+    /// A seat.
+    #[must_use]
+    pub fn seat(&self, at: usize) -> &Seat {
+        &self.seats[at].0
+    }
+
+    /// Every seat that is not retired.
+    pub fn seats(&self) -> impl Iterator<Item = (usize, &Seat)> {
+        let active = self.seats.iter().enumerate().filter(|(_, (_, standing))| *standing != Standing::Retired);
+        active.map(|(at, (seat, _))| (at, seat))
+    }
+
+    /// Whether a seat is out of the group for good.
+    #[must_use]
+    pub fn is_retired(&self, at: usize) -> bool {
+        self.seats[at].1 == Standing::Retired
+    }
+
+    /// Takes a seat out for good. Its process has been ended.
+    pub fn retire(&mut self, at: usize) {
+        self.seats[at].0.start_at(None);
+        self.seats[at].1 = Standing::Retired;
+    }
+
+    /// Seats whose broker serves.
+    pub fn members(&self) -> impl Iterator<Item = (usize, Member)> {
+        self.seats().filter_map(|(at, seat)| Some((at, seat.member()?)))
+    }
+
+    /// The member that leads the highest term.
+    #[must_use]
+    pub fn leader(&self) -> Option<(usize, Member)> {
+        self.members().filter(|(_, member)| member.is_leader()).max_by_key(|(_, member)| member.leadership().0)
+    }
+
+    /// A serving member that does not lead, any of them.
+    pub fn draw_follower(&self, rng: &mut SimRng) -> Option<usize> {
+        let leader = self.leader().map(|(at, _)| at);
+        let followers: Vec<_> = self.members().map(|(at, _)| at).filter(|at| Some(*at) != leader).collect();
+        (!followers.is_empty()).then(|| followers[rng.random_range(0..followers.len())])
+    }
+
+    /// The leader in two of three draws, else any follower.
+    pub fn draw_member(&self, rng: &mut SimRng) -> Option<usize> {
+        let leader = self.leader().map(|(at, _)| at);
+        let follower = self.draw_follower(rng);
+        if rng.random_range(0..3) < 2 { leader.or(follower) } else { follower.or(leader) }
+    }
+
+    /// Starts the process of a seat.
+    pub fn start(&self, at: usize) {
+        let (seat, standing) = &self.seats[at];
+        let start = match standing {
+            Standing::Founder(me) => {
+                let peers = self.seats.iter().take(self.founders).map(|(seat, _)| seat.peer_addr()).collect();
+                Start::Bootstrap { peers, me: *me }
+            }
+            Standing::Joiner | Standing::Retired => Start::Join,
+        };
+        seat.start(self.launch(seat, start));
+    }
+
+    fn launch(&self, seat: &Seat, start: Start) -> Launch {
+        let settings = Settings {
+            cluster: CLUSTER.to_owned(),
+            group: self.name.to_string(),
+            listen: SocketAddr::new(seat.ip(), PEER_PORT),
+            client_addr: String::new(),
+            constants: CONSTANTS,
+            flush: self.flush,
+            timing: Timing::default(),
+            start: start.clone(),
+        };
+        seat.launch(start, &settings, &self.options())
+    }
+
+    fn options(&self) -> BrokerOptions {
+        BrokerOptions {
+            cluster: CLUSTER.to_owned(),
+            name: self.name.to_string(),
+            listen: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), BROKER_PORT),
+            vip: true,
+            advertised: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, BROKER_PORT),
+            namesrv: self.namesrv.clone(),
+            register_period: Duration::from_secs(30),
+            auto_create_topic: true,
+            auto_create_group: true,
+            default_topic_queues: 8,
+            max_message_size: MAX_BODY,
+            max_pending_bytes: 16 << 20,
+            client_expiry: Duration::from_secs(120),
+            max_clock_skew: Duration::from_secs(5),
+            limits: Limits::SERVER,
+        }
+    }
+
+    /// The group as invariants see it.
+    #[must_use]
+    pub fn view(&self) -> GroupView {
+        let seats = self.seats.iter().map(|(seat, _)| SeatView {
+            ip: seat.ip(),
+            disk: seat.machine().medium().clone(),
+            life: seat.life(),
+            member: seat.member(),
+            doomed: seat.is_doomed(),
+        });
+        GroupView {
+            name: Arc::clone(&self.name),
+            flush: self.flush,
+            segment_size: CONSTANTS.segment_size,
+            seats: seats.collect(),
+        }
+    }
+}
+
+impl Group {
+    /// Whether one leads, and every member serves.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn is_whole(&self) -> Result<(), String> {
+        let Some((_, leader)) = self.leader() else { return Err(format!("{} has no leader", self.name)) };
+        let serving: Vec<_> = self.members().map(|(_, member)| member.id()).collect();
+        let missing: Vec<_> = leader.members().into_iter().map(|(id, ..)| id).filter(|id| !serving.contains(id)).collect();
+        if missing.is_empty() { Ok(()) } else { Err(format!("members {missing:?} of {} do not serve", self.name)) }
+    }
+
+    /// Whether all members have applied and synced the same entries.
+    ///
+    /// # Errors
+    /// How they stand.
+    pub fn is_level(&self) -> Result<(), String> {
+        self.is_whole()?;
+        let next = |id: Option<quorumq_store::LogId>| id.map_or(0, |id| id.index.0 + 1);
+        let states: Vec<_> = self
+            .members()
+            .map(|(_, member)| (member.id(), member.positions(), member.shared().applied_next()))
+            .map(|(id, positions, applied)| (id, [next(positions.last), next(positions.synced), applied]))
+            .collect();
+        if states.iter().all(|(_, state)| *state == [states[0].1[0]; 3]) {
+            return Ok(());
+        }
+        Err(format!("{}: (node, [last, synced, applied]): {states:?}", self.name))
+    }
+
+    /// How many seats it has had.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.seats.len()
+    }
+
+    /// Starts a seat as it was started first, whatever became of its disk.
+    pub fn start_founder_again(&self, at: usize) {
+        self.start(at);
+    }
+}

@@ -1,0 +1,69 @@
+//! Looks after processes: starts those that are due, and asks why the others ended.
+
+use super::System;
+use super::errand::Errand;
+use super::nemesis::RESTART_AFTER;
+use super::seat::End;
+use crate::report::{Violation, What};
+use crate::tally::Fault;
+use crate::world::Death;
+
+impl System {
+    /// Starts what is due, ends what is sentenced, and follows up on errands.
+    ///
+    /// # Errors
+    /// A process ended by itself without a fault that explains it.
+    pub(super) async fn keep(&mut self) -> Result<(), Violation> {
+        let now = self.world.elapsed();
+        for group in 0..self.groups.len() {
+            for at in 0..self.groups[group].count() {
+                let seat = self.groups[group].seat(at).clone();
+                if let Some(death) = seat.take_sentence(now) {
+                    seat.kill(death);
+                }
+                if let Some(end) = seat.take_end() {
+                    self.ended(group, at, end)?;
+                }
+                if self.groups[group].is_retired(at) {
+                    if seat.member().is_some() {
+                        let what = format!("{} lost its store, and serves again under its old id", seat.ip());
+                        return Err(self.watch.violation("wiped-serves", what));
+                    }
+                } else if seat.is_due(now) {
+                    self.groups[group].start(at);
+                }
+            }
+        }
+        for (group, errand) in self.errands.done().await.map_err(|e| self.watch.violation("operator", e))? {
+            self.follow_up(group, &errand);
+        }
+        Ok(())
+    }
+
+    /// A process has ended by itself.
+    fn ended(&mut self, group: usize, at: usize, end: End) -> Result<(), Violation> {
+        let seat = self.groups[group].seat(at).clone();
+        self.watch.note(seat.ip(), What::Note(format!("ended: {end:?}")));
+        if self.groups[group].is_retired(at) {
+            if matches!(end, End::Refused(_)) {
+                self.world.tally().felt(Fault::WipedReturns, 1);
+            }
+            return Ok(());
+        }
+        if !seat.is_doomed() {
+            let what = format!("{} ended although its disk did nothing wrong: {end:?}", seat.ip());
+            return Err(self.watch.violation("needless-end", what));
+        }
+        seat.start_at(Some(self.world.elapsed() + RESTART_AFTER));
+        Ok(())
+    }
+
+    /// A change of membership was carried out.
+    fn follow_up(&mut self, group: usize, errand: &Errand) {
+        if let Errand::Remove { seat, .. } = errand {
+            self.groups[group].seat(*seat).kill(Death::Crash);
+            self.groups[group].retire(*seat);
+        }
+        self.watch.note("", What::Note(format!("done: {errand:?}")));
+    }
+}

@@ -1,0 +1,141 @@
+//! Carries out the faults of a plan: each begins, lasts and is undone, while others do.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use rand::RngExt;
+
+use super::System;
+use super::plan::Step;
+use crate::report::What;
+use crate::runtime::SimRng;
+use crate::tally::Fault;
+use crate::world::{Death, World};
+
+mod clock;
+mod disk;
+mod members;
+mod network;
+mod process;
+
+/// What a fault that goes on has to do now and then, and what undoes it.
+pub trait Going: std::fmt::Debug {
+    /// A moment in between; called every few virtual milliseconds.
+    fn tick(&mut self, system: &mut System) {
+        let _ = system;
+    }
+
+    /// Undoes what was done.
+    fn end(self: Box<Self>, system: &mut System);
+}
+
+/// Nothing goes on.
+#[derive(Debug)]
+struct Over;
+
+impl Going for Over {
+    fn end(self: Box<Self>, _: &mut System) {}
+}
+
+/// The faults of a run: those to come and those that go on.
+#[derive(Debug, Default)]
+pub struct Nemesis {
+    /// To come, the next one last.
+    steps: Vec<Step>,
+    going: Vec<(Step, Box<dyn Going>)>,
+}
+
+impl Nemesis {
+    /// The faults of a plan.
+    #[must_use]
+    pub fn new(steps: &[Step]) -> Self {
+        Self { steps: steps.iter().rev().copied().collect(), going: Vec::new() }
+    }
+
+    /// Begins what is due, goes on with what goes on, ends what is over.
+    pub fn tick(&mut self, system: &mut System) {
+        let now = system.world.elapsed() - system.began;
+        while self.steps.last().is_some_and(|step| step.at <= now) {
+            let Some(step) = self.steps.pop() else { break };
+            if let Some(going) = begin(step, system) {
+                system.world.tally().begun(step.fault);
+                self.going.push((step, going));
+            }
+        }
+        let (over, going) = std::mem::take(&mut self.going).into_iter().partition(|(step, _)| step.until <= now);
+        self.going = going;
+        for (_, going) in &mut self.going {
+            going.tick(system);
+        }
+        Self::end(over, system);
+    }
+
+    /// Ends everything.
+    pub fn stop(&mut self, system: &mut System) {
+        self.steps.clear();
+        Self::end(std::mem::take(&mut self.going), system);
+    }
+
+    fn end(over: Vec<(Step, Box<dyn Going>)>, system: &mut System) {
+        for (step, going) in over {
+            system.watch.note("", What::FaultEnds(step.fault.name().to_owned()));
+            going.end(system);
+        }
+    }
+}
+
+/// Begins a fault; `None`: there is nothing it could strike now.
+fn begin(step: Step, system: &mut System) -> Option<Box<dyn Going>> {
+    let Step { group, fault, .. } = step;
+    match fault {
+        Fault::Kill
+        | Fault::KillAll
+        | Fault::CrashPoint
+        | Fault::PowerLoss
+        | Fault::PowerLossAll
+        | Fault::Pause
+        | Fault::RestartStorm
+        | Fault::Stop
+        | Fault::ClientCrash
+        | Fault::NameServerLoss => process::begin(fault, group, system),
+        Fault::Isolation
+        | Fault::OneWay
+        | Fault::Bridge
+        | Fault::Flapping
+        | Fault::Loss
+        | Fault::LongDelay
+        | Fault::HangingConnect
+        | Fault::Reset
+        | Fault::Truncation
+        | Fault::ShortWrite => network::begin(fault, group, system),
+        Fault::ClockSkew | Fault::ClockJump | Fault::ClockFreeze => clock::begin(fault, group, system),
+        Fault::WriteError
+        | Fault::SyncError
+        | Fault::DiskFull
+        | Fault::BitRot
+        | Fault::SlowDisk
+        | Fault::StalledDisk => disk::begin(fault, group, system),
+        Fault::Transfer
+        | Fault::AddLearner
+        | Fault::Promote
+        | Fault::Remove
+        | Fault::ReplaceWiped
+        | Fault::WipedReturns
+        | Fault::Purge => members::begin(fault, group, system),
+    }
+}
+
+/// Notes that a fault has begun at a node.
+fn noted(system: &mut System, fault: Fault, node: IpAddr) {
+    system.watch.note(node, What::FaultBegins(fault.name().to_owned()));
+}
+
+/// A time from now on.
+fn soon(world: &World, rng: &mut SimRng, longest_ms: u64) -> Duration {
+    world.elapsed() + Duration::from_millis(rng.random_range(0..=longest_ms))
+}
+
+/// A crash or, where the group promises to survive it, a loss of power.
+fn draw_death(rng: &mut SimRng, power: bool) -> Death {
+    if power && rng.random() { Death::PowerLoss } else { Death::Crash }
+}

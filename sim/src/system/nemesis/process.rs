@@ -1,0 +1,186 @@
+//! Processes that end, stop, and come back.
+
+use std::time::Duration;
+
+use quorumq_store::log_store::FlushMode;
+use rand::RngExt;
+
+use super::{Going, Over, draw_death, noted, soon};
+use crate::system::System;
+use crate::tally::Fault;
+use crate::world::Death;
+
+/// Longest from a crash point to the crash itself, in milliseconds.
+const DOOM_MS: u64 = 10;
+
+/// Begins one.
+pub fn begin(fault: Fault, group: usize, system: &mut System) -> Option<Box<dyn Going>> {
+    // What asynchronous flushing promises when power is lost is not kept yet: only processes die in it.
+    let power = system.groups[group].flush == FlushMode::Sync;
+    let lost = if power { Death::PowerLoss } else { Death::Crash };
+    match fault {
+        Fault::Kill => kill_one(fault, group, Death::Crash, system),
+        Fault::PowerLoss => kill_one(fault, group, lost, system),
+        Fault::KillAll => Some(kill_all(fault, group, Death::Crash, system)),
+        Fault::PowerLossAll => Some(kill_all(fault, group, lost, system)),
+        Fault::CrashPoint => crash_point(group, power, system),
+        Fault::Pause => pause(group, system),
+        Fault::RestartStorm => {
+            let at = system.groups[group].draw_member(&mut system.rng)?;
+            noted(system, fault, system.groups[group].seat(at).ip());
+            Some(Box::new(Storm { group, at }))
+        }
+        Fault::Stop => stop(group, system),
+        Fault::ClientCrash => Some(client_crash(system)),
+        Fault::NameServerLoss => Some(name_server_loss(system)),
+        _ => None,
+    }
+}
+
+/// Seats to be started again.
+#[derive(Debug)]
+struct Dead {
+    group: usize,
+    seats: Vec<usize>,
+}
+
+impl Going for Dead {
+    fn end(self: Box<Self>, system: &mut System) {
+        for at in self.seats {
+            // Not all at one moment: who comes back first matters.
+            let when = soon(&system.world, &mut system.rng, 500);
+            system.groups[self.group].seat(at).start_at(Some(when));
+        }
+    }
+}
+
+fn kill_one(fault: Fault, group: usize, death: Death, system: &mut System) -> Option<Box<dyn Going>> {
+    let at = system.groups[group].draw_member(&mut system.rng)?;
+    let seat = system.groups[group].seat(at).clone();
+    noted(system, fault, seat.ip());
+    seat.kill(death);
+    Some(Box::new(Dead { group, seats: vec![at] }))
+}
+
+fn kill_all(fault: Fault, group: usize, death: Death, system: &mut System) -> Box<dyn Going> {
+    let seats: Vec<_> = system.groups[group].seats().map(|(at, seat)| (at, seat.clone())).collect();
+    for (_, seat) in &seats {
+        noted(system, fault, seat.ip());
+        seat.kill(death);
+    }
+    Box::new(Dead { group, seats: seats.into_iter().map(|(at, _)| at).collect() })
+}
+
+/// The process ends in the middle of a write: its disk fails a little before.
+fn crash_point(group: usize, power: bool, system: &mut System) -> Option<Box<dyn Going>> {
+    let at = system.groups[group].draw_member(&mut system.rng)?;
+    let seat = system.groups[group].seat(at).clone();
+    noted(system, Fault::CrashPoint, seat.ip());
+    seat.doom();
+    seat.machine().doom(system.rng.random_range(0..6));
+    let when = soon(&system.world, &mut system.rng, DOOM_MS);
+    seat.kill_at(when, draw_death(&mut system.rng, power));
+    Some(Box::new(Dead { group, seats: vec![at] }))
+}
+
+fn pause(group: usize, system: &mut System) -> Option<Box<dyn Going>> {
+    let at = system.groups[group].draw_member(&mut system.rng)?;
+    let seat = system.groups[group].seat(at).clone();
+    noted(system, Fault::Pause, seat.ip());
+    seat.host().pause();
+    Some(Box::new(Paused { group, at, life: seat.life() }))
+}
+
+#[derive(Debug)]
+struct Paused {
+    group: usize,
+    at: usize,
+    life: u64,
+}
+
+impl Going for Paused {
+    fn end(self: Box<Self>, system: &mut System) {
+        let seat = system.groups[self.group].seat(self.at);
+        if seat.life() == self.life && !seat.is_down() {
+            seat.host().resume();
+        }
+    }
+}
+
+/// A process that is killed and started again and again.
+#[derive(Debug)]
+struct Storm {
+    group: usize,
+    at: usize,
+}
+
+impl Going for Storm {
+    fn tick(&mut self, system: &mut System) {
+        let seat = system.groups[self.group].seat(self.at).clone();
+        if seat.is_down() {
+            seat.start_at(Some(system.world.elapsed()));
+        } else if system.rng.random_range(0..40) == 0 {
+            seat.kill(Death::Crash);
+        }
+    }
+
+    fn end(self: Box<Self>, system: &mut System) {
+        system.groups[self.group].seat(self.at).start_at(Some(system.world.elapsed()));
+    }
+}
+
+fn stop(group: usize, system: &mut System) -> Option<Box<dyn Going>> {
+    let at = system.groups[group].draw_member(&mut system.rng)?;
+    let seat = system.groups[group].seat(at).clone();
+    noted(system, Fault::Stop, seat.ip());
+    seat.stop();
+    system.world.tally().felt(Fault::Stop, 1);
+    Some(Box::new(Dead { group, seats: vec![at] }))
+}
+
+fn client_crash(system: &mut System) -> Box<dyn Going> {
+    let at = system.rng.random_range(0..system.crew.count());
+    let under_way = system.crew.kill(at, draw_death(&mut system.rng, true));
+    noted(system, Fault::ClientCrash, system.crew.host(at).ip());
+    system.world.tally().felt(Fault::ClientCrash, under_way);
+    Box::new(DeadClient(at))
+}
+
+#[derive(Debug)]
+struct DeadClient(usize);
+
+impl Going for DeadClient {
+    fn end(self: Box<Self>, system: &mut System) {
+        system.crew.restart(self.0);
+    }
+}
+
+fn name_server_loss(system: &mut System) -> Box<dyn Going> {
+    let at = system.rng.random_range(0..system.nameservers.count());
+    noted(system, Fault::NameServerLoss, system.nameservers.ip(at));
+    if !system.nameservers.is_down(at) {
+        system.nameservers.kill(at, draw_death(&mut system.rng, true));
+        system.world.tally().felt(Fault::NameServerLoss, 1);
+    }
+    Box::new(DeadNameServer(at))
+}
+
+#[derive(Debug)]
+struct DeadNameServer(usize);
+
+impl Going for DeadNameServer {
+    fn end(self: Box<Self>, system: &mut System) {
+        if system.nameservers.is_down(self.0) {
+            system.nameservers.restart(self.0);
+        }
+    }
+}
+
+/// Nothing to undo.
+#[must_use]
+pub fn over() -> Box<dyn Going> {
+    Box::new(Over)
+}
+
+/// How long a broker that ended by itself stays down: what watches over processes takes its time.
+pub const RESTART_AFTER: Duration = Duration::from_secs(1);

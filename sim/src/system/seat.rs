@@ -1,0 +1,280 @@
+//! A place where a broker may run: a host, its disk, and the process that is on it now.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use quorumq::broker::{BrokerOptions, Running};
+use quorumq_raft::form::Start;
+use quorumq_raft::node::Settings;
+use quorumq_raft::state_machine::OnFatal;
+
+use crate::invariant::Member;
+use crate::runtime::SimRuntime;
+use crate::scenario::seat::Seat as Machine;
+use crate::world::{Death, Node as Host, World};
+
+/// Where brokers listen for clients.
+pub const BROKER_PORT: u16 = 10911;
+/// Where they listen for each other.
+pub const PEER_PORT: u16 = BROKER_PORT + 1;
+
+/// What a process is started with.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// Of its consensus node.
+    pub settings: Settings,
+    /// Of its broker.
+    pub options: BrokerOptions,
+}
+
+/// What is on a seat.
+enum Process {
+    Down,
+    /// Started, and not yet serving: it recovers, or waits for its peers.
+    Starting,
+    Up(Box<Running<SimRuntime>>),
+    /// Told to stop in good order.
+    Stopping,
+}
+
+/// Why a process ended by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It would not start.
+    Refused(String),
+    /// It had to end.
+    Fatal(String),
+}
+
+struct State {
+    process: Process,
+    /// Processes started so far.
+    life: u64,
+    /// The process of this life meets faults of its disk: it may end for them.
+    doomed: bool,
+    /// When it is started again; `None`: not by itself.
+    start_at: Option<Duration>,
+    /// Why the last process ended, if by itself and not looked at yet.
+    end: Option<End>,
+    /// Ends the process at this time.
+    kill_at: Option<(Duration, Death)>,
+}
+
+/// A seat. Cheap to clone: all clones are the same seat.
+#[derive(Clone)]
+pub struct Seat {
+    world: World,
+    machine: Machine,
+    state: Arc<Mutex<State>>,
+}
+
+impl std::fmt::Debug for Seat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Seat").field("ip", &self.ip()).finish_non_exhaustive()
+    }
+}
+
+impl Seat {
+    /// A seat with an empty disk, at an address of its own.
+    #[must_use]
+    pub fn new(world: &World, ip: IpAddr) -> Self {
+        let state = State {
+            process: Process::Down,
+            life: 0,
+            doomed: false,
+            start_at: Some(Duration::ZERO),
+            end: None,
+            kill_at: None,
+        };
+        Self { world: world.clone(), machine: Machine::at(world, ip), state: Arc::new(Mutex::new(state)) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn ip(&self) -> IpAddr {
+        self.machine.host().ip()
+    }
+
+    /// Where its broker listens for clients.
+    #[must_use]
+    pub fn client_addr(&self) -> SocketAddr {
+        SocketAddr::new(self.ip(), BROKER_PORT)
+    }
+
+    /// Where its broker listens for its peers.
+    #[must_use]
+    pub fn peer_addr(&self) -> SocketAddr {
+        SocketAddr::new(self.ip(), PEER_PORT)
+    }
+
+    /// Its host.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        self.machine.host()
+    }
+
+    /// Its host and disk.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// How many processes were started on it.
+    #[must_use]
+    pub fn life(&self) -> u64 {
+        self.lock().life
+    }
+
+    /// Whether the process of this life meets faults of its disk.
+    #[must_use]
+    pub fn is_doomed(&self) -> bool {
+        self.lock().doomed || self.machine.is_doomed()
+    }
+
+    /// From now on the process may end for faults of its disk.
+    pub fn doom(&self) {
+        self.lock().doomed = true;
+    }
+
+    /// Whether no process is on it.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        matches!(self.lock().process, Process::Down)
+    }
+
+    /// The broker's node, if it serves.
+    #[must_use]
+    pub fn member(&self) -> Option<Member> {
+        match &self.lock().process {
+            Process::Up(running) => Some(running.broker.node().clone()),
+            _ => None,
+        }
+    }
+
+    /// Why the last process ended by itself; told once.
+    #[must_use]
+    pub fn take_end(&self) -> Option<End> {
+        self.lock().end.take()
+    }
+
+    /// Has the process started at `at`.
+    pub fn start_at(&self, at: Option<Duration>) {
+        self.lock().start_at = at;
+    }
+
+    /// Has the process ended at `at`.
+    pub fn kill_at(&self, at: Duration, death: Death) {
+        self.lock().kill_at = Some((at, death));
+    }
+
+    /// Whether it is down and due to be started.
+    #[must_use]
+    pub fn is_due(&self, now: Duration) -> bool {
+        let state = self.lock();
+        matches!(state.process, Process::Down) && state.start_at.is_some_and(|at| at <= now)
+    }
+
+    /// How its process is to be ended now, if it is.
+    #[must_use]
+    pub fn take_sentence(&self, now: Duration) -> Option<Death> {
+        let mut state = self.lock();
+        let (at, death) = state.kill_at?;
+        if now < at {
+            return None;
+        }
+        state.kill_at = None;
+        Some(death)
+    }
+
+    /// Starts a process. What becomes of it is seen later: [`Seat::member`], [`Seat::take_end`].
+    pub fn start(&self, launch: Launch) {
+        let life = {
+            let mut state = self.lock();
+            (state.process, state.start_at, state.kill_at) = (Process::Starting, None, None);
+            (state.doomed, state.life) = (false, state.life + 1);
+            state.life
+        };
+        self.host().restart();
+        self.world.record("start", life, self.ip().to_string().as_bytes());
+        let (seat, place) = (self.clone(), self.machine.place());
+        let (fatal, Launch { settings, options }) = (self.on_fatal(life), launch);
+        drop(self.host().spawn(async move {
+            match Running::start(settings, options, place, fatal).await {
+                Ok(running) => seat.serves(life, running),
+                Err(e) => seat.ended(life, End::Refused(e.to_string())),
+            }
+        }));
+    }
+
+    fn serves(&self, life: u64, running: Running<SimRuntime>) {
+        let mut state = self.lock();
+        if state.life == life && matches!(state.process, Process::Starting) {
+            state.process = Process::Up(Box::new(running));
+        }
+    }
+
+    /// A node that says why it cannot go on ends its process at this moment.
+    fn on_fatal(&self, life: u64) -> OnFatal {
+        let seat = self.clone();
+        Arc::new(move |why| seat.ended(life, End::Fatal(why)))
+    }
+
+    fn ended(&self, life: u64, end: End) {
+        {
+            let mut state = self.lock();
+            if state.life != life || matches!(state.process, Process::Down) {
+                return;
+            }
+            state.end = Some(end);
+        }
+        self.kill(Death::Crash);
+    }
+
+    /// Ends the process or its host's power. Nothing, if neither runs.
+    pub fn kill(&self, death: Death) {
+        let process = std::mem::replace(&mut self.lock().process, Process::Down);
+        if matches!(process, Process::Down) {
+            return;
+        }
+        self.machine.kill(death, &mut self.world.rng());
+    }
+
+    /// Stops the process in good order.
+    pub fn stop(&self) {
+        let running = {
+            let mut state = self.lock();
+            match std::mem::replace(&mut state.process, Process::Stopping) {
+                Process::Up(running) => running,
+                other => {
+                    state.process = other;
+                    return;
+                }
+            }
+        };
+        let (seat, life) = (self.clone(), self.life());
+        drop(self.host().spawn(async move {
+            running.shutdown().await;
+            if seat.life() == life {
+                seat.kill(Death::Crash);
+            }
+        }));
+    }
+
+    /// What a process of this seat is started with, for a store that is there, a new group or a group that exists.
+    #[must_use]
+    pub fn launch(&self, start: Start, settings: &Settings, options: &BrokerOptions) -> Launch {
+        let (mut settings, mut options) = (settings.clone(), options.clone());
+        (settings.listen, settings.client_addr) = (self.peer_addr(), self.client_addr().to_string());
+        settings.start = start;
+        options.listen = self.client_addr();
+        if let SocketAddr::V4(addr) = self.client_addr() {
+            options.advertised = addr;
+        }
+        Launch { settings, options }
+    }
+}
