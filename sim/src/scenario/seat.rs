@@ -65,6 +65,11 @@ impl Seat {
         self.disk.is_frozen()
     }
 
+    /// Everything on the disk is lost.
+    pub fn wipe(&self) {
+        self.disk.wipe();
+    }
+
     /// Ends the host's process or its power. What the disk had not synced survives the first, and of the second
     /// only those sectors that `rng` keeps.
     pub fn kill(&self, death: Death, rng: &mut SimRng) {

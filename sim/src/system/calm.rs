@@ -14,12 +14,18 @@ const SOON: Duration = Duration::from_secs(120);
 const FAREWELL: Duration = Duration::from_secs(60);
 /// Time in which consumers get to the end: a client that died is forgotten after two minutes.
 const SETTLE: Duration = Duration::from_secs(400);
+/// Fresh messages sent to each group, and the time they may take.
+const FRESH: u32 = 20;
+const FRESH_SOON: Duration = Duration::from_secs(20);
+/// Time in which everything is read.
+const SCAN: Duration = Duration::from_secs(300);
 /// Clients work this long without faults.
 const CALM: Duration = Duration::from_secs(5);
 
 impl System {
     pub(super) async fn create_topics(&mut self) -> Result<(), Violation> {
-        let creating = workload::create_topics(self.crew.visitor("creator"));
+        let visitor = self.crew.visitor("creator");
+        let creating = visitor.host.clone().spawn(workload::topics::create(visitor));
         self.wait_for("topics are created", SOON, creating).await
     }
 
@@ -42,16 +48,19 @@ impl System {
         while self.world.elapsed() < until {
             self.tick().await?;
         }
-        self.crew.dismiss(|kind| !kind.consumes());
-        self.until("producers end", FAREWELL, |system| nobody(&system.crew.working(|kind| !kind.consumes()))).await?;
-        let settling = workload::settle::run(self.crew.visitor("settler"));
-        self.wait_for("consumers get to the end", SETTLE, settling).await?;
-        self.crew.dismiss(Kind::consumes);
-        self.until("consumers end", FAREWELL, |system| nobody(&system.crew.working(Kind::consumes))).await?;
-        let fresh = workload::fresh::run(self.crew.visitor("fresh"));
+        self.crew.dismiss(|kind| kind != Kind::PushConsumer);
+        self.until("producers end", FAREWELL, |system| nobody(&system.crew.working(|kind| kind != Kind::PushConsumer))).await?;
+        let visitor = self.crew.visitor("settler");
+        let settling = visitor.host.clone().spawn(workload::settle::settle(visitor, SETTLE));
+        self.wait_for("consumers get to the end", 2 * SETTLE, settling).await?;
+        self.crew.dismiss(|kind| kind == Kind::PushConsumer);
+        self.until("consumers end", FAREWELL, |system| nobody(&system.crew.working(|kind| kind == Kind::PushConsumer))).await?;
+        let visitor = self.crew.visitor("fresh");
+        let fresh = visitor.host.clone().spawn(workload::fresh::fresh(visitor, FRESH, FRESH_SOON));
         self.wait_for("fresh sends and reads succeed", SOON, fresh).await?;
-        let scan = workload::scan::run(self.crew.visitor("scanner"));
-        self.wait_for("everything is read", SOON, scan).await?;
+        let visitor = self.crew.visitor("scanner");
+        let scanning = visitor.host.clone().spawn(workload::scan::scan(visitor));
+        self.wait_for("everything is read", SCAN, scanning).await?;
         self.until("members have applied and synced the same", SOON, |system| {
             system.groups.iter().try_for_each(Group::is_level)
         })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use madsim::task::JoinHandle;
-use quorumq::client::ClientOptions;
+use quorumq::client::{ClientError, ClientOptions};
 use tokio_util::sync::CancellationToken;
 
 use super::nameservers::NameServers;
@@ -21,7 +21,7 @@ struct Hand {
     host: Host,
     lives: u32,
     stop: CancellationToken,
-    working: Option<JoinHandle<()>>,
+    working: Option<JoinHandle<Result<(), ClientError>>>,
 }
 
 /// All clients.
@@ -32,13 +32,13 @@ pub struct Crew {
     ledger: Ledger,
     topics: Arc<[Topic]>,
     options: ClientOptions,
-    pause: Duration,
+    visitors: Host,
 }
 
 impl Crew {
     /// Hosts for one client of each of `kinds`; none works yet.
     #[must_use]
-    pub fn new(world: &World, kinds: &[Kind], topics: &[Topic], namesrv: &NameServers, pause: Duration) -> Self {
+    pub fn new(world: &World, kinds: &[Kind], topics: &[Topic], namesrv: &NameServers) -> Self {
         let hand = |(number, kind): (usize, &Kind)| Hand {
             kind: *kind,
             number,
@@ -53,7 +53,7 @@ impl Crew {
             ledger: Ledger::default(),
             topics: topics.into(),
             options: ClientOptions::new(namesrv.addrs()),
-            pause,
+            visitors: world.add_node(Ipv4Addr::new(10, 0, 200, 2).into()),
         }
     }
 
@@ -84,31 +84,54 @@ impl Crew {
         let hand = &mut self.hands[at];
         hand.lives += 1;
         hand.stop = CancellationToken::new();
-        let mut options = self.options.clone();
-        options.client_ip = hand.host.ip();
         let client = Client {
             world: self.world.clone(),
             host: hand.host.clone(),
-            name: format!("{}-{}.{}", hand.kind.name(), hand.number, hand.lives).into(),
-            options,
+            name: life_name(hand.kind, hand.number, hand.lives),
+            options: ClientOptions { client_ip: hand.host.ip(), ..self.options.clone() },
             ledger: self.ledger.clone(),
             topics: Arc::clone(&self.topics),
-            pause: self.pause,
+            pause: hand.kind.usual_pause(),
             stop: hand.stop.clone(),
         };
         hand.working = Some(hand.kind.start(client));
     }
 
-    /// Ends a client's process.
-    pub fn kill(&mut self, at: usize, death: Death) {
-        self.hands[at].host.kill(death);
-        self.hands[at].working = None;
+    /// A client on a host on which nothing goes wrong.
+    #[must_use]
+    pub fn visitor(&self, name: &str) -> Client {
+        Client {
+            world: self.world.clone(),
+            host: self.visitors.clone(),
+            name: name.into(),
+            options: ClientOptions { client_ip: self.visitors.ip(), ..self.options.clone() },
+            ledger: self.ledger.clone(),
+            topics: Arc::clone(&self.topics),
+            pause: Duration::ZERO,
+            stop: CancellationToken::new(),
+        }
     }
 
-    /// Begins another life of a client that was killed.
+    /// Ends a client's process; how many operations it had under way.
+    pub fn kill(&mut self, at: usize, death: Death) -> u64 {
+        let hand = &mut self.hands[at];
+        if hand.working.take().is_none() {
+            return 0;
+        }
+        hand.host.kill(death);
+        let name = life_name(hand.kind, hand.number, hand.lives);
+        self.ledger.look(|history| {
+            let open = history.ops.iter().filter(|op| op.ended_ns == u64::MAX && op.client == name);
+            open.count() as u64
+        })
+    }
+
+    /// Begins another life of a client that was killed, unless one has begun.
     pub fn restart(&mut self, at: usize) {
-        self.hands[at].host.restart();
-        self.start(at);
+        if self.hands[at].working.is_none() {
+            self.hands[at].host.restart();
+            self.start(at);
+        }
     }
 
     /// Tells those of whom `which` is true to come to an end in good order.
@@ -121,4 +144,8 @@ impl Crew {
         let at_work = |hand: &&Hand| which(hand.kind) && hand.working.as_ref().is_some_and(|task| !task.is_finished());
         self.hands.iter().filter(at_work).map(|hand| hand.kind.name()).collect()
     }
+}
+
+fn life_name(kind: Kind, number: usize, life: u32) -> Arc<str> {
+    format!("{}-{number}-{life}", kind.name()).into()
 }

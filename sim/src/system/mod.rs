@@ -36,8 +36,22 @@ use watch::Watch;
 
 /// How often the groups are looked at and faults go on.
 const TICK: Duration = Duration::from_millis(5);
-/// Longest pause of a client between two operations.
-const PAUSE: Duration = Duration::from_millis(150);
+/// The clients of a run.
+const CREW: &[Kind] = &[
+    Kind::Producer,
+    Kind::AsyncProducer,
+    Kind::OneWayProducer,
+    Kind::BatchProducer,
+    Kind::OrderedProducer,
+    Kind::FollowerProducer,
+    Kind::PullConsumer,
+    Kind::PushConsumer,
+    Kind::PushConsumer,
+    Kind::PushConsumer,
+    Kind::Committer,
+    Kind::TopicChanger,
+    Kind::EndsWatcher,
+];
 /// Virtual time that a run may take beyond its length.
 const GRACE: Duration = Duration::from_secs(1_200);
 
@@ -114,7 +128,6 @@ struct System {
     watch: Watch,
     /// When faults and clients began.
     began: Duration,
-    acked: u64,
 }
 
 async fn play(world: World, length: Duration, left: Arc<Mutex<Left>>) -> Result<(), Violation> {
@@ -157,7 +170,7 @@ impl System {
         let groups = plan.groups.iter().enumerate().map(group).collect();
         let topics: Vec<_> =
             ["orders", "payments"].iter().map(|name| Topic { name: (*name).into(), queues: plan.queues }).collect();
-        let crew = Crew::new(world, &Kind::CREW, &topics, &nameservers, PAUSE);
+        let crew = Crew::new(world, CREW, &topics, &nameservers);
         let operator = world.add_node(Ipv4Addr::new(10, 0, 200, 1).into());
         let errands = Errands::new(world, operator, addrs);
         let watch = Watch::new(world);
@@ -171,7 +184,6 @@ impl System {
             errands,
             watch,
             began: Duration::ZERO,
-            acked: 0,
         }
     }
 

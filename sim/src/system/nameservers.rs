@@ -44,6 +44,12 @@ impl NameServers {
         self.hosts[at].ip()
     }
 
+    /// Whether one was ended.
+    #[must_use]
+    pub fn is_down(&self, at: usize) -> bool {
+        self.hosts[at].is_down()
+    }
+
     /// Ends one.
     pub fn kill(&self, at: usize, death: Death) {
         self.hosts[at].kill(death);

@@ -29,6 +29,9 @@ pub trait Going: std::fmt::Debug {
     fn end(self: Box<Self>, system: &mut System);
 }
 
+/// How long a broker that ended by itself stays down: what watches over processes takes its time.
+pub const RESTART_AFTER: Duration = Duration::from_secs(1);
+
 /// Nothing goes on.
 #[derive(Debug)]
 struct Over;

@@ -244,6 +244,11 @@ impl Seat {
         self.machine.kill(death, &mut self.world.rng());
     }
 
+    /// Its disk is lost with everything on it. The process has been ended.
+    pub fn wipe(&self) {
+        self.machine.wipe();
+    }
+
     /// Stops the process in good order.
     pub fn stop(&self) {
         let running = {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use quorumq_raft::machine::Machine;
+
 use crate::invariant::{self, GroupView, Invariant, SeatView, View};
 use crate::report::{Moment, Violation, What};
 use crate::tally::Effect;

@@ -3,11 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use quorumq_raft::form::Start;
 use rand::RngExt;
 
-use super::process::over;
-use super::{Going, noted};
+use super::{Going, Over, noted};
 use crate::system::System;
 use crate::system::errand::Errand;
 use crate::tally::Fault;
@@ -42,7 +40,7 @@ fn transfer(group: usize, system: &mut System) -> Option<Box<dyn Going>> {
             tally.felt(Fault::Transfer, 1);
         }
     }));
-    Some(over())
+    Some(Box::new(Over))
 }
 
 /// Adds a member to a group; nothing if another change of its membership is under way.
@@ -56,7 +54,7 @@ fn add(group: usize, system: &mut System) -> Option<Box<dyn Going>> {
     system.groups[group].start(new);
     let name = system.groups[group].name.clone();
     system.errands.run(group, Errand::Add { group: name, peer: seat.peer_addr(), seat: new });
-    Some(over())
+    Some(Box::new(Over))
 }
 
 /// Removes a member, the leader now and then.
@@ -70,7 +68,7 @@ fn remove(group: usize, system: &mut System) -> Option<Box<dyn Going>> {
     noted(system, Fault::Remove, seat.ip());
     let name = system.groups[group].name.clone();
     system.errands.run(group, Errand::Remove { group: name, node_id, seat: at });
-    Some(over())
+    Some(Box::new(Over))
 }
 
 /// A member loses its disk, and a new one takes its place.
@@ -94,7 +92,7 @@ fn replace(fault: Fault, group: usize, system: &mut System) -> Option<Box<dyn Go
     let name = system.groups[group].name.clone();
     system.errands.run(group, Errand::Replace { group: name, peer, node_id, seat: at, new, fault });
     system.groups[group].retire(at);
-    Some(over())
+    Some(Box::new(Over))
 }
 
 /// A follower is down for a while, and the log is purged meanwhile: it needs a snapshot when it is back.

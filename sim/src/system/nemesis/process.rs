@@ -1,11 +1,9 @@
 //! Processes that end, stop, and come back.
 
-use std::time::Duration;
-
 use quorumq_store::log_store::FlushMode;
 use rand::RngExt;
 
-use super::{Going, Over, draw_death, noted, soon};
+use super::{Going, draw_death, noted, soon};
 use crate::system::System;
 use crate::tally::Fault;
 use crate::world::Death;
@@ -175,12 +173,3 @@ impl Going for DeadNameServer {
         }
     }
 }
-
-/// Nothing to undo.
-#[must_use]
-pub fn over() -> Box<dyn Going> {
-    Box::new(Over)
-}
-
-/// How long a broker that ended by itself stays down: what watches over processes takes its time.
-pub const RESTART_AFTER: Duration = Duration::from_secs(1);

@@ -155,6 +155,13 @@ impl MemoryDisk {
         self.remount(state);
     }
 
+    /// The medium is replaced by an empty one; mounts of before are inert.
+    pub fn wipe(&self) {
+        let mut state = lock(&self.medium.state);
+        (state.files, state.durable, state.dirs) = Default::default();
+        self.remount(state);
+    }
+
     fn remount(&self, mut state: MutexGuard<'_, State>) {
         state.mount += 1;
         state.locks.clear();
