@@ -215,20 +215,31 @@ impl HardState {
 
     /// Makes the state durable, in two copies.
     pub(crate) fn save(&mut self) -> Result<(), StoreError> {
+        self.write()?;
+        self.mark_sync.sync()
+    }
+
+    /// Writes the state behind the last one. Not yet durable.
+    pub(crate) fn write(&mut self) -> Result<(), StoreError> {
         self.sequence += 1;
-        self.make_durable()
+        self.write_pair()
     }
 
     /// Writes the state where it already is, durably: what a start has read may be in the page cache alone, and must not
     /// be acted upon before a power loss can no longer take it back. The older pair stays as it is meanwhile.
     pub(crate) fn make_durable(&mut self) -> Result<(), StoreError> {
+        self.write_pair()?;
+        self.mark_sync.sync()
+    }
+
+    /// Writes the two copies of the present sequence number.
+    fn write_pair(&self) -> Result<(), StoreError> {
         let mut pages = vec![0; 2 * PAGE as usize];
         let record = record(STATE_MAGIC, self.sequence, |encoder| self.state.encode(encoder));
         pages[..RECORD].copy_from_slice(&record);
         pages[PAGE as usize..][..RECORD].copy_from_slice(&record);
         let offset = (self.sequence % 2) * 2 * PAGE;
-        self.file.write_at(offset, &[&pages]).at("write", &self.path)?;
-        self.mark_sync.sync()
+        self.file.write_at(offset, &[&pages]).at("write", &self.path)
     }
 
     /// Starts a new generation: marks written so far no longer count. Durable with the next [`HardState::save`].

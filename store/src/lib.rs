@@ -11,6 +11,7 @@ pub mod frame;
 pub mod hard_state;
 pub mod identity;
 pub mod log_store;
+pub mod mutant;
 mod position;
 pub mod record;
 #[doc(hidden)]

@@ -191,6 +191,13 @@ impl Net {
         self.with(|state, _| state.nodes.get(&node).copied().unwrap_or(SUPERVISOR))
     }
 
+    /// The same, for logs: `None` if somebody logs in the midst of a change to the network.
+    pub(crate) fn try_current_host(&self) -> Option<IpAddr> {
+        let node = madsim::plugin::node();
+        let state = self.state.try_lock().ok()?;
+        Some(state.nodes.get(&node).copied().unwrap_or(SUPERVISOR))
+    }
+
     /// Virtual time since the run began.
     pub(crate) fn elapsed(&self) -> Duration {
         self.time.elapsed()

@@ -11,6 +11,7 @@ use crate::commit_log::writer::{Segment, Writer};
 use crate::disk::{Disk, DiskLock};
 use crate::error::At;
 use crate::hard_state::{HardState, Intent, Mark, MarkSync};
+use crate::mutant::{Mutant, planted};
 use crate::{LogId, PhysicalOffset, StoreError};
 
 /// Bytes of appends written and synced as one group at most; more wait for the next.
@@ -141,6 +142,10 @@ impl Worker {
             Ok(())
         })?;
         self.last_group = bytes;
+        if planted(Mutant::SyncedMarkAhead) {
+            note_mark(&mut self.hard, fifo, self.writer.end.mark(), self.epoch)?;
+            self.sync_mark()?;
+        }
         if self.options.mode == FlushMode::Sync || self.writer.unsynced >= MAX_UNSYNCED {
             self.sync_log(fifo)?;
             self.since_mark.0 += 1;
@@ -199,7 +204,13 @@ impl Worker {
             Op::Append { .. } => unreachable!("appends are grouped"),
             Op::Vote { vote, done } => {
                 let save = |worker: &mut Self| {
+                    if planted(Mutant::TwoVotesInATerm) && !vote.committed {
+                        return Ok(());
+                    }
                     worker.hard.state.vote = Some(vote);
+                    if planted(Mutant::VoteNotSynced) {
+                        return worker.hard.write();
+                    }
                     worker.hard.save()
                 };
                 (done, self.guard(fifo, save))
