@@ -91,7 +91,8 @@ async fn find(
     key: &str,
     limit: Duration,
 ) -> Result<(), String> {
-    let line = client.begin(Action::Pull { consumer: Arc::clone(&client.name), place: queue.into(), from: offset.0 });
+    // Each look is a consumer of its own: it follows no other.
+    let line = client.begin(Action::Pull { consumer: key.into(), place: queue.into(), from: offset.0 });
     let what = format!("{key} is read at {offset} of {queue}");
     let found = until_ok(&what, limit, async || {
         let result = consumer.pull(queue, offset, 1, "*", Duration::ZERO).await?;
