@@ -15,6 +15,8 @@ mod lexer;
 mod manifest;
 #[path = "tidy/paths.rs"]
 mod paths;
+#[path = "tidy/planted.rs"]
+mod planted;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/shape.rs"]
