@@ -38,7 +38,8 @@ pub fn timeline(report: &Report) -> String {
     let most = report.moments.iter().filter_map(|moment| acks(&moment.what)).max().unwrap_or_default();
     let mut text = String::new();
     for n in 0..end.div_ceil(length) {
-        let band = Band { report, lanes: &lanes, from: n * length, length, most_acks: most, last: (n + 1) * length >= end };
+        let band =
+            Band { report, lanes: &lanes, from: n * length, length, most_acks: most, last: (n + 1) * length >= end };
         band.draw(&mut text);
     }
     text
