@@ -12,6 +12,7 @@ use bytes::Bytes;
 use quorumq_store::StoreError;
 use quorumq_store::identity::{GroupConstants, Identity};
 use quorumq_store::log_store::LogStore;
+use quorumq_store::mutant::{Mutant, planted};
 use rand::RngExt;
 use tokio::sync::Notify;
 
@@ -294,6 +295,12 @@ async fn probe_others<R: Runtime>(
             continue;
         }
         let probed = probe::<R>(desk, peer).await?;
+        if planted(Mutant::WipedNodeVotes)
+            && let Some(member) = probed.as_ref().filter(|p| !p.pristine).and_then(|p| p.identity.as_ref())
+        {
+            let formatted = desk.format::<R>(member.group_uuid, me as NodeId + 1, desk.constants).await;
+            formatted.map_err(|reason| FormError::Peer { peer, reason })?;
+        }
         if probed.as_ref().is_some_and(|p| !p.pristine) && desk.identity().is_none() {
             let dir = desk.place.dir.display().to_string();
             return Err(FormError::GroupExists { dir, peer, group: desk.group.clone() });

@@ -13,6 +13,7 @@ use openraft::{ChangeMembers, Config, Raft, ReadPolicy, ServerState};
 use quorumq_store::consume_queue::ConsumeQueues;
 use quorumq_store::identity::{GroupConstants, Identity};
 use quorumq_store::log_store::{FlushMode, LogStore, OnInstall, Options, Positions, Vote};
+use quorumq_store::mutant::{Mutant, planted};
 use quorumq_store::{LogId, StoreError};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -498,7 +499,7 @@ fn raft_config(group: &str, timing: Timing) -> Result<Config, openraft::ConfigEr
         election_timeout_max: timing.election_max_ms,
         // A restarted leader that resumes its term can write other entries under (term, index) pairs that
         // followers already hold.
-        enable_leader_restore: Some(false),
+        enable_leader_restore: Some(planted(Mutant::LeaderRestoreOn)),
         enable_pre_vote: Some(true),
         allow_log_reversion: None,
         snapshot_policy: openraft::SnapshotPolicy::Never,

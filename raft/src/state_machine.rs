@@ -6,14 +6,17 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, Stream, StreamExt};
 use openraft::alias::{SnapshotMetaOf, SnapshotOf};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use quorumq_store::checkpoint::Checkpoint;
 use quorumq_store::consume_queue::FlushPlan;
 use quorumq_store::disk::Disk;
+use quorumq_store::frame::Kind;
 use quorumq_store::log_store::{Entry, LogStore};
+use quorumq_store::mutant::{Mutant, planted};
+use quorumq_store::record::set_store_timestamp;
 use quorumq_store::{LogId, PhysicalOffset, StoreError};
 
 use tokio::sync::oneshot;
@@ -167,6 +170,10 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
                 (None, StoredMembership::default(), positions.first)
             }
         };
+        let (last_applied, segment) = match planted(Mutant::AppliedPositionNotRestored) {
+            true => (positions.purged, positions.first),
+            false => (last_applied, segment),
+        };
         let shared = Arc::new(Shared {
             machine: RwLock::new(machine),
             applied_next: AtomicU64::new(last_applied.map_or(0, |id| id.index.0 + 1)),
@@ -203,10 +210,11 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
                 let Some(position) = store.snapshot_position(segment) else {
                     return Err(StoreError::Contract(format!("no chain value for the segment at {segment}")));
                 };
+                let durably = !planted(Mutant::CheckpointAtApplied);
                 // Planned with the state; where another plan was out then, that one is written by now.
                 match plan {
-                    Some(plan) => shared.write_plan(plan, true)?,
-                    None => shared.flush(true)?,
+                    Some(plan) => shared.write_plan(plan, durably)?,
+                    None => shared.flush(durably)?,
                 }
                 Checkpoint { position, membership_id, membership, state }.write(&*place.disk, &place.dir)
             };
@@ -239,7 +247,12 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
         let mut machine = shared.write();
         for (entry, responder) in run.drain(..) {
             let entry_membership = openraft::entry::RaftEntry::get_membership(&entry);
-            let stored = to_stored(&entry)?;
+            let mut stored = to_stored(&entry)?;
+            if planted(Mutant::ApplyDependsOnClock) && stored.kind == Kind::Records {
+                let mut stamped = BytesMut::from(stored.body);
+                set_store_timestamp(&mut stamped, R::wall_clock_ms());
+                stored.body = stamped.freeze();
+            }
             let segment = self.segment_of(stored.position);
             if segment != self.segment {
                 let (state, plan) = (machine.encode(), machine.plan_flush());

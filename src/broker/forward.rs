@@ -8,6 +8,7 @@ use openraft_rt::Select2;
 use quorumq_raft::peer::mux::CallError;
 use quorumq_raft::runtime::Runtime;
 use quorumq_raft::types::NodeId;
+use quorumq_store::mutant::{Mutant, planted};
 
 use super::Broker;
 use super::answer;
@@ -71,13 +72,20 @@ impl<R: Runtime> Broker<R> {
 
     /// Calls the leader for as long as it leads.
     async fn call_leader(&self, leader: NodeId, bytes: Bytes) -> Result<Bytes, CallError> {
-        let mut call = std::pin::pin!(self.node.call(leader, bytes, FORWARD_TIMEOUT));
-        match R::select2(call.as_mut(), self.leadership.lost(leader)).await {
+        let mut call = std::pin::pin!(self.node.call(leader, bytes.clone(), FORWARD_TIMEOUT));
+        let answered = match R::select2(call.as_mut(), self.leadership.lost(leader)).await {
             Select2::First(answered) => answered,
             Select2::Second(()) => R::timeout(REPLACED_TIMEOUT, call)
                 .await
                 .unwrap_or_else(|_| Err(CallError::Unknown(format!("node {leader} no longer leads")))),
+        };
+        if planted(Mutant::ForwardedSendRepeated)
+            && matches!(answered, Err(CallError::Unknown(_)))
+            && let Leader::There(next) = self.leadership.settled::<R>(self.node.id(), LEADER_WAIT).await
+        {
+            return self.node.call(next, bytes, FORWARD_TIMEOUT).await;
         }
+        answered
     }
 
     /// Refuses requests for want of a leader, with a hint who leads.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use openraft_rt::Instant;
 use quorumq_raft::runtime::Runtime;
+use quorumq_store::mutant::{Mutant, planted};
 use tokio::sync::Notify;
 
 use super::Broker;
@@ -92,6 +93,9 @@ impl<I> Holds<I> {
         }
         let before = state.woken.len();
         for arrival in arrivals {
+            if planted(Mutant::LongPollSkips) {
+                state.skip_to_newest(arrival);
+            }
             state.wake_queue(&arrival.topic, arrival.queue_id);
         }
         let woken = state.woken.len() > before;
@@ -134,6 +138,12 @@ impl<I> Holds<I> {
 }
 
 impl<I> State<I> {
+    /// Only where such a bug is planted.
+    fn skip_to_newest(&mut self, arrival: &Arrival) {
+        let queue = self.topics.get_mut(&arrival.topic).and_then(|queues| queues.get_mut(&arrival.queue_id));
+        queue.into_iter().flatten().for_each(|(_, pull)| pull.offset = arrival.next.0 - 1);
+    }
+
     fn wake_queue(&mut self, topic: &str, queue_id: u32) {
         let Some(queues) = self.topics.get_mut(topic) else {
             return;

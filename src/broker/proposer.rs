@@ -3,6 +3,7 @@
 //! Its gate counts bytes that are queued, unsynced or unapplied; when full, sends get SYSTEM_BUSY. A send is refused
 //! before it is proposed, or its outcome is unknown: never call an unknown a failure.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -11,9 +12,10 @@ use quorumq_raft::node::Node;
 use quorumq_raft::outcome::{Outcome, Refusal};
 use quorumq_raft::runtime::Runtime;
 use quorumq_raft::types::Proposal;
-use quorumq_store::PhysicalOffset;
 use quorumq_store::frame::Kind;
-use quorumq_store::record::set_store_timestamp;
+use quorumq_store::mutant::{Mutant, planted};
+use quorumq_store::record::{self, set_store_timestamp};
+use quorumq_store::{PhysicalOffset, QueueOffset};
 use tokio::sync::mpsc;
 
 use super::answer::REGION;
@@ -165,6 +167,9 @@ impl<R: Runtime> Work<R> {
             }
         };
         set_store_timestamp(&mut body, self.stamp());
+        if planted(Mutant::QueueOffsetByLeader) {
+            expect_offsets(&mut body, &self.node.machine());
+        }
         let body = body.freeze();
         let done = Done {
             chunks,
@@ -191,6 +196,22 @@ impl<R: Runtime> Work<R> {
     }
 }
 
+/// Writes into records the queue offsets they get if nothing comes between: the bug RocketMQ's DLedger mode had.
+fn expect_offsets(body: &mut [u8], machine: &Machine) {
+    let mut expected = BTreeMap::new();
+    let mut offsets = Vec::new();
+    for (at, record) in record::records(body).map_while(|(at, record)| Some((at, record.ok()?))) {
+        let queue = (record.topic().to_owned(), record.queue_id());
+        let next = || machine.queue(&queue.0, queue.1).map_or(QueueOffset(0), |queue| queue.max_offset());
+        let offset = expected.get(&queue).copied().unwrap_or_else(next);
+        offsets.push((at..at + record.len(), offset));
+        expected.insert(queue, offset.next());
+    }
+    for (record, offset) in offsets {
+        record::patch(&mut body[record], offset, PhysicalOffset(0));
+    }
+}
+
 /// The sends of one entry, waiting for its outcome.
 struct Done<R: Runtime> {
     chunks: Vec<Chunk>,
@@ -213,6 +234,7 @@ impl<R: Runtime> Done<R> {
                 self.refused("this node no longer leads", hint);
             }
             Outcome::Refused(refusal) => self.refused(&refusal.to_string(), None),
+            Outcome::Unknown(why) if planted(Mutant::UnknownCalledRefused) => self.refused(&why, None),
             Outcome::Unknown(why) => self.unknown(&why),
         }
     }

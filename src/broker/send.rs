@@ -3,6 +3,7 @@
 
 use bytes::BytesMut;
 use quorumq_raft::runtime::Runtime;
+use quorumq_store::mutant::{Mutant, planted};
 use quorumq_store::record::Draft;
 use rand::RngExt;
 
@@ -169,14 +170,19 @@ impl Chunk {
         queue_id: u32,
     ) -> Result<u32, Refused> {
         let draft = self.draft(broker, header, queue_id);
-        let mut records = 0;
+        let (mut records, mut last) = (0, 0);
         for message in batch::messages(&command.body) {
             let message =
                 message.map_err(|e| Refused::new(response::MESSAGE_ILLEGAL, format!("the batch's body: {e}")))?;
             check_properties(message.properties)?;
+            last = self.records.len();
             Draft { flag: message.flag, body: message.body, properties: message.properties.as_bytes(), ..draft }
                 .encode(&mut self.records);
             records += 1;
+        }
+        if planted(Mutant::BatchHalfStored) && records > 1 {
+            self.records.truncate(last);
+            records -= 1;
         }
         if records == 0 {
             return Err(Refused::new(response::MESSAGE_ILLEGAL, "the batch holds no message"));

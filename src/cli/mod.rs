@@ -21,6 +21,8 @@ mod topic;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+#[cfg(debug_assertions)]
+use quorumq_store::mutant::{Mutant, plant};
 
 use error::CliError;
 use process::Patience;
@@ -32,6 +34,10 @@ struct Cli {
     /// What to log to stderr, e.g. info or warn,quorumq=debug.
     #[arg(long, global = true, value_name = "FILTER", env = "RUST_LOG", hide_env_values = true)]
     log: Option<String>,
+    /// A bug to plant in this process, to see what finds it.
+    #[cfg(debug_assertions)]
+    #[arg(long, global = true, hide = true, value_name = "BUG", value_parser = mutant)]
+    plant: Option<Mutant>,
     #[command(subcommand)]
     command: Command,
 }
@@ -92,6 +98,10 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode, CliError> {
     log::init(cli.log.as_deref(), cli.command.default_filter())?;
     process::prepare();
+    #[cfg(debug_assertions)]
+    if let Some(mutant) = cli.plant {
+        plant(mutant);
+    }
     match cli.command {
         Command::Dev(args) => args.start(),
         Command::NameServer(args) => args.start(),
@@ -103,6 +113,13 @@ fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Store(command) => process::run(Patience::None, |_| command.run()),
         Command::Bench(args) => process::run(Patience::Graceful, |stop| args.run(stop)),
     }
+}
+
+/// The planted bug of that name.
+#[cfg(debug_assertions)]
+fn mutant(name: &str) -> Result<Mutant, String> {
+    let names = || Mutant::ALL.iter().map(|mutant| mutant.name()).collect::<Vec<_>>().join(", ");
+    Mutant::parse(name).ok_or_else(|| format!("the bugs are {}", names()))
 }
 
 impl Command {

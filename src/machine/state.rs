@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use quorumq_raft::machine::MachineError;
+use quorumq_store::mutant::{Mutant, planted};
 use quorumq_store::{LogId, LogIndex, PhysicalOffset, QueueOffset, Term};
 use serde::{Deserialize, Serialize};
 
@@ -66,7 +67,11 @@ impl Machine {
             next_incarnation: self.topics.next_incarnation,
             groups: self.groups.by_name.values().cloned().collect(),
             group_version: self.groups.version,
-            offsets: self.offsets.by_group.clone(),
+            offsets: if planted(Mutant::OffsetsNotInSnapshot) {
+                BTreeMap::new()
+            } else {
+                self.offsets.by_group.clone()
+            },
         };
         let mut out = [MAGIC, VERSION.to_be_bytes()].concat();
         match bincode::serde::encode_into_std_write(&state, &mut out, bincode::config::standard()) {

@@ -17,6 +17,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::disk::Disk;
 use crate::error::At;
 use crate::log_store::SnapshotPosition;
+use crate::mutant::{Mutant, planted};
 use crate::{LogId, LogIndex, PhysicalOffset, StoreError, Term};
 
 const MAGIC: u32 = u32::from_be_bytes(*b"QMCP");
@@ -64,6 +65,9 @@ impl Checkpoint {
         file.write_at(0, &[&blob]).at("write", &tmp)?;
         file.sync_data().at("sync", &tmp)?;
         disk.rename(&tmp, &path).at("rename", &tmp)?;
+        if planted(Mutant::SnapshotWithoutDirsync) {
+            return Ok(());
+        }
         disk.sync_dir(&parent).at("sync", &parent)
     }
 

@@ -56,6 +56,85 @@ mutants! {
     SyncedMarkAhead "synced-mark-ahead"
         "the synced mark is made durable before what it covers"
         ["restart"]
+    VoteOvertakesAppend "vote-overtakes-append"
+        "a vote is saved before the appends queued ahead of it, which count as synced once it is"
+        ["durable-quorum", "lost-write"]
+    GroupCommitAcksNextBatch "group-commit-acks-next-batch"
+        "a sync also acknowledges the appends that were queued while it ran"
+        ["durable-quorum", "lost-write"]
+    TornTailKept "torn-tail-kept"
+        "a start keeps frames above the synced mark whose bodies were torn"
+        ["commit-logs-equal", "changed-message", "restart"]
+    TruncationOnlyInMemory "truncation-only-in-memory"
+        "what a truncation drops stays in the files, and the hard state still counts on it"
+        ["restart", "commit-logs-equal"]
+    ChainNotCutBack "chain-not-cut-back"
+        "after a truncation frames go on chaining to the one that was dropped"
+        ["restart", "commit-logs-equal", "durable-quorum"]
+    DirectorySyncSkippedAtRoll "directory-sync-skipped-at-roll"
+        "a new segment's directory entry is not synced"
+        ["restart", "durable-quorum", "lost-write"]
+    SnapshotWithoutDirsync "snapshot-without-dirsync"
+        "a recovery checkpoint's rename is not synced before the log relies on it"
+        ["restart"]
+    PurgePastCheckpoint "purge-past-checkpoint"
+        "a purge drops every whole committed segment, not only those the checkpoint covers"
+        ["positions-ordered", "lost-write", "unseen"]
+
+    // What members agree on (raft).
+    LeaderAcksBeforeSync "leader-acks-before-sync"
+        "a leader counts itself for an entry's majority before its own sync"
+        ["durable-quorum", "lost-write"]
+    FollowerAcksBeforeSync "follower-acks-before-sync"
+        "a follower acknowledges entries before its own sync"
+        ["durable-quorum", "lost-write"]
+    LeaderRestoreOn "leader-restore-on"
+        "a restarted leader goes on in its term, though it may have lost entries its followers hold"
+        ["log-matching", "commit-logs-equal", "lost-write"]
+    WipedNodeVotes "wiped-node-votes"
+        "a member whose disk was wiped comes back, empty, under its old id and votes"
+        ["hard-state-monotonic", "leader-completeness", "lost-write"]
+    ReadAboveCommitted "read-above-committed"
+        "a start applies, and serves, its whole log, committed or not"
+        ["digest", "aborted-read", "inconsistent-offset"]
+    AppliedPositionNotRestored "applied-position-not-restored"
+        "a start restores the state but not how far it goes, and applies the log once more"
+        ["digest", "consume-queues-equal", "duplicate"]
+    CheckpointAtApplied "checkpoint-at-applied"
+        "a recovery checkpoint covers ConsumeQueues as far as they were applied, not as far as they were synced"
+        ["restart", "consume-queues-equal", "unseen"]
+    ApplyDependsOnClock "apply-depends-on-clock"
+        "each member stamps the messages it applies with its own clock"
+        ["digest"]
+
+    // What clients are told (the broker and the NameServer).
+    UnknownCalledRefused "unknown-called-refused"
+        "a send whose outcome nobody knows is answered as one that was refused"
+        ["aborted-read", "duplicate"]
+    ForwardedSendRepeated "forwarded-send-repeated"
+        "a forwarded send whose outcome is unknown is sent once more to the next leader"
+        ["duplicate"]
+    QueueOffsetByLeader "queue-offset-by-leader"
+        "messages carry the queue offset that the leader expected when it proposed them"
+        ["inconsistent-offset", "dense-offsets"]
+    BatchHalfStored "batch-half-stored"
+        "the last message of a batch is acknowledged but not stored"
+        ["batch-atomic", "lost-write"]
+    StaleRead "stale-read"
+        "any member answers reads as of what it has applied, whoever leads"
+        ["stale-read", "consumer-offset"]
+    LongPollSkips "long-poll-skips"
+        "a pull that waited goes on at the newest message, not at the first it has not seen"
+        ["poll-skip", "unseen"]
+    OffsetCommitOutsideLog "offset-commit-outside-log"
+        "a consumer's offset is acknowledged while it is in the leader's memory only"
+        ["consumer-offset"]
+    OffsetsNotInSnapshot "offsets-not-in-snapshot"
+        "recovery checkpoints and snapshots hold no consumer offsets"
+        ["consumer-offsets-equal", "consumer-offset"]
+    RouteTermFenceOff "route-term-fence-off"
+        "a NameServer takes a leader's registration whatever its term"
+        ["route-reaches-leader"]
 }
 
 #[cfg(not(debug_assertions))]

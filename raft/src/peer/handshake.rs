@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use quorumq_store::mutant::{Mutant, planted};
 use tokio_util::codec::{Framed, FramedParts};
 
 use super::codec::{Outgoing, PeerCodec};
@@ -95,6 +96,9 @@ impl LocalPeer {
         if hello.to.is_some_and(|to| to != ours.id) {
             return Some(format!("this is node {}, not node {}", ours.id, hello.to.unwrap_or_default()));
         }
+        if planted(Mutant::WipedNodeVotes) {
+            return None;
+        }
         match known(theirs.id) {
             Some(member) if member.incarnation != theirs.incarnation => Some(format!(
                 "node {} is known with another store: its directory was wiped or replaced; \
@@ -143,7 +147,9 @@ async fn shake<R: Runtime>(
     };
     match welcome {
         Welcome::Refused { reason } => Err(DialError::Refused { addr, reason }),
-        Welcome::Accepted { incarnation, .. } if to.is_some_and(|(_, known)| known != 0 && known != incarnation) => {
+        Welcome::Accepted { incarnation, .. }
+            if to.is_some_and(|(_, known)| known != 0 && known != incarnation) && !planted(Mutant::WipedNodeVotes) =>
+        {
             let reason = "the node answers with another store than the group knows; was its directory wiped?";
             Err(DialError::Refused { addr, reason: reason.to_owned() })
         }

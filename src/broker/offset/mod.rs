@@ -7,6 +7,7 @@ use openraft_rt::Instant;
 use quorumq_raft::barrier::ReadError;
 use quorumq_raft::runtime::Runtime;
 use quorumq_store::QueueOffset;
+use quorumq_store::mutant::{Mutant, planted};
 
 use super::Broker;
 use super::answer;
@@ -39,6 +40,9 @@ impl<R: Runtime> Broker<R> {
     /// # Errors
     /// No leader confirmed it in time.
     pub async fn confirm(&self) -> Result<(), ReadError> {
+        if planted(Mutant::StaleRead) {
+            return Ok(());
+        }
         let deadline = <R::Instant as Instant>::now() + CONFIRM_WAIT;
         loop {
             match self.node.read_barrier().await {
@@ -93,6 +97,10 @@ impl<R: Runtime> Broker<R> {
         }
         let queue_id = header.queue_id.cast_unsigned();
         let commit = OffsetCommit::new(header.consumer_group, header.topic, queue_id, QueueOffset(offset));
+        if planted(Mutant::OffsetCommitOutsideLog) {
+            self.commits.note(commit);
+            return command.reply(response::SUCCESS, None);
+        }
         match self.commits.commit(vec![commit]).await {
             Ok(()) => command.reply(response::SUCCESS, None),
             Err(e) => e.answer(self, command),

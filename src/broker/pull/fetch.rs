@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use bytes::{Bytes, BytesMut};
 use quorumq_store::consume_queue::{Unit, UnitRead};
-use quorumq_store::record::{self, FIXED_LEN, MAGIC};
+use quorumq_store::mutant::{Mutant, planted};
+use quorumq_store::record::{self, FIXED_LEN, MAGIC, Record};
 use quorumq_store::{PhysicalOffset, QueueOffset, StoreError};
 
 use super::request::Pull;
@@ -123,7 +124,9 @@ impl Fetched {
         self.runs.iter().for_each(|run| out.extend_from_slice(run));
         for (offset, unit) in &self.units {
             let end = at + unit.size as usize;
-            record::patch(&mut out[at..end], *offset, unit.position);
+            let stored = |record| Record::parse(record).map_or(*offset, |record| record.queue_offset());
+            let offset = if planted(Mutant::QueueOffsetByLeader) { stored(&out[at..end]) } else { *offset };
+            record::patch(&mut out[at..end], offset, unit.position);
             at = end;
         }
     }

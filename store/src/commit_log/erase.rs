@@ -8,6 +8,7 @@ use super::{Layout, segment_path, segment_start};
 use crate::disk::{Disk, DiskFile};
 use crate::error::At;
 use crate::frame::is_blank;
+use crate::mutant::{Mutant, planted};
 use crate::{PhysicalOffset, StoreError};
 
 /// Bytes read or written at once.
@@ -70,6 +71,9 @@ pub(crate) fn erase_range(
         // Newest first: a crash in between leaves no gap in the row of files.
         let later = segment_starts(disk, dir)?.into_iter().filter(|later| *later > start).rev();
         remove_segments(disk, dir, later)?;
+    }
+    if planted(Mutant::TruncationOnlyInMemory) {
+        return Ok(());
     }
     let path = segment_path(dir, start);
     let file = disk.open(&path).at("open", &path)?;

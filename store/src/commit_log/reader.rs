@@ -113,17 +113,21 @@ impl FrameReader {
 
     /// The frame at `at`, header and body checked.
     pub(crate) fn frame(&mut self, at: PhysicalOffset) -> Found<Frame> {
+        let found = self.unchecked_frame(at)?;
+        Ok(found.and_then(|frame| {
+            let sound = frame.header.matches(&frame.body) || planted(Mutant::FrameCrcUnchecked);
+            if sound { Ok(frame) } else { Err(Flaw::Body) }
+        }))
+    }
+
+    /// The frame at `at`, only its header checked.
+    pub(crate) fn unchecked_frame(&mut self, at: PhysicalOffset) -> Found<Frame> {
         let (header, crc) = match self.header(at)? {
             Ok(found) => found,
             Err(flaw) => return Ok(Err(flaw)),
         };
         let len = usize::try_from(header.body_len).unwrap_or(usize::MAX);
-        match self.get(at + HEADER_LEN, len)? {
-            Some(body) if header.matches(&body) || planted(Mutant::FrameCrcUnchecked) => {
-                Ok(Ok(Frame { header, crc, body }))
-            }
-            _ => Ok(Err(Flaw::Body)),
-        }
+        Ok(self.get(at + HEADER_LEN, len)?.map(|body| Frame { header, crc, body }).ok_or(Flaw::Body))
     }
 
     /// The error that names a flaw at `at`.

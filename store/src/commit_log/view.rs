@@ -14,6 +14,7 @@ use crate::disk::DiskFile;
 use crate::frame::HEADER_LEN;
 use crate::hard_state::Mark;
 use crate::log_store::{Entry, NewEntry, SnapshotPosition};
+use crate::mutant::{Mutant, planted};
 use crate::{LogId, LogIndex, PhysicalOffset, StoreError};
 
 /// Segments at the end of the log whose files stay open and are read through maps.
@@ -347,7 +348,7 @@ impl View {
         }
         // A segment's start is final once its first entry is: before, a truncation could move it back.
         let is_final = |slot: &&Slot| Some(slot.first) <= self.committed.map(|committed| committed.index);
-        let ends_before = |slot: &&Slot| slot.first.0 <= upto.index.0 + 1;
+        let ends_before = |slot: &&Slot| slot.first.0 <= upto.index.0 + 1 || planted(Mutant::PurgePastCheckpoint);
         let dropped = self.slots.iter().skip(1).take_while(|slot| ends_before(slot) && is_final(slot)).count();
         Ok(if dropped == 0 { Purge::Nothing } else { Purge::Segments(dropped) })
     }

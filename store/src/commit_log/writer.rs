@@ -13,6 +13,7 @@ use crate::frame::{HEADER_LEN, HeaderBytes};
 use crate::hard_state::Mark;
 use crate::log_store::background::{SyncGate, sync_through};
 use crate::log_store::{Entry, SnapshotPosition};
+use crate::mutant::{Mutant, planted};
 use crate::{PhysicalOffset, StoreError};
 
 /// The next segment is allocated once one in so many parts of the current one is used.
@@ -41,8 +42,10 @@ impl Segment {
         let path = segment_path(dir, start);
         let file = disk.create(&path, len).at("create", &path)?;
         file.sync_data().at("sync", &path)?;
-        let log = dir.join(super::DIR);
-        disk.sync_dir(&log).at("sync", &log)?;
+        if !planted(Mutant::DirectorySyncSkippedAtRoll) {
+            let log = dir.join(super::DIR);
+            disk.sync_dir(&log).at("sync", &log)?;
+        }
         Ok(Self { start, path, file })
     }
 }
@@ -209,7 +212,8 @@ impl Writer {
             self.zeroed = segment_end;
         }
         self.current = segment;
-        self.end = End { at: cut.end, last: cut.last, chain: header.chain };
+        let chain = if planted(Mutant::ChainNotCutBack) { self.end.chain } else { header.chain };
+        self.end = End { at: cut.end, last: cut.last, chain };
         self.unsynced = 0;
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::commit_log::view::{Purge, View};
 use crate::disk::Disk;
 use crate::frame::{HEADER_LEN, Kind};
 use crate::hard_state::MarkSync;
-use crate::identity::GroupConstants;
+use crate::identity::{GroupConstants, Identity};
 use crate::{LogId, LogIndex, PhysicalOffset, StoreError, Term};
 
 pub(crate) mod background;
@@ -156,7 +156,7 @@ pub type Wake = Box<dyn Fn() + Send + Sync>;
 ///   one the cause); jobs given to [`LogStore::enqueue`] are dropped. The node has to end.
 pub struct LogStore {
     disk: Arc<dyn Disk>,
-    constants: GroupConstants,
+    identity: Identity,
     dir: PathBuf,
     fifo: Mutex<Fifo>,
     worker: Mutex<Worker>,
@@ -185,10 +185,10 @@ impl LogStore {
         options: impl Into<Options>,
         wake: Wake,
     ) -> Result<(Arc<Self>, Recovered), StoreError> {
-        let (view, worker, recovered) = open::open(Arc::clone(&disk), dir, constants, options.into())?;
+        let (identity, view, worker, recovered) = open::open(Arc::clone(&disk), dir, constants, options.into())?;
         let fifo = Mutex::new(Fifo::new(view, recovered.vote, worker.held_until()));
         let (gate, mark_sync, worker) = (worker.gate(), worker.mark_sync(), Mutex::new(worker));
-        let store = Self { disk, constants, dir: dir.to_owned(), fifo, worker, gate, mark_sync, wake };
+        let store = Self { disk, identity, dir: dir.to_owned(), fifo, worker, gate, mark_sync, wake };
         Ok((Arc::new(store), recovered))
     }
 
@@ -212,7 +212,7 @@ impl LogStore {
     pub fn append(&self, entries: Vec<NewEntry>, done: Done) -> Result<Vec<PhysicalOffset>, StoreError> {
         let mut fifo = self.lock();
         fifo.check_running()?;
-        fifo.view.check_append(&entries, self.constants.max_entry)?;
+        fifo.view.check_append(&entries, self.identity.constants.max_entry)?;
         let mut positions = Vec::with_capacity(entries.len());
         let mut placed = Vec::with_capacity(entries.len());
         let mut bytes = 0;
@@ -382,8 +382,13 @@ impl LogStore {
         self.lock().view.slots.iter().map(|slot| slot.start).collect()
     }
 
+    /// Whose log it is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     /// Constants the group was formed with.
     pub fn constants(&self) -> GroupConstants {
-        self.constants
+        self.identity.constants
     }
 }

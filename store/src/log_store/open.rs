@@ -67,7 +67,7 @@ pub(super) fn open(
     dir: &Path,
     constants: GroupConstants,
     options: Options,
-) -> Result<(View, Worker, Recovered), StoreError> {
+) -> Result<(Identity, View, Worker, Recovered), StoreError> {
     constants.check()?;
     let identity = Identity::read(&*disk, dir)?.ok_or_else(|| StoreError::Unformatted { path: dir.to_owned() })?;
     check_constants(&identity, constants, dir)?;
@@ -117,7 +117,7 @@ pub(super) fn open(
         installed,
     };
     let worker = Worker::new(disk, dir, options, writer, hard, lock, view.epoch);
-    Ok((view, worker, recovered))
+    Ok((identity, view, worker, recovered))
 }
 
 fn check_constants(identity: &Identity, asked: GroupConstants, dir: &Path) -> Result<(), StoreError> {

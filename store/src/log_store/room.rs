@@ -11,12 +11,12 @@ const RESERVE: u64 = 64 << 10;
 
 impl LogStore {
     pub(super) fn layout(&self) -> Layout {
-        Layout { segment_size: self.constants.segment_size }
+        Layout { segment_size: self.identity.constants.segment_size }
     }
 
     /// Bytes of a segment that a frame may leave unused when it rolls.
     fn waste(&self) -> u64 {
-        HEADER_LEN + HEADER_LEN + u64::from(self.constants.max_entry)
+        HEADER_LEN + HEADER_LEN + u64::from(self.identity.constants.max_entry)
     }
 
     /// Bytes of frames (header and body) that can be appended for certain without a new allocation, whatever the sizes
@@ -42,7 +42,7 @@ impl LogStore {
     /// Why `bytes` more of entry bodies cannot be stored for certain; `None` if they can: they fit into the segments that
     /// are allocated or, while the next allocation has not failed, into what the volume has left.
     pub fn no_room(&self, bytes: u64) -> Option<String> {
-        let reserve = RESERVE.min(self.constants.segment_size / 16);
+        let reserve = RESERVE.min(self.identity.constants.segment_size / 16);
         let (room, from) = {
             let fifo = self.lock();
             if let Some(e) = fifo.status.error() {
@@ -62,7 +62,7 @@ impl LogStore {
 
     /// Why the volume cannot take the segments that `bytes` more would need from `from` on.
     fn no_space(&self, bytes: u64, from: PhysicalOffset) -> Option<String> {
-        let size = self.constants.segment_size;
+        let size = self.identity.constants.segment_size;
         let needed = bytes.div_ceil(size - self.waste()).max(1) * size;
         match self.disk.space(&self.dir) {
             Ok(space) if space.available >= needed => None,

@@ -83,8 +83,11 @@ fn sweep(
     Ok(())
 }
 
+/// The entries that are there, each with the body it was given.
 fn found(rig: &Rig) -> Result<Vec<crate::LogId>, Failure> {
-    Ok(rig.all()?.iter().map(|entry| entry.id).collect())
+    let ids: Vec<_> = rig.all()?.iter().map(|entry| entry.id).collect();
+    rig.must_hold(&ids)?;
+    Ok(ids)
 }
 
 fn a_crashed_append_leaves_a_prefix(medium: &dyn Medium) -> Outcome {
