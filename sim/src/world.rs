@@ -109,16 +109,6 @@ where
     }
 }
 
-/// Virtual time, and the node whose task runs now if it can be told; `None` outside of any run. For logs: takes no lock
-/// that may be held, and is nobody's to decide by.
-#[must_use]
-pub fn whereabouts() -> Option<(Duration, Option<IpAddr>)> {
-    let time = madsim::time::TimeHandle::try_current()?;
-    // While a panic unwinds there may be no task any more.
-    let node = if std::thread::panicking() { None } else { Net::current().try_current_host() };
-    Some((time.elapsed(), node))
-}
-
 fn panic_message(panic: &(dyn Any + Send)) -> String {
     match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(message), _) => (*message).to_owned(),

@@ -151,8 +151,6 @@ pub const RULES: &[Rule] = &[
             ("sim/src/world.rs", "gives each simulated run a fresh thread"),
             ("sim/src/cli/child.rs", "gives each seed a process of its own"),
             ("sim/src/cli/crew.rs", "runs these side by side and hears Ctrl-C"),
-            ("sim/src/cli/log.rs", "keeps the message of a panic"),
-            ("sim/src/system/mod.rs", "tells how long a run took"),
         ],
         check: |source| {
             let mut world = vec!["tokio::net", "tokio::time", "tokio::task", "tokio::spawn", "tokio::runtime"];
@@ -256,9 +254,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         name: "only-the-command-line-prints",
         instead: "log through tracing; output is src/cli's",
-        except: &[
-            ("sim/src/trace.rs", "prints the trace on request"),
-        ],
+        except: &[("sim/src/trace.rs", "prints the trace on request")],
         check: |source| {
             let prints = ["println", "print", "eprintln", "eprint"];
             if source.is_in(PRODUCT_AND_SIM) && !source.is_in(&["src/cli/", "src/main.rs"]) {

@@ -43,7 +43,8 @@ pub fn work(size: usize, limit: Duration, work: &mut impl Work) -> Result<End, S
     runtime.block_on(async {
         let (mut interrupt, mut terminate) =
             (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?);
-        let mut asked = pin!(async move { select(pin!(interrupt.recv()), pin!(terminate.recv())).await.factor_first().0 });
+        let mut asked =
+            pin!(async move { select(pin!(interrupt.recv()), pin!(terminate.recv())).await.factor_first().0 });
         let mut running = FuturesUnordered::new();
         loop {
             while running.len() < size

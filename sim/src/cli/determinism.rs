@@ -11,7 +11,7 @@ use super::child::{Job, Lost, wall_limit};
 use super::crew::{self, End, Work};
 use super::progress::Progress;
 use super::range::Seeds;
-use super::setting::Setting;
+use super::setting::{self, Setting};
 use super::{Done, INTERRUPTED, VIOLATED, output};
 
 #[derive(Args, Debug)]
@@ -20,7 +20,7 @@ pub struct DeterminismArgs {
     #[arg(long, value_name = "A..B", default_value = "1..101")]
     seeds: Seeds,
     /// Simulated minutes of each run.
-    #[arg(long, value_name = "M", default_value_t = 1.0)]
+    #[arg(long, value_name = "M", default_value_t = 1.0, value_parser = setting::minutes)]
     minutes: f64,
     /// The run of bytes of which a bit is flipped, in one more run of the first seed: the hash must change.
     #[arg(long, value_name = "N", default_value_t = 1000)]
@@ -92,7 +92,7 @@ impl Work for Pairs {
             Ok(report) => self.ends.entry(job.seed).or_default().push(end_of(report)),
             Err(lost) => self.lost.push(format!("seed {} lost: {}", job.seed, lost.what)),
         }
-        self.progress.step(String::new());
+        self.progress.step(format!("{} lost", self.lost.len()));
     }
 }
 
@@ -124,7 +124,10 @@ fn difference(seed: u64, one: &Report, other: &Report) -> String {
     if one.hash == other.hash {
         format!("seed {seed} differs in its report, though not in its hash {}", one.hash)
     } else {
-        format!("seed {seed} differs: hash {} after {} events, {} after {}", one.hash, one.events, other.hash, other.events)
+        format!(
+            "seed {seed} differs: hash {} after {} events, {} after {}",
+            one.hash, one.events, other.hash, other.events
+        )
     }
 }
 

@@ -3,10 +3,11 @@
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorumq_sim::report::LogLine;
-use quorumq_sim::world::whereabouts;
+use quorumq_sim::runtime::net::{here, now};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
@@ -31,13 +32,13 @@ impl Log {
     pub fn keep() -> Self {
         let log = Self::default();
         let ours = Targets::new().with_target("quorumq", LevelFilter::INFO).with_target("openraft", LevelFilter::WARN);
-        let aloud = std::env::var_os(EnvFilter::DEFAULT_ENV).map(|_| {
-            layer().with_writer(std::io::stderr).with_timer(Whereabouts).with_filter(EnvFilter::from_default_env())
-        });
+        let aloud = std::env::var_os(EnvFilter::DEFAULT_ENV)
+            .map(|_| layer().with_writer(std::io::stderr).with_timer(Whereabouts).with_filter(asked_for()));
         tracing_subscriber::registry().with(log.clone().with_filter(ours)).with(aloud).init();
         let (kept, before) = (log.clone(), std::panic::take_hook());
         std::panic::set_hook(Box::new(move |panic| {
-            kept.push(panic.to_string().replace('\n', " "));
+            // A panic may come from outside of all tasks, and must not panic here.
+            kept.push(None, panic.to_string().replace('\n', " "));
             before(panic);
         }));
         log
@@ -47,8 +48,8 @@ impl Log {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, text: String) {
-        let (at, node) = whereabouts().unwrap_or_default();
+    fn push(&self, node: Option<IpAddr>, text: String) {
+        let at = now().unwrap_or_default();
         let node = node.map_or_else(String::new, |ip| ip.to_string());
         let mut lines = self.lock();
         if lines.len() == KEPT {
@@ -66,12 +67,21 @@ impl Log {
     }
 }
 
+/// What `RUST_LOG` asks for. Never madsim's own lines: they come from where a node cannot be asked for.
+fn asked_for() -> EnvFilter {
+    let filter = EnvFilter::from_default_env();
+    match "madsim=off".parse() {
+        Ok(off) => filter.add_directive(off),
+        Err(_) => filter,
+    }
+}
+
 impl<S: Subscriber> Layer<S> for Log {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         let about = event.metadata();
         let mut text = Text(format!("{:>5} {}:", about.level(), about.target()));
         event.record(&mut text);
-        self.push(text.0);
+        self.push(here(), text.0);
     }
 }
 
@@ -92,10 +102,10 @@ struct Whereabouts;
 
 impl FormatTime for Whereabouts {
     fn format_time(&self, w: &mut Writer<'_>) -> fmt::Result {
-        match whereabouts() {
-            Some((at, Some(node))) => write!(w, "{:>12.6} {node}", at.as_secs_f64()),
-            Some((at, None)) => write!(w, "{:>12.6} -", at.as_secs_f64()),
-            None => write!(w, "{:>12} -", "-"),
+        match (now(), here()) {
+            (Some(at), Some(node)) => write!(w, "{:>12.6} {node}", at.as_secs_f64()),
+            (Some(at), None) => write!(w, "{:>12.6} -", at.as_secs_f64()),
+            (None, _) => write!(w, "{:>12} -", "-"),
         }
     }
 }

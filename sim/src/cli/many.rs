@@ -94,7 +94,8 @@ impl Work for Many<'_> {
             self.progress.line(&told);
         }
         let (failed, hours, speed) = (self.sum.failed(), self.sum.hours(), self.sum.speed());
-        self.progress.step(format!("{failed} failed, {hours:.2} simulated h, {speed:.0} simulated s per wall s per core"));
+        self.progress
+            .step(format!("{failed} failed, {hours:.2} simulated h, {speed:.0} simulated s per wall s per core"));
     }
 }
 

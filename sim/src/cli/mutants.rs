@@ -4,26 +4,27 @@ use std::process::ExitCode;
 
 use clap::Args;
 use quorumq_sim::report::Report;
+use quorumq_store::mutant::Mutant;
 
 use super::child::{Job, Lost, wall_limit};
 use super::crew::{self, End, Work};
 use super::hunt::{Catch, Hunt, Sight, Try};
-use super::planted::{self, Bug};
+use super::planted;
 use super::progress::Progress;
 use super::range::Seeds;
-use super::setting::Setting;
+use super::setting::{self, Setting};
 use super::{Done, INTERRUPTED, VIOLATED, output};
 
 #[derive(Args, Debug)]
 pub struct MutantsArgs {
     /// The bugs to plant; all by default.
-    #[arg(value_name = "NAME")]
-    names: Vec<String>,
+    #[arg(value_name = "NAME", value_parser = planted::named)]
+    names: Vec<Mutant>,
     /// Seeds to try, in order, until one catches the bug.
     #[arg(long, value_name = "A..B", default_value = "1..201")]
     seeds: Seeds,
     /// Simulated minutes of each run.
-    #[arg(long, value_name = "M", default_value_t = 5.0)]
+    #[arg(long, value_name = "M", default_value_t = 5.0, value_parser = setting::minutes)]
     minutes: f64,
     /// Runs side by side; as many as there are cores by default.
     #[arg(long, value_name = "J")]
@@ -37,10 +38,9 @@ impl MutantsArgs {
     /// # Errors
     /// The command cannot do its work.
     pub fn run(self) -> Done {
-        let bugs = chosen(planted::all(), &self.names)?;
+        let bugs = if self.names.is_empty() { Mutant::ALL.to_vec() } else { self.names };
         if self.list {
-            let rows = bugs.iter().map(|bug| [bug.name.to_owned(), bug.what.to_owned()]);
-            output::line(&list(rows));
+            bugs.iter().for_each(|bug| output::line(&format!("{:<32}  {}", bug.name(), bug.about())));
             return Ok(ExitCode::SUCCESS);
         }
         if self.seeds.len().is_none() {
@@ -60,26 +60,8 @@ impl MutantsArgs {
     }
 }
 
-/// Name and meaning, both to the left.
-fn list(rows: impl Iterator<Item = [String; 2]>) -> String {
-    let lines: Vec<String> = rows.map(|[name, what]| format!("{name:<32}  {what}")).collect();
-    lines.join("\n")
-}
-
-/// The bugs of these names; all if there are none.
-fn chosen(all: Vec<Bug>, names: &[String]) -> Result<Vec<Bug>, String> {
-    if names.is_empty() {
-        return Ok(all);
-    }
-    let find = |name: &String| {
-        let found = all.iter().find(|bug| bug.name == name).copied();
-        found.ok_or_else(|| format!("there is no mutant {name:?}; `quorumq-sim mutants --list` names them"))
-    };
-    names.iter().map(find).collect()
-}
-
 struct Planting {
-    bugs: Vec<Bug>,
+    bugs: Vec<Mutant>,
     hunt: Hunt,
     minutes: f64,
     progress: Progress,
@@ -92,22 +74,21 @@ struct Planting {
 impl Work for Planting {
     fn next(&mut self) -> Option<Job> {
         let (seed, mutant) = match self.hunt.next()? {
-            Try::Planted { bug, seed } => (seed, Some(self.bugs[bug].name.to_owned())),
+            Try::Planted { bug, seed } => (seed, Some(self.bugs[bug])),
             Try::Clean { seed } => (seed, None),
         };
         Some(Job { seed, setting: Setting { mutant, ..Setting::plain(self.minutes) } })
     }
 
     fn done(&mut self, job: &Job, outcome: Result<Report, Lost>) {
-        let planted = |bug: &Bug| job.setting.mutant.as_deref() == Some(bug.name);
-        match self.bugs.iter().position(planted) {
+        match self.bugs.iter().position(|bug| job.setting.mutant == Some(*bug)) {
             Some(bug) => self.seen(bug, job.seed, outcome),
             None => self.hunt.cleared(job.seed, outcome.is_ok_and(|report| report.violation.is_none())),
         }
         let known: Vec<usize> = (0..self.bugs.len()).filter(|bug| self.hunt.catch(*bug).is_some()).collect();
         for bug in known.iter().copied().filter(|bug| !std::mem::replace(&mut self.told[*bug], true)) {
             if let Some(catch) = self.hunt.catch(bug) {
-                self.progress.line(&format!("{}: {}", self.bugs[bug].name, said(&catch)));
+                self.progress.line(&format!("{}: {}", self.bugs[bug].name(), said(&catch)));
             }
         }
         self.progress.step(format!("{} of {} mutants settled", known.len(), self.bugs.len()));
@@ -120,7 +101,7 @@ impl Planting {
             Ok(report) => (report.violation.map(|violation| violation.rule), report.virtual_ms),
             Err(_) => (Some("panic".to_owned()), 0),
         };
-        let counts = rule.clone().filter(|rule| self.bugs[bug].is_caught_by(rule));
+        let counts = rule.clone().filter(|rule| planted::catches(rule, self.bugs[bug]));
         self.crashes[bug] += u64::from(rule.is_some() && counts.is_none());
         self.hunt.seen(bug, seed, Sight { rule: counts, virtual_ms });
     }
@@ -130,14 +111,14 @@ impl Planting {
         let catches: Vec<Option<Catch>> = (0..self.bugs.len()).map(|bug| self.hunt.catch(bug)).collect();
         let rows = self.bugs.iter().zip(&catches).zip(&self.crashes).map(|((bug, catch), crashes)| {
             let Some(catch) = catch else {
-                return [bug.name, "-", "-", "-", "-", "-"].map(str::to_owned);
+                return [bug.name(), "-", "-", "-", "-", "-"].map(str::to_owned);
             };
             let (rule, seed) = match &catch.caught {
                 Some((rule, seed)) => (rule.clone(), seed.to_string()),
                 None => ("NOT CAUGHT".to_owned(), "-".to_owned()),
             };
             let minutes = catch.virtual_ms as f64 / 60_000.0;
-            [bug.name.to_owned(), rule, seed, catch.tried.to_string(), format!("{minutes:.1}"), crashes.to_string()]
+            [bug.name().to_owned(), rule, seed, catch.tried.to_string(), format!("{minutes:.1}"), crashes.to_string()]
         });
         let header = ["MUTANT", "CAUGHT BY", "SEED", "SEEDS TRIED", "SIMULATED MIN", "OTHER FAILURES"];
         output::line(&output::table(header, rows));
@@ -168,10 +149,7 @@ mod tests {
 
     use super::*;
 
-    const BUGS: [Bug; 2] = [
-        Bug { name: "one", what: "x", against_liveness: false },
-        Bug { name: "two", what: "y", against_liveness: true },
-    ];
+    const BUGS: [Mutant; 2] = [Mutant::VoteNotSynced, Mutant::TornTailKept];
 
     fn planting() -> Planting {
         Planting {
@@ -193,19 +171,19 @@ mod tests {
     fn a_bug_is_caught_by_a_rule_and_not_by_a_crash() {
         let mut planting = planting();
         while let Some(job) = planting.next() {
-            let outcome = match (job.setting.mutant.as_deref(), job.seed) {
-                (Some("one"), 1) => Err(Lost { what: "killed".into(), stderr: String::new() }),
-                (Some("one"), 2) => Ok(report(2, Some("liveness"))),
-                (Some("one"), 3) => Ok(report(3, Some("lost-write"))),
-                (Some("two"), 1) => Ok(report(1, Some("panic"))),
-                (Some("two"), 2) => Ok(report(2, Some("liveness"))),
-                (Some(name), seed) => panic!("{name} is caught before seed {seed}"),
+            let outcome = match (job.setting.mutant, job.seed) {
+                (Some(Mutant::VoteNotSynced), 1) => Err(Lost { what: "killed".into(), stderr: String::new() }),
+                (Some(Mutant::VoteNotSynced), 2) => Ok(report(2, Some("liveness"))),
+                (Some(Mutant::VoteNotSynced), 3) => Ok(report(3, Some("lost-write"))),
+                (Some(_), 1) => Ok(report(1, Some("panic"))),
+                (Some(_), 2) => Ok(report(2, Some("restart"))),
+                (Some(bug), seed) => panic!("{bug:?} is caught before seed {seed}"),
                 (None, seed) => Ok(report(seed, None)),
             };
             planting.done(&job, outcome);
         }
         let caught = |bug| planting.hunt.catch(bug).unwrap().caught.unwrap();
-        assert_eq!((caught(0), caught(1)), (("lost-write".to_owned(), 3), ("liveness".to_owned(), 2)));
+        assert_eq!((caught(0), caught(1)), (("lost-write".to_owned(), 3), ("restart".to_owned(), 2)));
         assert_eq!(planting.crashes, [2, 1]);
         assert_eq!(planting.close(End::Done), ExitCode::SUCCESS);
     }
@@ -214,17 +192,10 @@ mod tests {
     fn one_that_is_not_caught_is_a_failure() {
         let mut planting = planting();
         while let Some(job) = planting.next() {
-            let rule = job.setting.mutant.as_deref().filter(|name| *name == "two").map(|_| "lost-write");
+            let rule = job.setting.mutant.filter(|bug| *bug == BUGS[1]).map(|_| "lost-write");
             planting.done(&job, Ok(report(job.seed, rule)));
         }
         assert_eq!(said(&planting.hunt.catch(0).unwrap()), "NOT CAUGHT on 3 seeds");
         assert_eq!(planting.close(End::Done), ExitCode::from(VIOLATED));
-    }
-
-    #[test]
-    fn bugs_are_chosen_by_name() {
-        assert_eq!(chosen(BUGS.to_vec(), &[]), Ok(BUGS.to_vec()));
-        assert_eq!(chosen(BUGS.to_vec(), &["two".to_owned()]), Ok(vec![BUGS[1]]));
-        assert!(chosen(BUGS.to_vec(), &["three".to_owned()]).unwrap_err().contains("\"three\""));
     }
 }

@@ -7,10 +7,12 @@ use clap::ValueEnum;
 use quorumq_sim::scenario::Scenario;
 use quorumq_sim::world::{self, Config};
 
+use super::log::Log;
 use super::{VIOLATED, output};
 
 /// Runs a scenario with a seed. The last line is `seed N OK|FAILED hash H`.
 pub fn run(scenario: Scenario, seed: u64, time_limit: Duration, print_trace: bool) -> ExitCode {
+    Log::keep();
     let config = Config { time_limit, print_trace, ..Config::default() };
     let (hash, failure) = match world::run(seed, config, move |world| scenario.run(world)) {
         Ok(outcome) => {

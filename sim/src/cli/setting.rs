@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use clap::Args;
 use quorumq_sim::system::Options;
+use quorumq_store::mutant::Mutant;
+
+use super::planted;
 
 /// Longer runs are a mistake of the unit.
 const MAX_MINUTES: f64 = 100_000.0;
@@ -14,14 +17,15 @@ pub struct Setting {
     #[arg(long, value_name = "M", default_value_t = 5.0, value_parser = minutes)]
     pub minutes: f64,
     /// Plants this bug; `quorumq-sim mutants --list` names them.
-    #[arg(long, value_name = "NAME")]
-    pub mutant: Option<String>,
+    #[arg(long, value_name = "NAME", value_parser = planted::named)]
+    pub mutant: Option<Mutant>,
     /// Flips one bit of the n-th run of bytes that a connection carries: shows that the hash covers it.
     #[arg(long, value_name = "N")]
     pub flip_bit_of: Option<u64>,
 }
 
-fn minutes(text: &str) -> Result<f64, String> {
+/// Simulated minutes of a run, from the command line.
+pub fn minutes(text: &str) -> Result<f64, String> {
     let minutes: f64 = text.parse().map_err(|e| format!("{e}"))?;
     let fits = minutes > 0.0 && minutes <= MAX_MINUTES;
     if fits { Ok(minutes) } else { Err(format!("it has to be more than 0 and at most {MAX_MINUTES}")) }
@@ -37,7 +41,7 @@ impl Setting {
     pub fn options(&self, print_trace: bool) -> Options {
         Options {
             length: Duration::from_secs_f64(self.minutes * 60.0),
-            mutant: self.mutant.clone(),
+            mutant: self.mutant.map(|bug| bug.name().to_owned()),
             print_trace,
             flip_bit_of: self.flip_bit_of,
         }
@@ -47,7 +51,7 @@ impl Setting {
     pub fn arguments(&self, seed: u64) -> Vec<String> {
         let mut words = vec!["run".to_owned(), "--seed".to_owned(), seed.to_string()];
         words.extend(["--minutes".to_owned(), self.minutes.to_string()]);
-        words.extend(self.mutant.iter().flat_map(|name| ["--mutant".to_owned(), name.clone()]));
+        words.extend(self.mutant.iter().flat_map(|bug| ["--mutant".to_owned(), bug.name().to_owned()]));
         words.extend(self.flip_bit_of.iter().flat_map(|n| ["--flip-bit-of".to_owned(), n.to_string()]));
         words
     }
@@ -65,7 +69,7 @@ mod tests {
     #[test]
     fn the_command_that_repeats_a_seed_says_everything() {
         assert_eq!(Setting::plain(5.0).again(7), "cargo sim run --seed 7 --minutes 5");
-        let setting = Setting { minutes: 0.25, mutant: Some("torn-tail-kept".into()), flip_bit_of: Some(9) };
+        let setting = Setting { minutes: 0.25, mutant: Some(Mutant::TornTailKept), flip_bit_of: Some(9) };
         let again = "cargo sim run --seed 7 --minutes 0.25 --mutant torn-tail-kept --flip-bit-of 9";
         assert_eq!(setting.again(7), again);
         assert_eq!(setting.options(false).length, Duration::from_secs(15));

@@ -16,7 +16,7 @@ use super::lane::{Bar, Kind, Lane, end_of, lanes};
 const BAND_MS: u64 = 60_000;
 /// Left of it are the names of the lanes.
 const LEFT: f64 = 110.0;
-const RIGHT: f64 = 1190.0;
+const RIGHT: f64 = 1180.0;
 const WIDTH: f64 = 1200.0;
 /// A line of bars.
 const ROW: f64 = 18.0;
@@ -38,7 +38,8 @@ pub fn timeline(report: &Report) -> String {
     let most = report.moments.iter().filter_map(|moment| acks(&moment.what)).max().unwrap_or_default();
     let mut text = String::new();
     for n in 0..end.div_ceil(length) {
-        let band = Band { report, lanes: &lanes, from: n * length, length, most_acks: most, last: (n + 1) * length >= end };
+        let band =
+            Band { report, lanes: &lanes, from: n * length, length, most_acks: most, last: (n + 1) * length >= end };
         band.draw(&mut text);
     }
     text
@@ -128,12 +129,10 @@ impl Band<'_> {
     }
 
     fn lane(&self, text: &mut String, lane: &Lane, bars: &[Placed<'_>], (y, height): (f64, f64)) {
-        let middle = y + GAP / 2.0 + ROW / 2.0;
         let _ = writeln!(
             text,
-            "<path class=\"rule\" d=\"M0 {y:.1}H{WIDTH}\"/><text class=\"name\" x=\"4\" y=\"{:.1}\">{}</text>\
-             <path class=\"life\" d=\"M{LEFT} {middle:.1}H{RIGHT}\"/>",
-            middle + 4.0,
+            "<path class=\"rule\" d=\"M0 {y:.1}H{WIDTH}\"/><text class=\"name\" x=\"4\" y=\"{:.1}\">{}</text>",
+            y + GAP / 2.0 + 12.0,
             escaped(&lane.node)
         );
         for (from, to) in lane.down.iter().filter(|(from, to)| self.shows(*from, *to)) {
@@ -196,7 +195,7 @@ impl Band<'_> {
             text,
             "<path class=\"rule\" d=\"M0 {y:.1}H{WIDTH}\"/><text class=\"name\" x=\"4\" y=\"{:.1}\">acks per s</text>\
              <text class=\"scale\" x=\"{:.1}\" y=\"{:.1}\">{most}</text><text class=\"scale\" x=\"{:.1}\" \
-             y=\"{bottom:.1}\">0</text><path class=\"life\" d=\"M{LEFT} {bottom:.1}H{RIGHT}\"/>",
+             y=\"{bottom:.1}\">0</text><path class=\"base\" d=\"M{LEFT} {bottom:.1}H{RIGHT}\"/>",
             y + 34.0,
             LEFT - 4.0,
             y + 12.0,
@@ -263,9 +262,12 @@ impl Placed<'_> {
             );
         }
         let anchor = if self.to_the_left { "end" } else { "start" };
+        // White on the bar, or like any other label beside it.
+        let inside = self.bar.kind == Kind::Leads && text_width(&self.label) + 4.0 <= self.width;
         let _ = writeln!(
             text,
-            "<text class=\"label {class}-label\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text></g>",
+            "<text class=\"{}\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text></g>",
+            if inside { "label inside" } else { "label" },
             self.label_x,
             y + 12.0,
             escaped(&self.label)
@@ -314,7 +316,7 @@ mod tests {
 
     #[test]
     fn everything_stays_inside_the_drawing() {
-        let bars = vec![bar(59_990, 59_990, "isolation of the leader"), bar(58_000, 90_000, "pause")];
+        let bars = vec![bar(59_990, 59_990, "isolation of the leader"), bar(58_000, 90_000, "pause of the leader")];
         in_first_minute(bars, |_, placed| {
             for one in placed {
                 let (from, to) = one.extent();

@@ -38,10 +38,10 @@ pub struct Lane {
     pub bars: Vec<Bar>,
     /// When its process was gone.
     pub down: Vec<(u64, u64)>,
-    leads: Option<(u64, String)>,
-    /// Faults that have begun and not ended.
-    open: Vec<(u64, String)>,
-    down_since: Option<u64>,
+    /// What had begun and not ended at the moment taken last.
+    pub(super) leads: Option<(u64, String)>,
+    pub(super) open: Vec<(u64, String)>,
+    pub(super) down_since: Option<u64>,
 }
 
 /// The lanes of a run, in the order of addresses.

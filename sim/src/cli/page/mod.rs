@@ -5,7 +5,7 @@ use std::path::Path;
 
 use quorumq_sim::report::Report;
 
-use super::output::{self, seconds};
+use super::output::seconds;
 use super::setting::Setting;
 use escape::escaped;
 
@@ -37,14 +37,19 @@ pub fn text(report: &Report, setting: &Setting) -> String {
         pattern::definitions(),
     );
     head(&mut page, report, setting);
-    page.push_str("</header>\n<section>\n<h2>Timeline</h2>\n");
+    page.push_str("</header>\n");
+    if !report.plan.is_empty() {
+        let _ = writeln!(
+            page,
+            "<section class=\"plan\">\n<h2>Plan</h2>\n<pre tabindex=\"0\">{}</pre>\n</section>",
+            escaped(&report.plan)
+        );
+    }
+    page.push_str("<section>\n<h2>Timeline</h2>\n");
     page.push_str(&pattern::legend());
     page.push_str(&band::timeline(report));
     page.push_str("</section>\n");
     page.push_str(&tables::text(report));
-    if !report.plan.is_empty() {
-        let _ = writeln!(page, "<section>\n<h2>Plan</h2>\n<pre>{}</pre>\n</section>", escaped(&report.plan));
-    }
     page.push_str("</main>\n</body>\n</html>\n");
     page
 }

@@ -28,12 +28,7 @@ pub fn text(report: &Report) -> String {
     text
 }
 
-fn table<'a>(
-    text: &mut String,
-    caption: &str,
-    header: &[&str],
-    rows: impl Iterator<Item = (&'a str, Vec<String>)>,
-) {
+fn table<'a>(text: &mut String, caption: &str, header: &[&str], rows: impl Iterator<Item = (&'a str, Vec<String>)>) {
     let heads: String = header.iter().map(|head| format!("<th scope=\"col\">{head}</th>")).collect();
     let _ = writeln!(text, "<table>\n<caption>{caption}</caption>\n<thead><tr>{heads}</tr></thead>\n<tbody>");
     for (name, numbers) in rows {
