@@ -271,6 +271,13 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     pub fn no_room(&self, bytes: u64) -> Option<String> {
         self.core.no_room(bytes)
     }
+
+    /// The same without the reserve: for small entries that go on while the volume is nearly full. What is allocated is
+    /// there for them, once [`Node::no_room`] keeps the large ones away.
+    #[must_use]
+    pub fn no_room_at_all(&self, bytes: u64) -> Option<String> {
+        self.core.store.no_room(bytes)
+    }
     /// Where the log stands.
     pub fn positions(&self) -> Positions {
         self.core.store.positions()

@@ -219,7 +219,7 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
                 Checkpoint { position, membership_id, membership, state }.write(&*place.disk, &place.dir)
             };
             if let Err(e) = write() {
-                on_fatal(format!("recovery checkpoint: {e}"));
+                end_unless_full(&on_fatal, "recovery checkpoint", &e);
             }
         }));
         Ok(())
@@ -234,7 +234,7 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
             let written = shared.flush(false);
             shared.flush_queued.store(false, Ordering::Release);
             if let Err(e) = written {
-                on_fatal(format!("ConsumeQueue flush: {e}"));
+                end_unless_full(&on_fatal, "ConsumeQueue flush", &e);
             }
         }));
     }
@@ -282,6 +282,16 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
             (self.sink)(effects);
         }
         Ok(())
+    }
+}
+
+/// Ends the node because derived files could not be written; unless the volume is full. Then the log holds all that they
+/// would: units stay in memory for the next flush, a start replays from an older checkpoint, and sends are refused.
+fn end_unless_full(on_fatal: &OnFatal, what: &str, e: &StoreError) {
+    if e.is_full() {
+        tracing::warn!("{what} left out: {e}");
+    } else {
+        on_fatal(format!("{what}: {e}"));
     }
 }
 

@@ -35,6 +35,11 @@ impl Trace {
     /// Takes in one event: when (since the run's start), on which node, what, a number that belongs to it
     /// (a connection, an offset) and its bytes.
     pub fn record(&self, at: Duration, node: IpAddr, what: &str, number: u64, bytes: &[u8]) {
+        self.record_parts(at, node, what, &[number], &[bytes]);
+    }
+
+    /// Takes in one event with several numbers and runs of bytes.
+    pub fn record_parts(&self, at: Duration, node: IpAddr, what: &str, numbers: &[u64], parts: &[&[u8]]) {
         let at_ns = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
         let mut so_far = self.so_far.lock().unwrap_or_else(PoisonError::into_inner);
         let mut hash = so_far.hash;
@@ -44,13 +49,13 @@ impl Trace {
             IpAddr::V6(ip) => mix_bytes(hash, &ip.octets()),
         };
         hash = mix_bytes(hash, what.as_bytes());
-        hash = mix(hash, number);
-        hash = mix_bytes(hash, bytes);
+        hash = numbers.iter().fold(hash, |hash, number| mix(hash, *number));
+        hash = parts.iter().fold(hash, |hash, bytes| mix_bytes(hash, bytes));
         so_far.hash = hash;
         so_far.events += 1;
         if self.print {
-            let (event, len) = (so_far.events, bytes.len());
-            eprintln!("{event:>8} {at_ns:>14} ns {node} {what} {number} {len} bytes -> {hash:016x}");
+            let (event, len) = (so_far.events, parts.iter().map(|part| part.len()).sum::<usize>());
+            eprintln!("{event:>8} {at_ns:>14} ns {node} {what} {numbers:?} {len} bytes -> {hash:016x}");
         }
     }
 

@@ -49,11 +49,15 @@ impl<R: Runtime> Broker<R> {
     /// Proposes commands as one entry and waits until it is applied. One outcome each, in order.
     ///
     /// # Errors
-    /// This node does not lead, or nobody knows whether the entry was or will be committed.
+    /// This node does not lead, or has no room left, or nobody knows whether the entry was or will be committed.
     pub async fn command(&self, commands: Vec<MachineCommand>) -> Result<Vec<Outcome>, CommandError> {
         let time_ms = R::wall_clock_ms().max(self.node.machine().time_ms());
         let batch = CommandBatch { time_ms, commands };
         let body = batch.encode().map_err(|e| CommandError::Refused(e.to_string()))?;
+        // An append that finds no room ends the node.
+        if let Some(why) = self.node.no_room_at_all(body.len() as u64) {
+            return Err(CommandError::Refused(why));
+        }
         let (tx, rx) = oneshot::channel();
         let done = move |outcome| {
             // The request's task may be gone with its connection; the commands stand all the same.

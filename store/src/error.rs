@@ -44,6 +44,14 @@ pub enum StoreError {
     Contract(String),
 }
 
+impl StoreError {
+    /// Whether it says that the volume has no room.
+    pub fn is_full(&self) -> bool {
+        let full = |e: &io::Error| matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        matches!(self, Self::Io { source, .. } if full(source))
+    }
+}
+
 /// Names verb and object of a failed disk call.
 pub(crate) trait At<T> {
     /// Turns the disk's error into a [`StoreError::Io`].

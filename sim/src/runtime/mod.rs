@@ -14,6 +14,7 @@ use quorumq_raft::runtime::Runtime;
 
 mod channels;
 mod connection;
+mod disk_pace;
 mod disk_task;
 mod link;
 mod listener;
@@ -158,8 +159,9 @@ impl Runtime for SimRuntime {
         T: Send + 'static,
     {
         let net = Net::current();
+        let host = net.current_host();
         let task = madsim::task::spawn(async move {
-            disk_task::disk_delay(&net).await;
+            disk_task::disk_delay(&net, host).await;
             job()
         });
         task.await.map_err(io::Error::from)

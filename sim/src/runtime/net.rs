@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use madsim::Config;
 use madsim::plugin::Simulator;
@@ -14,6 +14,7 @@ use madsim::task::NodeId;
 use madsim::time::TimeHandle;
 
 use super::connection::{Connection, Side};
+use super::disk_pace::DiskPace;
 use super::link::{LinkId, Links};
 use super::rng::Delay;
 use crate::tally::Tally;
@@ -78,11 +79,12 @@ struct Host {
     next_port: u16,
     /// Added to the wall clock this host reads.
     clock_skew_ms: i64,
+    disk: DiskPace,
 }
 
 impl Default for Host {
     fn default() -> Self {
-        Self { power: Power::On, next_port: EPHEMERAL_PORTS.start, clock_skew_ms: 0 }
+        Self { power: Power::On, next_port: EPHEMERAL_PORTS.start, clock_skew_ms: 0, disk: DiskPace::default() }
     }
 }
 
@@ -208,8 +210,36 @@ impl Net {
         self.with(|state, _| state.trace.clone()).record(at, node, what, number, bytes);
     }
 
-    pub(crate) fn draw_disk_delay(&self) -> Duration {
-        self.with(|state, _| state.links.draw_disk_delay())
+    pub(crate) fn record_parts(&self, node: IpAddr, what: &str, numbers: &[u64], parts: &[&[u8]]) {
+        let at = self.time.elapsed();
+        self.with(|state, _| state.trace.clone()).record_parts(at, node, what, numbers, parts);
+    }
+
+    /// How long a job of the disk of `host` takes that begins now, if the disk does not stall meanwhile.
+    pub(super) fn draw_disk_delay(&self, host: IpAddr) -> Duration {
+        self.with(|state, _| {
+            let delay = state.links.draw_disk_delay();
+            state.hosts.get(&host).map_or(delay, |host| host.disk.delay(delay, &self.tally))
+        })
+    }
+
+    /// When the disk of `host` works again, if it stalls now.
+    pub(super) fn disk_stalls_until(&self, host: IpAddr) -> Option<Instant> {
+        let now = self.time.now_instant();
+        self.with(|state, _| state.hosts.get(&host).and_then(|host| host.disk.stalled_until(now)))
+    }
+
+    pub(crate) fn slow_disk(&self, ip: IpAddr, factor: u32) {
+        self.with(|state, _| state.host(ip).disk.slow(factor));
+    }
+
+    pub(crate) fn stall_disk(&self, ip: IpAddr, time: Duration) {
+        let until = self.time.now_instant() + time;
+        self.with(|state, _| state.host(ip).disk.stall(until));
+    }
+
+    pub(crate) fn heal_disk(&self, ip: IpAddr) {
+        self.with(|state, _| state.host(ip).disk = DiskPace::default());
     }
 
     pub(crate) fn wall_clock_ms(&self) -> i64 {

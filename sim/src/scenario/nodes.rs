@@ -30,7 +30,8 @@ pub struct Nodes<M: Machine> {
     seats: Vec<Seat>,
     running: Vec<Option<Member<M>>>,
     constants: GroupConstants,
-    fatal: Arc<Mutex<Vec<String>>>,
+    /// What nodes said of why they must end, by seat.
+    fatal: Arc<Mutex<Vec<(usize, String)>>>,
 }
 
 impl<M: Machine> std::fmt::Debug for Nodes<M> {
@@ -83,8 +84,17 @@ impl<M: Machine> Nodes<M> {
                 return;
             }
             tracing::error!(%ip, "{why}");
-            fatal.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{ip}: {why}"));
+            fatal.lock().unwrap_or_else(PoisonError::into_inner).push((at, why));
         })
+    }
+
+    /// What the node on a seat said first of why it must end, if it did. It is taken for expected then.
+    #[must_use]
+    pub fn take_fatal(&self, at: usize) -> Option<String> {
+        let mut fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = fatal.extract_if(.., |(seat, _)| *seat == at).map(|(_, why)| why);
+        // All of it is taken, not only the first.
+        said.collect::<Vec<_>>().into_iter().next()
     }
 
     /// The node on a seat was stopped: ends its process.
@@ -204,6 +214,7 @@ impl<M: Machine> Nodes<M> {
     /// What they said.
     pub fn no_fatal(&self) -> Verdict {
         let fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner);
-        if fatal.is_empty() { Ok(()) } else { Err(fatal.join("; ")) }
+        let said: Vec<_> = fatal.iter().map(|(at, why)| format!("{}: {why}", self.ip(*at))).collect();
+        if said.is_empty() { Ok(()) } else { Err(said.join("; ")) }
     }
 }

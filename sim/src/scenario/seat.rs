@@ -2,25 +2,24 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use quorumq_raft::state_machine::Place;
-use quorumq_store::disk::memory::MemoryDisk;
-use rand::RngExt;
 
 use super::address;
-use crate::disk::TracedDisk;
+use crate::disk::SimDisk;
 use crate::runtime::SimRng;
 use crate::world::{Death, Node, World};
 
 /// The store's directory on every disk.
 const DIR: &str = "/store";
+/// Bytes that a node keeps free on its volume: diskSpaceReserveBytes.
+const RESERVE: u64 = 64 << 10;
 
 /// A host and its disk. The disk outlives the host's processes.
 #[derive(Clone, Debug)]
 pub struct Seat {
     host: Node,
-    disk: MemoryDisk,
+    disk: SimDisk,
 }
 
 impl Seat {
@@ -33,13 +32,7 @@ impl Seat {
     /// A host at an address, with an empty disk.
     #[must_use]
     pub fn at(world: &World, ip: IpAddr) -> Self {
-        Self { host: world.add_node(ip), disk: MemoryDisk::new() }
-    }
-
-    /// The disk's medium.
-    #[must_use]
-    pub fn medium(&self) -> &MemoryDisk {
-        &self.disk
+        Self { host: world.add_node(ip), disk: SimDisk::new(ip, RESERVE) }
     }
 
     /// The host.
@@ -51,13 +44,18 @@ impl Seat {
     /// The disk as a process that starts now finds it.
     #[must_use]
     pub fn place(&self) -> Place {
-        let disk = Arc::new(TracedDisk::new(self.disk.mount(), self.host.ip()));
-        Place { disk, dir: PathBuf::from(DIR), reserve_bytes: 0 }
+        Place { disk: self.disk.mount(), dir: PathBuf::from(DIR), reserve_bytes: RESERVE }
+    }
+
+    /// The disk.
+    #[must_use]
+    pub fn disk(&self) -> &SimDisk {
+        &self.disk
     }
 
     /// From now on the disk fails after `operations` more changes: the process is about to end in the middle of them.
     pub fn doom(&self, operations: u64) {
-        self.disk.freeze_after(operations);
+        self.disk.crash_after(operations);
     }
 
     /// Whether [`Seat::doom`] has come true: what the node says of its disk is no news then.
@@ -65,20 +63,14 @@ impl Seat {
         self.disk.is_frozen()
     }
 
-    /// Everything on the disk is lost.
-    pub fn wipe(&self) {
-        self.disk.wipe();
-    }
-
-    /// Ends the host's process or its power. What the disk had not synced survives the first, and of the second
-    /// only those sectors that `rng` keeps.
+    /// Ends the host's process or its power. What the disk had not synced survives the first, and of the second what
+    /// `rng` spares.
     pub fn kill(&self, death: Death, rng: &mut SimRng) {
         self.host.kill(death);
         match death {
             Death::Crash => self.disk.kill(),
             Death::PowerLoss => {
-                let keep_one_in = rng.random_range(1..=8);
-                self.disk.crash_keeping(&mut || rng.random_range(0..keep_one_in) == 0);
+                self.disk.lose_power(rng);
             }
         }
     }
@@ -91,7 +83,7 @@ impl Seat {
         let mut bytes = Vec::new();
         for start in (from / segment_size * segment_size..to).step_by(usize::try_from(segment_size).unwrap_or(1)) {
             let path = Path::new(DIR).join("commitlog").join(format!("{start:020}"));
-            let segment = self.disk.content(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+            let segment = self.disk.medium().content(&path).map_err(|e| format!("{}: {e}", path.display()))?;
             let range = from.saturating_sub(start) as usize..(to - start).min(segment_size) as usize;
             let wanted = segment.get(range).ok_or_else(|| format!("{} is too short", path.display()))?;
             bytes.extend_from_slice(wanted);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bytes::{Bytes, BytesMut};
 use quorumq_store::consume_queue::{Unit, UnitRead};
 use quorumq_store::mutant::{Mutant, planted};
-use quorumq_store::record::{self, FIXED_LEN, MAGIC, Record};
+use quorumq_store::record::{self, Record};
 use quorumq_store::{PhysicalOffset, QueueOffset, StoreError};
 
 use super::request::Pull;
@@ -59,7 +59,7 @@ impl Chosen {
     /// Reads the records: `bytes` gives bytes of the log.
     ///
     /// # Errors
-    /// What `bytes` answers; `Corrupt` where a unit points at no record of its size.
+    /// What `bytes` answers; `Corrupt` where a unit points at no sound record of its size.
     pub fn fetch(
         self,
         bytes: impl Fn(PhysicalOffset, u32) -> Result<Bytes, StoreError>,
@@ -86,15 +86,13 @@ impl Chosen {
     }
 }
 
-/// A unit whose file was damaged must not make us hand out other bytes as a message.
+/// A unit or a record whose file was damaged must not make us hand out other bytes as a message.
 fn check_run(units: &[(QueueOffset, Unit)], run: &[u8]) -> Result<(), StoreError> {
     let mut rest = run;
     for (_, unit) in units {
         let size = unit.size as usize;
         let is_record = rest.len() >= size
-            && size >= FIXED_LEN
-            && rest.first_chunk() == Some(&unit.size.to_be_bytes())
-            && rest[4..].first_chunk() == Some(&MAGIC.to_be_bytes());
+            && Record::parse(&rest[..size]).is_ok_and(|record| record.len() == size && record.body_crc_matches());
         if !is_record {
             return Err(StoreError::Corrupt {
                 what: "record a ConsumeQueue unit points at",

@@ -320,6 +320,20 @@ fn a_unit_that_points_at_no_record_is_an_error_not_a_message() {
 }
 
 #[test]
+fn a_record_with_a_flipped_bit_in_its_body_is_named_and_not_handed_out() {
+    let mut world = World::new();
+    world.send(&["a", "b"], b"sound");
+    let second = world.log.windows(5).rposition(|bytes| bytes == b"sound").unwrap();
+    world.log[second + 2] ^= 1;
+    let wanted = pull(0, 0, "*");
+    let Looked::Units(read, _) = world.look(&wanted) else { panic!("no units") };
+    let bytes = |at: PhysicalOffset, len: u32| Ok(Bytes::copy_from_slice(&world.log[at.0 as usize..][..len as usize]));
+    let fetched = fetch::choose(&read, &wanted).unwrap().fetch(bytes);
+    let Err(StoreError::Corrupt { offset, .. }) = fetched else { panic!("handed out") };
+    assert_eq!(offset, second as u64 - 88, "where its record starts");
+}
+
+#[test]
 fn an_answer_has_rocketmqs_fields_and_remark() {
     let mut world = World::new();
     world.send(&["", ""], b"x");

@@ -349,9 +349,7 @@ impl Worker {
             return;
         }
         let made = self.guard(fifo, |worker| match worker.writer.prepare_next() {
-            Err(StoreError::Io { path, source, .. }) if is_full(&source) => {
-                Ok(Some(format!("cannot allocate {}: {source}", path.display())))
-            }
+            Err(e) if e.is_full() => Ok(Some(format!("cannot allocate the next segment: {e}"))),
             other => other.map(|()| None),
         });
         // An error has poisoned the store and told so.
@@ -371,11 +369,6 @@ impl Worker {
             let _ = self.guard(fifo, |worker| worker.writer.prewrite(worker.options.prewrite_bytes));
         }
     }
-}
-
-/// Whether an error says that the volume has no room.
-fn is_full(e: &std::io::Error) -> bool {
-    matches!(e.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 /// Gives readers a segment's file.

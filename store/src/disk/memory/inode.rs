@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 
+use super::Losses;
+use super::rot::Rot;
+
 /// Bytes of a page: what a sync and a crash work on.
-const PAGE: u64 = 4096;
+pub(super) const PAGE: u64 = 4096;
 /// Bytes that a power loss keeps or drops as one.
 const SECTOR: usize = 512;
 
@@ -21,11 +24,28 @@ pub(super) struct Inode {
     before: BTreeMap<u64, Option<Page>>,
     /// Pages whose sync failed: they count as clean, yet the medium still holds what stands here.
     lost: BTreeMap<u64, Option<Page>>,
+    rot: Rot,
+}
+
+/// The parts of `range` page by page: number of the page, and the bytes of it.
+fn parts(range: Range<u64>) -> impl Iterator<Item = (u64, Range<usize>)> {
+    let last = if range.is_empty() { 0 } else { range.end.div_ceil(PAGE) };
+    (range.start / PAGE..last).map(move |number| {
+        let start = number * PAGE;
+        let from = range.start.max(start) - start;
+        let to = range.end.min(start + PAGE) - start;
+        (number, from as usize..to as usize)
+    })
+}
+
+fn is_blank(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
 }
 
 impl Inode {
     pub(super) fn new(len: u64) -> Self {
-        Self { len, pages: BTreeMap::new(), durable_len: 0, before: BTreeMap::new(), lost: BTreeMap::new() }
+        let (pages, before, lost) = Default::default();
+        Self { len, pages, durable_len: 0, before, lost, rot: Rot::default() }
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -39,36 +59,68 @@ impl Inode {
     }
 
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) {
-        let mut at = offset;
+        let range = offset..offset + bytes.len() as u64;
+        self.rot.overwrite(range.clone());
+        self.len = self.len.max(range.end);
         let mut rest = bytes;
-        while !rest.is_empty() {
-            let from = (at % PAGE) as usize;
-            let n = rest.len().min(PAGE as usize - from);
-            self.page_mut(at / PAGE)[from..from + n].copy_from_slice(&rest[..n]);
-            rest = &rest[n..];
-            at += n as u64;
+        for (number, within) in parts(range) {
+            let (now, later) = rest.split_at(within.len());
+            rest = later;
+            // Zeroes written ahead into what is zero already cost no page.
+            if self.pages.contains_key(&number) || !is_blank(now) {
+                self.page_mut(number)[within].copy_from_slice(now);
+            }
         }
-        self.len = self.len.max(at);
     }
 
-    pub(super) fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        if offset + buf.len() as u64 > self.len {
+    /// Fills `buf`. Whether it met a flipped bit.
+    pub(super) fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<bool> {
+        let range = offset..offset + buf.len() as u64;
+        if range.end > self.len {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let mut at = offset;
-        let mut rest = buf;
-        while !rest.is_empty() {
-            let from = (at % PAGE) as usize;
-            let n = rest.len().min(PAGE as usize - from);
-            let (head, tail) = rest.split_at_mut(n);
-            match self.pages.get(&(at / PAGE)) {
-                Some(page) => head.copy_from_slice(&page[from..from + n]),
-                None => head.fill(0),
-            }
-            rest = tail;
-            at += n as u64;
+        copy(buf, range.clone(), |number| self.pages.get(&number));
+        Ok(self.rot.meets(range))
+    }
+
+    /// The page as the medium holds it for certain.
+    fn durable_page(&self, number: u64) -> Option<&Page> {
+        let old = self.lost.get(&number).or_else(|| self.before.get(&number));
+        old.map_or_else(|| self.pages.get(&number), Option::as_ref)
+    }
+
+    /// How many bytes a power loss without luck leaves.
+    pub(super) fn durable_len(&self) -> u64 {
+        self.durable_len
+    }
+
+    /// Bytes as a power loss without luck leaves them.
+    pub(super) fn durable(&self, range: Range<u64>) -> io::Result<Vec<u8>> {
+        if range.end > self.durable_len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Ok(())
+        let mut bytes = vec![0; usize::try_from(range.end - range.start).map_err(io::Error::other)?];
+        copy(&mut bytes, range, |number| self.durable_page(number));
+        Ok(bytes)
+    }
+
+    /// Whether no power loss can change these bytes.
+    pub(super) fn is_durable(&self, range: Range<u64>) -> bool {
+        range.end <= self.durable_len.min(self.len)
+            && parts(range).all(|(number, within)| {
+                let changed = self.before.contains_key(&number) || self.lost.contains_key(&number);
+                !changed || {
+                    let of = |page: Option<&Page>| page.map_or([0; PAGE as usize], |page| **page);
+                    of(self.pages.get(&number))[within.clone()] == of(self.durable_page(number))[within]
+                }
+            })
+    }
+
+    /// The pages that were ever written and are durable as they are.
+    pub(super) fn clean_pages(&self) -> Vec<Range<u64>> {
+        let clean = self.pages.keys().filter(|n| !self.before.contains_key(n) && !self.lost.contains_key(n));
+        let ranges = clean.map(|number| number * PAGE..(number * PAGE + PAGE).min(self.durable_len));
+        ranges.filter(|range| !range.is_empty()).collect()
     }
 
     /// The parts from `offset` on that were ever written.
@@ -79,6 +131,7 @@ impl Inode {
 
     pub(super) fn set_len(&mut self, len: u64) {
         if len < self.len {
+            self.rot.overwrite(len..self.len);
             let from = (len % PAGE) as usize;
             if self.pages.contains_key(&(len / PAGE)) {
                 self.page_mut(len / PAGE)[from..].fill(0);
@@ -94,6 +147,8 @@ impl Inode {
     pub(super) fn sync(&mut self) {
         self.durable_len = self.len;
         self.before.clear();
+        let lost = &self.lost;
+        self.rot.synced(|offset| !lost.contains_key(&(offset / PAGE)));
     }
 
     /// What Linux does after a failed writeback: nothing is durable, and no later sync tries again.
@@ -103,26 +158,72 @@ impl Inode {
         }
     }
 
-    /// Back to the last sync, but for the sectors that `keep` spares.
-    pub(super) fn crash(&mut self, keep: &mut dyn FnMut() -> bool) {
-        let mut changed = std::mem::take(&mut self.lost);
-        changed.append(&mut self.before);
-        for (number, old) in changed {
-            let old = old.unwrap_or_else(|| Box::new([0; PAGE as usize]));
-            let page = self.pages.entry(number).or_insert_with(|| Box::new([0; PAGE as usize]));
-            for (new, old) in page.chunks_exact_mut(SECTOR).zip(old.chunks_exact(SECTOR)) {
-                if !keep() {
-                    new.copy_from_slice(old);
-                }
-            }
+    /// Back to the last sync, but for the sectors that `kept` spares: asked once for each changed page, a bit for each
+    /// sector. Pages whose sync failed are gone.
+    pub(super) fn lose_power(&mut self, kept: &mut dyn FnMut() -> u8, losses: &mut Losses) {
+        for (number, old) in std::mem::take(&mut self.lost) {
+            self.take_back(number, old, 0, losses);
+        }
+        for (number, old) in std::mem::take(&mut self.before) {
+            let within = number * PAGE < self.durable_len;
+            let kept = kept();
+            self.take_back(number, old, if within { kept } else { 0 }, losses);
         }
         self.set_len(self.durable_len);
         self.before.clear();
+        self.rot.settle(self.durable_len..u64::MAX, true);
     }
 
-    /// Damages the medium behind the back of every reader.
-    pub(super) fn flip_bit(&mut self, offset: u64, bit: u8) {
-        let page = self.pages.entry(offset / PAGE).or_insert_with(|| Box::new([0; PAGE as usize]));
-        page[(offset % PAGE) as usize] ^= 1 << bit;
+    /// Puts the old sectors of a page back, but for those that are kept.
+    fn take_back(&mut self, number: u64, old: Option<Page>, kept: u8, losses: &mut Losses) {
+        let old = old.unwrap_or_else(|| Box::new([0; PAGE as usize]));
+        let page = self.pages.entry(number).or_insert_with(|| Box::new([0; PAGE as usize]));
+        let (mut lost, mut spared) = (false, false);
+        let sectors = page.chunks_exact_mut(SECTOR).zip(old.chunks_exact(SECTOR)).enumerate();
+        for (i, (new, old)) in sectors {
+            let (keep, start) = (kept >> i & 1 == 1, number * PAGE + (i * SECTOR) as u64);
+            self.rot.settle(start..start + SECTOR as u64, keep);
+            if new != old {
+                *if keep { &mut spared } else { &mut lost } = true;
+            }
+            if !keep {
+                new.copy_from_slice(old);
+            }
+        }
+        match (lost, spared) {
+            (true, true) => losses.pages_torn += 1,
+            (true, false) => losses.pages_lost += 1,
+            (false, _) => {}
+        }
+    }
+
+    /// Damages the medium behind the back of every reader: what is written and what is durable.
+    pub(super) fn flip(&mut self, offset: u64, mask: u8) {
+        let (number, at) = (offset / PAGE, (offset % PAGE) as usize);
+        self.pages.entry(number).or_insert_with(|| Box::new([0; PAGE as usize]))[at] ^= mask;
+        for changed in [&mut self.before, &mut self.lost] {
+            if let Some(old) = changed.get_mut(&number) {
+                old.get_or_insert_with(|| Box::new([0; PAGE as usize]))[at] ^= mask;
+            }
+        }
+        self.rot.add(offset, mask);
+    }
+
+    /// Bytes that are wrong now, with the bits that are.
+    pub(super) fn rotten(&self) -> Vec<(u64, u8)> {
+        self.rot.wrong()
+    }
+}
+
+/// Fills `buf` with `range` of a file of these pages.
+fn copy<'a>(buf: &mut [u8], range: Range<u64>, page: impl Fn(u64) -> Option<&'a Page>) {
+    let mut rest = buf;
+    for (number, within) in parts(range) {
+        let (head, tail) = rest.split_at_mut(within.len());
+        match page(number) {
+            Some(page) => head.copy_from_slice(&page[within]),
+            None => head.fill(0),
+        }
+        rest = tail;
     }
 }

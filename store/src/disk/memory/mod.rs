@@ -7,15 +7,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
-
-use super::{Disk, DiskFile, DiskLock, Space};
+use super::Disk;
 
 mod inode;
+mod mount;
+mod rot;
+#[cfg(test)]
+mod tests;
 
 use inode::Inode;
+use mount::Mount;
 
 /// What a disk is asked to do. Reads are never counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +36,17 @@ pub enum Operation {
     SyncDir,
 }
 
+/// What a power loss took back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Pages of 4 KiB of which nothing is left that was not synced.
+    pub pages_lost: u64,
+    /// Pages of which a part is left.
+    pub pages_torn: u64,
+    /// Directory entries: files made, renamed or removed.
+    pub entries: u64,
+}
+
 /// The medium: what survives its mounts.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryDisk {
@@ -43,6 +58,8 @@ struct Medium {
     state: Mutex<State>,
     /// Wakes syncs that are held.
     gate: Condvar,
+    /// Reads through a mount that met a flipped bit.
+    rot_met: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -138,15 +155,23 @@ impl MemoryDisk {
     /// Power loss in which each unsynced 512-byte sector survives if `keep` says so: asked once per sector, in
     /// order of path and offset. Unsynced directory entries and lengths are gone.
     pub fn crash_keeping(&self, keep: &mut dyn FnMut() -> bool) {
+        self.lose_power(&mut || (0..8).fold(0, |kept, sector| kept | u8::from(keep()) << sector));
+    }
+
+    /// Power loss in which `kept` says of each unsynced 4 KiB page, in order of path and offset, which of its eight
+    /// sectors of 512 bytes survive. Pages whose sync failed are gone, and so are unsynced directory entries and lengths.
+    pub fn lose_power(&self, kept: &mut dyn FnMut() -> u8) -> Losses {
         let mut state = lock(&self.medium.state);
+        let mut losses = Losses { entries: state.unsynced_entries(), ..Losses::default() };
         state.files = state.durable.clone();
         let parents: BTreeSet<PathBuf> =
             state.files.keys().flat_map(|path| path.ancestors().skip(1)).map(Path::to_owned).collect();
         state.dirs.extend(parents);
         for inode in state.files.values() {
-            lock(inode).crash(keep);
+            lock(inode).lose_power(kept, &mut losses);
         }
         self.remount(state);
+        losses
     }
 
     /// The process ends, the machine goes on: everything written stays, and still counts as unsynced.
@@ -178,8 +203,40 @@ impl MemoryDisk {
     /// `NotFound` without such a file.
     pub fn flip_bit(&self, path: &Path, offset: u64, bit: u8) -> io::Result<()> {
         let inode = lock(&self.medium.state).inode(path)?;
-        lock(&inode).flip_bit(offset, bit);
+        lock(&inode).flip(offset, 1 << bit);
         Ok(())
+    }
+
+    /// Bytes that are wrong now because a bit flipped and nothing was written there since: path and offset.
+    pub fn rotten(&self) -> Vec<(PathBuf, u64)> {
+        let state = lock(&self.medium.state);
+        let of = |(path, inode): (&PathBuf, &Arc<Mutex<Inode>>)| {
+            lock(inode).rotten().into_iter().map(|(offset, _)| (path.clone(), offset)).collect::<Vec<_>>()
+        };
+        state.files.iter().flat_map(of).collect()
+    }
+
+    /// Turns every bit back that flipped and was not written over.
+    pub fn mend(&self) {
+        for inode in lock(&self.medium.state).files.values() {
+            let mut inode = lock(inode);
+            inode.rotten().into_iter().for_each(|(offset, mask)| inode.flip(offset, mask));
+        }
+    }
+
+    /// How many reads through a mount met a flipped bit since the last call.
+    pub fn take_rot_met(&self) -> u64 {
+        self.medium.rot_met.swap(0, Ordering::Relaxed)
+    }
+
+    /// Paths of all files, sorted.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        lock(&self.medium.state).files.keys().cloned().collect()
+    }
+
+    /// Bytes that all files take.
+    pub fn used(&self) -> u64 {
+        lock(&self.medium.state).used()
     }
 
     /// The bytes of a file as a reader of the living mount sees them.
@@ -192,6 +249,44 @@ impl MemoryDisk {
         let mut content = vec![0; usize::try_from(inode.len()).map_err(io::Error::other)?];
         inode.read(0, &mut content)?;
         Ok(content)
+    }
+
+    /// The bytes of a file as a power loss without luck would leave them.
+    ///
+    /// # Errors
+    /// `NotFound` if no such entry is durable.
+    pub fn durable(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let inode = self.durable_inode(path)?;
+        let inode = lock(&inode);
+        inode.durable(0..inode.durable_len())
+    }
+
+    /// As [`MemoryDisk::durable`], of a part.
+    ///
+    /// # Errors
+    /// `NotFound` if no such entry is durable, `UnexpectedEof` beyond the durable length.
+    pub fn durable_range(&self, path: &Path, range: Range<u64>) -> io::Result<Vec<u8>> {
+        let inode = self.durable_inode(path)?;
+        let inode = lock(&inode);
+        inode.durable(range)
+    }
+
+    /// Whether a reader of the living mount would find the same bytes there after any power loss.
+    pub fn is_durable(&self, path: &Path, range: Range<u64>) -> bool {
+        let state = lock(&self.medium.state);
+        match (state.files.get(path), state.durable.get(path)) {
+            (Some(now), Some(durable)) => Arc::ptr_eq(now, durable) && lock(now).is_durable(range),
+            _ => false,
+        }
+    }
+
+    /// The pages of a file that were ever written and are durable as they are.
+    pub fn clean_pages(&self, path: &Path) -> Vec<Range<u64>> {
+        self.durable_inode(path).map_or_else(|_| Vec::new(), |inode| lock(&inode).clean_pages())
+    }
+
+    fn durable_inode(&self, path: &Path) -> io::Result<Arc<Mutex<Inode>>> {
+        lock(&self.medium.state).durable.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
@@ -228,6 +323,16 @@ impl State {
         failed.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
     }
 
+    /// Entries that differ from what each directory's last sync left.
+    fn unsynced_entries(&self) -> u64 {
+        let same = |(path, inode): &(&PathBuf, &Arc<Mutex<Inode>>)| {
+            self.durable.get(*path).is_some_and(|durable| Arc::ptr_eq(durable, inode))
+        };
+        let changed = self.files.iter().filter(|entry| !same(entry)).count();
+        let removed = self.durable.keys().filter(|path| !self.files.contains_key(*path)).count();
+        (changed + removed) as u64
+    }
+
     fn used(&self) -> u64 {
         self.files.values().map(|inode| lock(inode).len()).sum()
     }
@@ -244,218 +349,5 @@ impl State {
             Some(parent) if !self.dirs.contains(parent) => Err(io::ErrorKind::NotFound.into()),
             _ => Ok(()),
         }
-    }
-}
-
-/// One mount of a medium.
-#[derive(Debug)]
-struct Mount {
-    medium: Arc<Medium>,
-    number: u64,
-}
-
-impl Mount {
-    fn enter(&self, operation: Operation) -> io::Result<MutexGuard<'_, State>> {
-        let mut state = lock(&self.medium.state);
-        state.enter(self.number, operation)?;
-        Ok(state)
-    }
-
-    fn look(&self) -> io::Result<MutexGuard<'_, State>> {
-        let state = lock(&self.medium.state);
-        state.check_mount(self.number)?;
-        Ok(state)
-    }
-
-    fn handle(&self, inode: Arc<Mutex<Inode>>) -> Arc<dyn DiskFile> {
-        Arc::new(Handle { medium: Arc::clone(&self.medium), number: self.number, inode })
-    }
-}
-
-impl Disk for Mount {
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        let mut state = self.enter(Operation::Entry)?;
-        state.dirs.extend(dir.ancestors().map(Path::to_owned));
-        Ok(())
-    }
-
-    fn create(&self, path: &Path, len: u64) -> io::Result<Arc<dyn DiskFile>> {
-        let mut state = self.enter(Operation::Allocate)?;
-        if state.files.contains_key(path) {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        state.check_parent(path)?;
-        state.check_room(len)?;
-        let inode = Arc::new(Mutex::new(Inode::new(len)));
-        state.files.insert(path.to_owned(), Arc::clone(&inode));
-        drop(state);
-        Ok(self.handle(inode))
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let inode = self.look()?.inode(path)?;
-        Ok(self.handle(inode))
-    }
-
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        let state = self.look()?;
-        Ok(state.files.contains_key(path) || state.dirs.contains(path))
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let state = self.look()?;
-        let entries = state.files.keys().chain(&state.dirs).filter(|path| path.parent() == Some(dir));
-        let names = entries.filter_map(|path| path.file_name()?.to_str()).map(str::to_owned);
-        Ok(names.collect::<BTreeSet<_>>().into_iter().collect())
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut state = self.enter(Operation::Entry)?;
-        state.check_parent(to)?;
-        let inode = state.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        state.files.insert(to.to_owned(), inode);
-        Ok(())
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.enter(Operation::Entry)?;
-        state.files.remove(path).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
-        let mut state = self.enter(Operation::Entry)?;
-        state.files.retain(|path, _| !path.starts_with(dir));
-        state.dirs.retain(|path| !path.starts_with(dir));
-        Ok(())
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut state = self.enter(Operation::SyncDir)?;
-        let State { files, durable, dirs, .. } = &mut *state;
-        // A directory that is gone takes all below it along.
-        durable.retain(|path, _| {
-            path.parent() != Some(dir) && path.parent().is_none_or(|p| dirs.contains(p) || !p.starts_with(dir))
-        });
-        let entries = files.iter().filter(|(path, _)| path.parent() == Some(dir));
-        durable.extend(entries.map(|(path, inode)| (path.clone(), Arc::clone(inode))));
-        Ok(())
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
-        let mut state = self.look()?;
-        state.check_parent(path)?;
-        state.files.entry(path.to_owned()).or_insert_with(|| Arc::new(Mutex::new(Inode::new(0))));
-        if !state.locks.insert(path.to_owned()) {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        Ok(Box::new(Guard { medium: Arc::clone(&self.medium), number: self.number, path: path.to_owned() }))
-    }
-
-    fn space(&self, _path: &Path) -> io::Result<Space> {
-        let state = self.look()?;
-        let total = state.capacity.unwrap_or(u64::MAX);
-        Ok(Space { available: total.saturating_sub(state.used()), total })
-    }
-}
-
-#[derive(Debug)]
-struct Guard {
-    medium: Arc<Medium>,
-    number: u64,
-    path: PathBuf,
-}
-
-impl DiskLock for Guard {}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let mut state = lock(&self.medium.state);
-        if state.mount == self.number {
-            state.locks.remove(&self.path);
-        }
-    }
-}
-
-/// An open file of one mount.
-#[derive(Debug)]
-struct Handle {
-    medium: Arc<Medium>,
-    number: u64,
-    inode: Arc<Mutex<Inode>>,
-}
-
-impl Handle {
-    fn look(&self) -> io::Result<MutexGuard<'_, Inode>> {
-        lock(&self.medium.state).check_mount(self.number)?;
-        Ok(lock(&self.inode))
-    }
-}
-
-impl DiskFile for Handle {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.look()?.len())
-    }
-
-    fn write_at(&self, offset: u64, parts: &[&[u8]]) -> io::Result<()> {
-        let mut state = lock(&self.medium.state);
-        state.enter(self.number, Operation::Write)?;
-        let total: u64 = parts.iter().map(|part| part.len() as u64).sum();
-        let growth = (offset + total).saturating_sub(lock(&self.inode).len());
-        state.check_room(growth)?;
-        let mut inode = lock(&self.inode);
-        let mut at = offset;
-        for part in parts {
-            inode.write(at, part);
-            at += part.len() as u64;
-        }
-        Ok(())
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.look()?.read(offset, buf)
-    }
-
-    fn slice(&self, offset: u64, len: usize) -> io::Result<Bytes> {
-        let mut copy = vec![0; len];
-        self.look()?.read(offset, &mut copy)?;
-        Ok(Bytes::from(copy))
-    }
-
-    fn data_ranges(&self, offset: u64) -> io::Result<Vec<Range<u64>>> {
-        Ok(self.look()?.data_ranges(offset))
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let mut state = lock(&self.medium.state);
-        if let Err(e) = state.enter(self.number, Operation::Sync) {
-            if state.mount == self.number && state.freeze_after != Some(0) {
-                lock(&self.inode).fail_sync();
-            }
-            return Err(e);
-        }
-        state.waiting += 1;
-        while state.held && state.mount == self.number {
-            state = self.medium.gate.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        state.waiting -= 1;
-        state.check_mount(self.number)?;
-        lock(&self.inode).sync();
-        Ok(())
-    }
-
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        let mut state = lock(&self.medium.state);
-        state.enter(self.number, Operation::Allocate)?;
-        let now = lock(&self.inode).len();
-        state.check_room(len.saturating_sub(now))?;
-        lock(&self.inode).set_len(len.max(now));
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut state = lock(&self.medium.state);
-        state.enter(self.number, Operation::Allocate)?;
-        lock(&self.inode).set_len(len);
-        Ok(())
     }
 }

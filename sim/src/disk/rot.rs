@@ -1,0 +1,132 @@
+//! Bit rot: a bit flips in what was durable, where the group can bear it.
+
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use quorumq_store::commit_log;
+use rand::RngExt;
+
+use super::SimDisk;
+use super::atlas::{Atlas, Site};
+use crate::runtime::SimRng;
+use crate::tally::Fault;
+
+/// Bytes that a disk reads and writes as one.
+const SECTOR: u64 = 512;
+
+/// Directory of the ConsumeQueues below the store's.
+const CONSUME_QUEUE: &str = "consumequeue";
+/// The hard state's file.
+const HARD_STATE: &str = "hardstate";
+
+/// What may rot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Segments that are full: all of them is durable below the synced mark. In the last segment a flipped bit behind
+    /// the durable mark could not be told from a torn write, by no store that keeps no second copy.
+    CommitLog,
+    /// Files of ConsumeQueues.
+    ConsumeQueue,
+    /// The hard state.
+    HardState,
+}
+
+impl Part {
+    /// Every part.
+    pub const ALL: [Self; 3] = [Self::CommitLog, Self::ConsumeQueue, Self::HardState];
+}
+
+/// A bit that flipped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The file.
+    pub path: PathBuf,
+    /// The byte in it.
+    pub offset: u64,
+    /// The bit in that, 0 to 7.
+    pub bit: u8,
+    /// What it hit.
+    pub site: Site,
+}
+
+impl SimDisk {
+    /// Flips a bit in a synced page of a drawn file of `part`, if there is one whose loss the group can bear. It is in
+    /// a sector that holds something. `atlas` takes note of it.
+    pub fn rot(&self, part: Part, atlas: &mut Atlas, rng: &mut SimRng) -> Option<Damage> {
+        let mut places = self.places(part);
+        places.retain(|(_, site)| atlas.allows(self.shared.host, site));
+        while !places.is_empty() {
+            let (path, site) = places.swap_remove(rng.random_range(0..places.len()));
+            let Some(offset) = self.draw_byte(&path, rng) else { continue };
+            let bit = rng.random_range(0..8);
+            if atlas.strike(self.shared.host, site.clone()) && self.medium.flip_bit(&path, offset, bit).is_ok() {
+                self.tally().begun(Fault::BitRot);
+                self.note("disk-rot", offset, path.as_os_str().as_encoded_bytes());
+                return Some(Damage { path, offset, bit, site });
+            }
+        }
+        None
+    }
+
+    /// Bytes that are wrong now and were not written over: path and offset.
+    #[must_use]
+    pub fn rotten(&self) -> Vec<(PathBuf, u64)> {
+        self.medium.rotten()
+    }
+
+    /// Turns every flipped bit back, as if a sound copy had been brought. The atlas has to be told.
+    pub fn mend(&self) {
+        self.note("disk-mend", 0, &[]);
+        self.medium.mend();
+    }
+
+    /// Files of a part, and what damage in them hits.
+    fn places(&self, part: Part) -> Vec<(PathBuf, Site)> {
+        let is_in = |path: &Path, dir: &str| path.ancestors().skip(1).any(|above| above.ends_with(dir));
+        let paths = self.medium.paths();
+        match part {
+            Part::CommitLog => self.full_segments(paths.into_iter().filter(|path| is_in(path, commit_log::DIR))),
+            Part::ConsumeQueue => {
+                let files = paths.into_iter().filter(|path| is_in(path, CONSUME_QUEUE));
+                files.map(|path| (path, Site::ConsumeQueue)).collect()
+            }
+            Part::HardState => {
+                let files = paths.into_iter().filter(|path| path.ends_with(HARD_STATE));
+                files.map(|path| (path, Site::HardState)).collect()
+            }
+        }
+    }
+
+    /// Of the CommitLog's segments those behind which another one is begun.
+    fn full_segments(&self, paths: impl Iterator<Item = PathBuf>) -> Vec<(PathBuf, Site)> {
+        let mut segments: Vec<_> = paths.filter_map(|path| Some((segment_start(&path)?, path))).collect();
+        let is_begun = |path: &Path| self.holds_something(path, 0..SECTOR).unwrap_or(false);
+        while segments.pop_if(|(_, path)| !is_begun(path)).is_some() {}
+        segments.pop();
+        let site = |(start, path): (u64, PathBuf)| {
+            let len = self.medium.content(&path).ok()?.len() as u64;
+            Some((path, Site::CommitLog(start..start + len)))
+        };
+        segments.into_iter().filter_map(site).collect()
+    }
+
+    /// A byte of a drawn sector that is durable and not all zeroes.
+    fn draw_byte(&self, path: &Path, rng: &mut SimRng) -> Option<u64> {
+        let pages = self.medium.clean_pages(path);
+        let sectors = pages.into_iter().flat_map(|page| page.step_by(SECTOR as usize));
+        let filled: Vec<u64> =
+            sectors.filter(|at| self.holds_something(path, *at..at + SECTOR).unwrap_or(false)).collect();
+        let sector = filled.get(rng.random_range(0..filled.len().max(1)))?;
+        Some(sector + rng.random_range(0..SECTOR))
+    }
+
+    fn holds_something(&self, path: &Path, range: Range<u64>) -> io::Result<bool> {
+        Ok(self.medium.durable_range(path, range)?.iter().any(|byte| *byte != 0))
+    }
+}
+
+/// The log offset at which a segment's file begins.
+fn segment_start(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.parse().ok()
+}
