@@ -13,7 +13,7 @@ use crate::runtime::SimRng;
 use crate::world::{Death, Node, World};
 
 /// The store's directory on every disk.
-const DIR: &str = "/store";
+pub const DIR: &str = "/store";
 
 /// A host and its disk. The disk outlives the host's processes.
 #[derive(Clone, Debug)]
@@ -33,6 +33,12 @@ impl Seat {
     #[must_use]
     pub fn host(&self) -> &Node {
         &self.host
+    }
+
+    /// The disk as the medium holds it.
+    #[must_use]
+    pub fn disk(&self) -> &MemoryDisk {
+        &self.disk
     }
 
     /// The disk as a process that starts now finds it.

@@ -120,6 +120,29 @@ impl Inode {
         self.before.clear();
     }
 
+    /// The bytes of `range` as the last sync left them.
+    pub(super) fn durable(&self, range: Range<u64>) -> io::Result<Vec<u8>> {
+        if range.end > self.durable_len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let of_page = |number: u64| {
+            let before = self.lost.get(&number).or_else(|| self.before.get(&number));
+            before.map_or_else(|| self.pages.get(&number), Option::as_ref)
+        };
+        let mut bytes = Vec::new();
+        let mut at = range.start;
+        while at < range.end {
+            let page_end = (at / PAGE + 1) * PAGE;
+            let within = (at % PAGE) as usize..(at % PAGE + range.end.min(page_end) - at) as usize;
+            match of_page(at / PAGE) {
+                Some(page) => bytes.extend_from_slice(&page[within]),
+                None => bytes.resize(bytes.len() + within.len(), 0),
+            }
+            at = page_end;
+        }
+        Ok(bytes)
+    }
+
     /// Damages the medium behind the back of every reader.
     pub(super) fn flip_bit(&mut self, offset: u64, bit: u8) {
         let page = self.pages.entry(offset / PAGE).or_insert_with(|| Box::new([0; PAGE as usize]));

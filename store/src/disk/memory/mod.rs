@@ -175,6 +175,15 @@ impl MemoryDisk {
         Ok(())
     }
 
+    /// Bytes of a file as a power loss now would leave them if it kept nothing that was not synced.
+    ///
+    /// # Errors
+    /// `NotFound` if no such entry is durable, `UnexpectedEof` beyond the durable length.
+    pub fn durable_range(&self, path: &Path, range: Range<u64>) -> io::Result<Vec<u8>> {
+        let inode = lock(&self.medium.state).durable.get(path).cloned().ok_or(io::ErrorKind::NotFound)?;
+        lock(&inode).durable(range)
+    }
+
     /// The bytes of a file as a reader of the living mount sees them.
     ///
     /// # Errors
