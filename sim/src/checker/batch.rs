@@ -8,14 +8,14 @@ use crate::history::{Action, Sent};
 
 /// See the module.
 #[derive(Debug)]
-pub struct Batch;
+pub struct BatchAtomic;
 
 /// Each message of a batch by its key: the messages of its batch, and which of them it is.
 type Members<'a> = BTreeMap<&'a str, (&'a [Sent], usize)>;
 
-impl Checker for Batch {
+impl Checker for BatchAtomic {
     fn name(&self) -> &'static str {
-        "batch"
+        "batch-atomic"
     }
 
     fn check(&self, facts: &Facts<'_>) -> Verdict {
@@ -60,17 +60,17 @@ mod tests {
     #[test]
     fn a_whole_batch_may_be_there_any_number_of_times() {
         let sent = || Story::default().batch(&["a", "b", "c"], 0, 0).unknown();
-        sent().scan(0, 0, &[]).passes(&Batch);
-        sent().scan(0, 0, &["x", "a", "b", "c", "a", "b", "c"]).passes(&Batch);
-        sent().scan(0, 5, &["c", "x"]).passes(&Batch);
+        sent().scan(0, 0, &[]).passes(&BatchAtomic);
+        sent().scan(0, 0, &["x", "a", "b", "c", "a", "b", "c"]).passes(&BatchAtomic);
+        sent().scan(0, 5, &["c", "x"]).passes(&BatchAtomic);
     }
 
     #[test]
     fn half_a_batch_and_one_with_a_stranger_in_it_are_noticed() {
         let sent = || Story::default().batch(&["a", "b", "c"], 0, 0).unknown();
-        sent().scan(0, 0, &["a", "b"]).breaks(&Batch, "nothing is next to b, not c of its batch");
-        sent().scan(0, 0, &["b", "c"]).breaks(&Batch, "nothing is next to b, not a of its batch");
-        sent().scan(0, 0, &["a", "x", "b", "c"]).breaks(&Batch, "x is next to a, not b");
-        sent().scan(0, 0, &["a", "c", "b"]).breaks(&Batch, "c is next to a, not b");
+        sent().scan(0, 0, &["a", "b"]).breaks(&BatchAtomic, "nothing is next to b, not c of its batch");
+        sent().scan(0, 0, &["b", "c"]).breaks(&BatchAtomic, "nothing is next to b, not a of its batch");
+        sent().scan(0, 0, &["a", "x", "b", "c"]).breaks(&BatchAtomic, "x is next to a, not b");
+        sent().scan(0, 0, &["a", "c", "b"]).breaks(&BatchAtomic, "c is next to a, not b");
     }
 }

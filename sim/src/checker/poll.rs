@@ -12,11 +12,11 @@ use crate::history::{Action, Ended, Op, Read};
 
 /// See the module.
 #[derive(Debug)]
-pub struct Poll;
+pub struct PollSkip;
 
-impl Checker for Poll {
+impl Checker for PollSkip {
     fn name(&self) -> &'static str {
-        "poll"
+        "poll-skip"
     }
 
     fn check(&self, facts: &Facts<'_>) -> Verdict {
@@ -81,23 +81,23 @@ mod tests {
     #[test]
     fn a_consumer_that_goes_on_where_it_was_told_passes() {
         let story = Story::default().pull("c", 0, 0, &["a", "b"]).pull("c", 0, 2, &[]).pull("d", 0, 1, &["b"]);
-        story.pull("c", 0, 2, &["x"]).unknown().pull("c", 0, 2, &["x"]).pull("c", 1, 9, &[]).passes(&Poll);
+        story.pull("c", 0, 2, &["x"]).unknown().pull("c", 0, 2, &["x"]).pull("c", 1, 9, &[]).passes(&PollSkip);
         let purged = Story::default().pull("c", 0, 2, &[]).ended(empty(5, 5, 6)).pull("c", 0, 5, &["a"]);
-        purged.passes(&Poll);
+        purged.passes(&PollSkip);
         let reset = Story::default().pull("c", 0, 0, &["a", "b"]).reset(0, 1).pull("c", 0, 1, &["b"]);
-        reset.passes(&Poll);
+        reset.passes(&PollSkip);
     }
 
     #[test]
     fn going_back_and_skipping_are_noticed() {
         let pulled = || Story::default().pull("c", 0, 0, &["a", "b"]);
-        pulled().pull("c", 0, 1, &["b"]).breaks(&Poll, "c was to go on at 2, and pulled from 1");
-        pulled().pull("c", 0, 3, &["d"]).breaks(&Poll, "c was to go on at 2, and pulled from 3");
+        pulled().pull("c", 0, 1, &["b"]).breaks(&PollSkip, "c was to go on at 2, and pulled from 1");
+        pulled().pull("c", 0, 3, &["d"]).breaks(&PollSkip, "c was to go on at 2, and pulled from 3");
         pulled()
             .reset(0, 1)
             .pull("c", 0, 2, &[])
             .pull("c", 0, 1, &["b"])
-            .breaks(&Poll, "go on at 2, and pulled from 1");
+            .breaks(&PollSkip, "go on at 2, and pulled from 1");
     }
 
     #[test]
@@ -105,12 +105,12 @@ mod tests {
         let pulled = || Story::default().pull("c", 0, 4, &["a", "b"]);
         pulled()
             .but(|read| read.offset += u64::from(&*read.key == "b"))
-            .breaks(&Poll, "got b at offset 6 where 5 was due");
-        pulled().but(|read| read.offset += 1).breaks(&Poll, "got a at offset 5 where 4 was due");
+            .breaks(&PollSkip, "got b at offset 6 where 5 was due");
+        pulled().but(|read| read.offset += 1).breaks(&PollSkip, "got a at offset 5 where 4 was due");
         let nothing = |next, min, max| Story::default().pull("c", 0, 4, &[]).ended(empty(next, min, max));
-        nothing(4, 0, 6).breaks(&Poll, "got nothing of a queue of 0..6");
-        nothing(6, 0, 6).breaks(&Poll, "got nothing of a queue of 0..6");
-        nothing(7, 5, 8).breaks(&Poll, "was to go on at 7, not at 5");
-        nothing(5, 0, 4).breaks(&Poll, "was to go on at 5, not at 4");
+        nothing(4, 0, 6).breaks(&PollSkip, "got nothing of a queue of 0..6");
+        nothing(6, 0, 6).breaks(&PollSkip, "got nothing of a queue of 0..6");
+        nothing(7, 5, 8).breaks(&PollSkip, "was to go on at 7, not at 5");
+        nothing(5, 0, 4).breaks(&PollSkip, "was to go on at 5, not at 4");
     }
 }

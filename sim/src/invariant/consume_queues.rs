@@ -14,11 +14,11 @@ use crate::scenario::seat::DIR;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct ConsumeQueuesRebuilt;
+pub struct ConsumeQueuesEqual;
 
-impl Invariant for ConsumeQueuesRebuilt {
+impl Invariant for ConsumeQueuesEqual {
     fn name(&self) -> &'static str {
-        "consume-queues-rebuilt"
+        "consume-queues-equal"
     }
 
     fn at_rest(&mut self, view: &View) -> Result<(), String> {

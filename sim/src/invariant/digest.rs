@@ -9,12 +9,12 @@ use super::{GroupView, Invariant, View};
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct DigestEqual {
+pub struct Digest {
     /// By group and index of the last applied entry.
     digests: BTreeMap<(usize, u64), u64>,
 }
 
-impl DigestEqual {
+impl Digest {
     fn note(&mut self, group: usize, applied: u64, digest: u64) -> Result<(), String> {
         let known = *self.digests.entry((group, applied)).or_insert(digest);
         if known == digest {
@@ -24,9 +24,9 @@ impl DigestEqual {
     }
 }
 
-impl Invariant for DigestEqual {
+impl Invariant for Digest {
     fn name(&self) -> &'static str {
-        "digest-equal"
+        "digest"
     }
 
     fn step(&mut self, view: &View) -> Result<(), String> {
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn another_digest_at_the_same_entry_is_noticed() {
-        let mut rule = DigestEqual::default();
+        let mut rule = Digest::default();
         for (group, applied, digest) in [(0, 1, 7), (0, 2, 8), (1, 1, 9), (0, 1, 7)] {
             assert_eq!(rule.note(group, applied, digest), Ok(()));
         }

@@ -21,16 +21,16 @@ mod consume_queues;
 mod consumer_offsets;
 mod digest;
 mod durable_quorum;
+mod hard_state;
 mod kept_log;
 mod leader_completeness;
-mod leader_per_term;
 mod log_matching;
 mod membership;
+mod one_leader_per_term;
 mod positions;
 mod queue_ends;
 pub mod restart;
 mod route;
-mod vote;
 
 use committed_log::CommittedLogs;
 
@@ -150,20 +150,20 @@ pub trait Invariant: Send {
 pub fn all() -> Vec<Box<dyn Invariant>> {
     let committed = CommittedLogs::default();
     vec![
-        Box::<leader_per_term::LeaderPerTerm>::default(),
-        Box::<vote::VoteNeverFalls>::default(),
-        Box::<positions::PositionOrder>::default(),
+        Box::<one_leader_per_term::OneLeaderPerTerm>::default(),
+        Box::<hard_state::HardStateMonotonic>::default(),
+        Box::<positions::PositionsOrdered>::default(),
         Box::<kept_log::KeptLog>::default(),
         Box::new(log_matching::LogMatching::new(committed.clone())),
         Box::new(leader_completeness::LeaderCompleteness::new(committed.clone())),
         Box::new(durable_quorum::DurableQuorum::new(committed)),
-        Box::<digest::DigestEqual>::default(),
+        Box::<digest::Digest>::default(),
         Box::<consumer_offsets::ConsumerOffsets>::default(),
         Box::<queue_ends::QueueEnds>::default(),
         Box::<bounds::Bounds>::default(),
         Box::<membership::MembershipUniform>::default(),
         Box::<commit_logs::CommitLogsEqual>::default(),
-        Box::<consume_queues::ConsumeQueuesRebuilt>::default(),
+        Box::<consume_queues::ConsumeQueuesEqual>::default(),
         Box::<route::RouteReachesLeader>::default(),
     ]
 }

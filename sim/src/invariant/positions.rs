@@ -9,7 +9,7 @@ use super::{Invariant, MemberKey, View};
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct PositionOrder {
+pub struct PositionsOrdered {
     last: BTreeMap<MemberKey, (u64, Seen)>,
 }
 
@@ -45,9 +45,9 @@ impl Seen {
     }
 }
 
-impl Invariant for PositionOrder {
+impl Invariant for PositionsOrdered {
     fn name(&self) -> &'static str {
-        "position-order"
+        "positions-ordered"
     }
 
     fn step(&mut self, view: &View) -> Result<(), String> {

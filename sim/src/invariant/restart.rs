@@ -5,7 +5,7 @@ use quorumq_raft::node::StartError;
 use quorumq_store::StoreError;
 
 /// The rule's name.
-pub const NAME: &str = "restart-total";
+pub const NAME: &str = "restart";
 
 /// Judges why a node on a sound network, which had its port to itself, did not start on a disk that has taken damage or,
 /// without `damaged`, has not.

@@ -1,4 +1,4 @@
-//! A vote never falls: the vote that a node has made durable, over all of its restarts, is of a later term, or of the
+//! Hard state: the vote that a node has made durable, over all of its restarts, is of a later term, or of the
 //! same term for the same node. So a node votes once per term.
 
 use std::collections::BTreeMap;
@@ -9,11 +9,11 @@ use super::{Invariant, MemberKey, View};
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct VoteNeverFalls {
+pub struct HardStateMonotonic {
     last: BTreeMap<MemberKey, Vote>,
 }
 
-impl VoteNeverFalls {
+impl HardStateMonotonic {
     fn note(&mut self, member: MemberKey, now: Vote) -> Result<(), String> {
         let Some(before) = self.last.insert(member, now) else { return Ok(()) };
         let stands = (before.term, before.committed) <= (now.term, now.committed) || before.term < now.term;
@@ -29,9 +29,9 @@ impl VoteNeverFalls {
     }
 }
 
-impl Invariant for VoteNeverFalls {
+impl Invariant for HardStateMonotonic {
     fn name(&self) -> &'static str {
-        "vote-never-falls"
+        "hard-state-monotonic"
     }
 
     fn step(&mut self, view: &View) -> Result<(), String> {
@@ -54,7 +54,7 @@ mod tests {
     }
 
     fn after(before: Vote, now: Vote) -> Result<(), String> {
-        let mut rule = VoteNeverFalls::default();
+        let mut rule = HardStateMonotonic::default();
         assert_eq!(rule.note((0, 1), before), Ok(()));
         assert_eq!(rule.note((0, 2), vote(9, 9, true)), Ok(()), "another member");
         rule.note((0, 1), now)

@@ -8,21 +8,21 @@ use super::{Invariant, View};
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct LeaderPerTerm {
+pub struct OneLeaderPerTerm {
     /// By group and term.
     leaders: BTreeMap<(usize, u64), NodeId>,
 }
 
-impl LeaderPerTerm {
+impl OneLeaderPerTerm {
     fn note(&mut self, group: usize, term: u64, leader: NodeId) -> Result<(), String> {
         let known = *self.leaders.entry((group, term)).or_insert(leader);
         if known == leader { Ok(()) } else { Err(format!("term {term} is led by node {known} and by node {leader}")) }
     }
 }
 
-impl Invariant for LeaderPerTerm {
+impl Invariant for OneLeaderPerTerm {
     fn name(&self) -> &'static str {
-        "leader-per-term"
+        "one-leader-per-term"
     }
 
     fn step(&mut self, view: &View) -> Result<(), String> {
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn a_second_leader_of_a_term_is_noticed() {
-        let mut rule = LeaderPerTerm::default();
+        let mut rule = OneLeaderPerTerm::default();
         for (group, term, leader) in [(0, 1, 1), (0, 2, 2), (1, 1, 2), (0, 1, 1)] {
             assert_eq!(rule.note(group, term, leader), Ok(()));
         }
