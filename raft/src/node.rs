@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -12,9 +13,9 @@ use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{ChangeMembers, Config, Raft, ReadPolicy, ServerState};
 use quorumq_store::consume_queue::ConsumeQueues;
 use quorumq_store::identity::{GroupConstants, Identity};
-use quorumq_store::log_store::{FlushMode, LogStore, OnInstall, Options, Positions, Vote};
+use quorumq_store::log_store::{Entry, FlushMode, LogStore, OnInstall, Options, Positions, Vote};
 use quorumq_store::mutant::{Mutant, planted};
-use quorumq_store::{LogId, StoreError};
+use quorumq_store::{LogId, LogIndex, StoreError};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +36,7 @@ use crate::runtime::{Runtime, Serial};
 use crate::service::{AppHandler, Core, Service};
 use crate::state_machine::{OnFatal, Place, Shared, Shell};
 use crate::tasks;
-use crate::types::{Callback, Member, NodeId, Proposal, RaftVote, Types, from_raft_log_id};
+use crate::types::{Callback, Member, NodeId, Proposal, RaftVote, Types, from_raft_log_id, from_raft_vote};
 use crate::wire::store_id;
 
 /// Longest a node that stops waits for its successor.
@@ -287,6 +288,10 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         self.core.store.truncations()
     }
 
+    /// Entries of the log that are in memory; see [`LogStore::entries_in_memory`].
+    pub fn entries_in_memory(&self, range: Range<LogIndex>) -> Vec<Entry> {
+        self.core.store.entries_in_memory(range)
+    }
     /// Who this process is, for handshakes of its own.
     pub fn local_peer(&self) -> LocalPeer {
         self.core.peers.local().clone()
@@ -300,6 +305,12 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     /// The last vote this node has taken in, durable or not yet.
     pub fn vote(&self) -> Option<Vote> {
         self.core.store.vote()
+    }
+    /// The last vote this node has made durable.
+    pub fn durable_vote(&self) -> Vote {
+        let metrics = self.core.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        from_raft_vote(&metrics.vote)
     }
     /// The term and the leader this node knows of.
     pub fn leadership(&self) -> (u64, Option<NodeId>) {
@@ -318,6 +329,12 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     /// Members of the group: id, member, whether it votes.
     pub fn members(&self) -> Vec<(NodeId, Member, bool)> {
         self.core.members()
+    }
+    /// The sets of voters a majority of each of which decides: two while a change of membership is under way.
+    pub fn voter_sets(&self) -> Vec<BTreeSet<NodeId>> {
+        let metrics = self.core.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.membership().get_joint_config().clone()
     }
     /// Changes of term, leader, state or membership.
     pub fn leadership_changes(

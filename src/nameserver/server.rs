@@ -13,7 +13,7 @@ use super::handlers::{self, Session};
 use super::kv::{KvConfig, KvError, KvFile};
 use super::kv_store::KvStore;
 use super::registry::Registry;
-use super::route_table::{Removed, RouteTable};
+use super::route_table::{MASTER_ID, Removed, RouteTable};
 use crate::protocol::command::Command;
 use crate::protocol::frame;
 use crate::server::{BindError, Conn, Limits, Server, Service, bind, serve};
@@ -67,11 +67,17 @@ pub enum NameServerError {
 }
 
 /// A running NameServer. Dropping it stops it without waiting.
-#[derive(Debug)]
 pub struct NameServer {
     server: Server,
     addr: SocketAddr,
     stop: CancellationToken,
+    registry: Arc<Registry>,
+}
+
+impl std::fmt::Debug for NameServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NameServer").field("addr", &self.addr).finish_non_exhaustive()
+    }
 }
 
 impl NameServer {
@@ -89,15 +95,22 @@ impl NameServer {
         let stop = CancellationToken::new();
         let service = Arc::new(NameService { registry: Arc::clone(&registry) });
         let server = serve::<R, _, _>(vec![listener], service, limits, stop.clone())?;
-        drop(R::spawn(scan_loop::<R>(registry, scan, stop.clone())));
+        drop(R::spawn(scan_loop::<R>(Arc::clone(&registry), scan, stop.clone())));
         let addr = server.local_addrs().first().copied().unwrap_or(listen);
         info!(%addr, "NameServer listens");
-        Ok(Self { server, addr, stop })
+        Ok(Self { server, addr, stop, registry })
     }
 
     /// The address it listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where clients are sent for sends to a group: the address registered with broker id 0.
+    pub fn leader_of(&self, group: &str) -> Option<String> {
+        let groups = self.registry.routes().groups();
+        let addrs = groups.into_iter().find(|addrs| addrs.group == group)?.addrs;
+        addrs.into_iter().find(|(id, _)| *id == MASTER_ID).map(|(_, addr)| addr)
     }
 
     /// Stops it, letting answers on their way out.

@@ -16,7 +16,9 @@ use quorumq_store::log_store::FlushMode;
 
 use super::blow::Cluster;
 use super::nodes::Nodes;
+use super::watch::Watch;
 use super::{Verdict, address};
+use crate::invariant::{GroupView, RouteView};
 use crate::runtime::SimRuntime;
 use crate::world::{Death, Node as Host, World};
 
@@ -41,8 +43,8 @@ pub struct Brokers {
     /// How many seats formed the group; those behind them joined it.
     founders: usize,
     namesrv: Host,
-    /// Kept, as dropping it stops the NameServer.
-    _nameserver: NameServer,
+    nameserver: NameServer,
+    watch: Watch,
 }
 
 impl std::fmt::Debug for Brokers {
@@ -63,7 +65,10 @@ impl Brokers {
         let nameserver = starting.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
         let nodes = Nodes::new(world, n, CONSTANTS);
         let running = (0..n).map(|_| None).collect();
-        let mut brokers = Self { nodes, running, flush, founders: n.into(), namesrv, _nameserver: nameserver };
+        let group = GroupView { name: GROUP.into(), flush, segment_size: CONSTANTS.segment_size, seats: Vec::new() };
+        let watch = Watch::begin(world, group);
+        (0..nodes.count()).for_each(|at| watch.add_seat(nodes.seat(at)));
+        let mut brokers = Self { nodes, running, flush, founders: n.into(), namesrv, nameserver, watch };
         let starting = (0..brokers.nodes.count()).map(|me| brokers.start(me));
         for (at, started) in try_join_all(starting).await?.into_iter().enumerate() {
             brokers.set_running(at, started);
@@ -107,6 +112,7 @@ impl Brokers {
     /// it was added; then [`Brokers::joined`] has to be called.
     pub fn join(&mut self) -> (usize, impl Future<Output = Result<Running<SimRuntime>, String>> + use<>) {
         let at = self.nodes.add_seat();
+        self.watch.add_seat(self.nodes.seat(at));
         self.running.push(None);
         (at, self.start(at))
     }
@@ -148,7 +154,18 @@ impl Brokers {
 
     fn set_running(&mut self, at: usize, running: Running<SimRuntime>) {
         self.nodes.set_running(at, running.broker.node().clone());
+        self.watch.up(at, running.broker.node().clone());
         self.running[at] = Some(running);
+    }
+
+    /// All members agree: no rule of the inside is broken, or ever was.
+    ///
+    /// # Errors
+    /// The first rule that was.
+    pub fn at_rest(&self) -> Verdict {
+        let leader = self.nameserver.leader_of(GROUP).and_then(|addr| addr.parse().ok());
+        let route = RouteView { nameserver: self.namesrv.ip(), group: GROUP.into(), leader };
+        self.watch.rest(vec![route])
     }
 }
 
@@ -160,6 +177,7 @@ impl Cluster for Brokers {
     }
 
     fn kill(&mut self, at: usize, death: Death) {
+        self.watch.down(at);
         self.running[at] = None;
         self.nodes.kill(at, death);
     }
@@ -169,6 +187,7 @@ impl Cluster for Brokers {
             // The node's host may not be killed meanwhile: an error is impossible.
             let _ = self.nodes.seat(at).host().spawn(running.shutdown()).await;
         }
+        self.watch.down(at);
         self.nodes.stopped(at);
     }
 

@@ -16,6 +16,7 @@ pub mod history;
 pub mod members;
 pub mod nodes;
 pub mod seat;
+pub mod watch;
 pub mod weather;
 
 /// Why a scenario does not hold: what was expected and what was seen.

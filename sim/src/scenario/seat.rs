@@ -11,7 +11,7 @@ use crate::runtime::SimRng;
 use crate::world::{Death, Node, World};
 
 /// The store's directory on every disk.
-const DIR: &str = "/store";
+pub const DIR: &str = "/store";
 /// Bytes that a node keeps free on its volume: diskSpaceReserveBytes.
 const RESERVE: u64 = 64 << 10;
 
@@ -39,6 +39,12 @@ impl Seat {
     #[must_use]
     pub fn host(&self) -> &Node {
         &self.host
+    }
+
+    /// The disk as the medium holds it.
+    #[must_use]
+    pub fn disk(&self) -> &MemoryDisk {
+        &self.disk
     }
 
     /// The disk as a process that starts now finds it.

@@ -229,6 +229,12 @@ impl LogStore {
         index >= self.lock().view.tail_index()
     }
 
+    /// Entries of `range` that are in memory: all that are not both committed and written, and some more.
+    pub fn entries_in_memory(&self, range: Range<LogIndex>) -> Vec<Entry> {
+        let fifo = self.lock();
+        fifo.view.tail_from(range.start).take_while(|entry| entry.id.index < range.end).cloned().collect()
+    }
+
     /// The chain value before the segment that starts at `segment` and the last entry before it. Known as soon as the
     /// first entry of the segment is appended; may read two headers, or compute CRCs of entries not yet written.
     ///

@@ -117,6 +117,7 @@ impl Run {
         }
         history.check()?;
         let compared = self.brokers.nodes.agree().await?;
+        self.brokers.at_rest()?;
         let term = self.brokers.nodes.alive().map(|(_, member)| member.leadership().0).max().unwrap_or_default();
         let (outcomes, read, followed) = (history.outcomes(), history.read.len(), history.followed.len());
         Ok(Report { outcomes, read, followed, compared, term, longest_gap: self.longest_gap(&[]) })

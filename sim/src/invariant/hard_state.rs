@@ -1,0 +1,80 @@
+//! Hard state: the vote that a node has made durable, over all of its restarts, is of a later term, or of the
+//! same term for the same node. So a node votes once per term.
+
+use std::collections::BTreeMap;
+
+use quorumq_store::log_store::Vote;
+
+use super::{Invariant, MemberKey, View};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct HardStateMonotonic {
+    last: BTreeMap<MemberKey, Vote>,
+}
+
+impl HardStateMonotonic {
+    fn note(&mut self, member: MemberKey, now: Vote) -> Result<(), String> {
+        let Some(before) = self.last.insert(member, now) else { return Ok(()) };
+        let stands = (before.term, before.committed) <= (now.term, now.committed) || before.term < now.term;
+        if before.term > now.term {
+            Err(format!("it voted in term {}, and is back in term {}", before.term, now.term))
+        } else if before.term == now.term && before.node != now.node {
+            Err(format!("it voted for node {} and for node {} in term {}", before.node, now.node, now.term))
+        } else if !stands {
+            Err(format!("it had accepted node {} as leader of term {}, and forgot", now.node, now.term))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Invariant for HardStateMonotonic {
+    fn name(&self) -> &'static str {
+        "hard-state-monotonic"
+    }
+
+    fn step(&mut self, view: &View) -> Result<(), String> {
+        for (at, group, seat, member) in view.running() {
+            let noted = self.note((at, member.id()), member.durable_vote());
+            noted.map_err(|what| format!("{} node {} at {}: {what}", group.name, member.id(), seat.ip))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorumq_store::Term;
+
+    use super::*;
+
+    fn vote(term: u64, node: u64, committed: bool) -> Vote {
+        Vote { term: Term(term), node, committed }
+    }
+
+    fn after(before: Vote, now: Vote) -> Result<(), String> {
+        let mut rule = HardStateMonotonic::default();
+        assert_eq!(rule.note((0, 1), before), Ok(()));
+        assert_eq!(rule.note((0, 2), vote(9, 9, true)), Ok(()), "another member");
+        rule.note((0, 1), now)
+    }
+
+    #[test]
+    fn later_terms_and_the_same_vote_pass() {
+        assert_eq!(after(vote(3, 1, false), vote(3, 1, true)), Ok(()));
+        assert_eq!(after(vote(3, 1, true), vote(4, 2, false)), Ok(()));
+    }
+
+    #[test]
+    fn an_older_term_and_a_second_vote_do_not() {
+        assert_eq!(
+            after(vote(3, 1, false), vote(2, 1, true)).unwrap_err(),
+            "it voted in term 3, and is back in term 2"
+        );
+        assert!(
+            after(vote(3, 1, false), vote(3, 2, false)).unwrap_err().contains("for node 1 and for node 2 in term 3")
+        );
+        assert!(after(vote(3, 1, true), vote(3, 1, false)).unwrap_err().ends_with("leader of term 3, and forgot"));
+    }
+}
