@@ -23,7 +23,8 @@ pub struct Options {
 #[must_use]
 pub fn run(seed: u64, options: &Options) -> Report {
     let began = Instant::now();
-    let config = Config { print_trace: options.print_trace, ..Config::default() };
+    let Options { print_trace, flip_bit_of, .. } = *options;
+    let config = Config { print_trace, flip_bit_of, ..Config::default() };
     let failed = |rule: &str, what: String| Some(Violation { rule: rule.to_owned(), what, at_ms: 0 });
     let mut report = Report { seed, ..Report::default() };
     match world::run(seed, config, group::storm::run) {
