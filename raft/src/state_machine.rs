@@ -271,8 +271,10 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
                 replies.push((responder, reply));
             }
         }
+        let digest = machine.digest();
         drop(machine);
         if let Some(last) = self.last_applied {
+            R::applied(last.index.0, digest);
             self.shared.advance(last.index.0 + 1);
         }
         for (responder, reply) in replies {

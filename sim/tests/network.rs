@@ -1,83 +1,22 @@
 //! What the simulated network does to streams when links and nodes fail.
 #![cfg(test)]
 
-use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use openraft_rt::AsyncRuntime;
 use quorumq_raft::runtime::{Listener, Runtime};
-use quorumq_sim::runtime::{SimRuntime, SimStream};
+use quorumq_sim::runtime::SimRuntime;
 use quorumq_sim::scenario::address;
-use quorumq_sim::world::{Config, Death, NetConfig, Node, World, run};
+use quorumq_sim::world::{ClockFault, Death, NetConfig, Node};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-const MS: Duration = Duration::from_millis(1);
+use pair::{MS, SERVER, connect, for_seeds, hangs, pair, passes, sleep_ms};
 
-/// Runs `scenario` with several seeds.
-fn for_seeds<S, F>(scenario: S)
-where
-    S: Fn(World) -> F + Copy + Send + 'static,
-    F: Future<Output = ()>,
-{
-    for seed in 1..=10 {
-        run(seed, Config::default(), scenario).unwrap();
-    }
-}
-
-async fn sleep_ms(ms: u64) {
-    SimRuntime::sleep(Duration::from_millis(ms)).await;
-}
-
-/// Whether `future` is not done after 100 ms.
-async fn hangs<T: Send>(future: impl Future<Output = T> + Send) -> bool {
-    SimRuntime::timeout(100 * MS, future).await.is_err()
-}
-
-/// Two nodes and a connection between them, each end in the hands of a task of its node that does what it is told.
-struct Pair {
-    world: World,
-    a: Node,
-    b: Node,
-    dialed: SimStream,
-    accepted: SimStream,
-}
-
-const SERVER: u16 = 80;
-
-/// Streams belong to the node on which they were opened, and may be used from the scenario.
-async fn pair(world: World) -> Pair {
-    let (a, b) = (world.add_node(address(1)), world.add_node(address(2)));
-    let addr = SocketAddr::new(b.ip(), SERVER);
-    let accepting = b.spawn(async move {
-        let mut listener = SimRuntime::bind(addr).await.unwrap();
-        let accepted = listener.accept().await.unwrap().0;
-        // Keeps listening until the node dies.
-        drop(SimRuntime::spawn(async move {
-            let _listener = listener;
-            std::future::pending::<()>().await;
-        }));
-        accepted
-    });
-    sleep_ms(1).await;
-    let dialed = a.spawn(SimRuntime::connect(addr)).await.unwrap().unwrap();
-    let accepted = accepting.await.unwrap();
-    Pair { world, a, b, dialed, accepted }
-}
-
-async fn connect(from: &Node, to: IpAddr) -> io::Result<SimStream> {
-    from.spawn(SimRuntime::connect(SocketAddr::new(to, SERVER))).await.unwrap()
-}
-
-async fn passes(from: &mut SimStream, to: &mut SimStream, text: &[u8]) {
-    from.write_all(text).await.unwrap();
-    let mut read = vec![0; text.len()];
-    to.read_exact(&mut read).await.unwrap();
-    assert_eq!(read, text);
-}
+mod pair;
 
 #[test]
 fn a_clogged_link_stops_one_direction_and_heals_promptly() {
@@ -342,7 +281,7 @@ fn wall_clocks_follow_virtual_time_and_their_own_skew() {
         let read = |node: &Node| node.spawn(async { SimRuntime::wall_clock_ms() });
         let (one, two) = (read(&a).await.unwrap(), read(&b).await.unwrap());
         assert!((one - two).abs() <= 1, "{one} {two}");
-        b.set_clock_skew_ms(-7_000);
+        b.strike_clock(ClockFault::Skew(-7_000));
         sleep_ms(1_000).await;
         let (later, skewed) = (read(&a).await.unwrap(), read(&b).await.unwrap());
         assert!((1_000..1_005).contains(&(later - one)), "{one} {later}");

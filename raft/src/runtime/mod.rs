@@ -57,6 +57,10 @@ pub trait Runtime: AsyncRuntime + Send + Sync {
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static;
+
+    /// This node has applied all entries up to this index, and its state machine's digest is this. Nothing depends on it:
+    /// a simulator notes it.
+    fn applied(_upto: u64, _digest: u64) {}
 }
 
 /// A bound listening socket of a [`Runtime`].

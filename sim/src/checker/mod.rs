@@ -68,9 +68,3 @@ pub fn judge(history: &History) -> Result<(), (&'static str, String)> {
     let facts = Facts::of(history);
     all().iter().try_for_each(|checker| checker.check(&facts).map_err(|what| (checker.name(), what)))
 }
-
-/// Every rule.
-#[must_use]
-pub fn all() -> Vec<Box<dyn Checker>> {
-    Vec::new()
-}

@@ -69,6 +69,12 @@ impl Atlas {
         self.0.remove(&member);
     }
 
+    /// Whether no member has damage in its log or hard state.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.0.values().flatten().all(|site| *site == Site::ConsumeQueue)
+    }
+
     /// Members with damage.
     pub fn damaged(&self) -> impl Iterator<Item = IpAddr> {
         self.0.keys().copied()

@@ -189,6 +189,12 @@ impl SimDisk {
         self.shared.net.heal_disk(self.shared.host);
     }
 
+    /// The disk is replaced by an empty one.
+    pub fn wipe(&self) {
+        self.note("disk-wiped", 0, &[]);
+        self.medium.wipe();
+    }
+
     /// The number that stands for a file in the trace.
     fn number_of(path: &Path) -> u64 {
         hash_of_bytes(path.as_os_str().as_encoded_bytes())

@@ -8,12 +8,16 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::IpAddr;
 use std::task::Waker;
 use std::time::Instant;
 
+use madsim::rand::Rng;
 use tokio::io::ReadBuf;
 
 use super::link::{Arrival, LinkId, Links, Ticket};
+use super::time::wake_at;
+use crate::tally::Fault;
 
 /// One of the two ends: 0 dialed, 1 was dialed.
 pub(super) type Side = usize;
@@ -81,6 +85,8 @@ pub(super) struct Connection {
     ends: [End; 2],
     /// Whether a stream or a listener's queue still holds the end.
     held: [bool; 2],
+    /// The next run of bytes ends it: it is lost ([`Fault::Reset`]) or cut off ([`Fault::Truncation`]).
+    breaks_by: Option<Fault>,
 }
 
 impl Pipe {
@@ -98,19 +104,43 @@ impl Pipe {
         }
     }
 
-    fn push(&mut self, segment: Segment, links: &mut Links, wakes: &mut Vec<Waker>) -> Instant {
+    fn push(&mut self, segment: Segment, links: &mut Links) -> Instant {
         self.latest = self.latest.max(links.draw_arrival(self.link));
         if self.reset.is_some() {
             // Nothing follows a reset.
             return self.latest;
         }
         self.under_way.push_back((self.latest, segment));
-        wakes.extend(self.reader.take());
+        // A reader that waits for something else before this looks again by itself.
+        if self.under_way.len() == 1
+            && let Some(reader) = self.reader.take()
+        {
+            wake_at(&links.time, self.latest, reader);
+        }
         self.latest
     }
 
     fn holds_data(&self) -> bool {
-        self.under_way.iter().any(|(_, segment)| matches!(segment, Segment::Data { .. }))
+        self.runs().next().is_some()
+    }
+
+    /// When the runs of bytes under way, or unread, arrive.
+    fn runs(&self) -> impl Iterator<Item = Instant> {
+        let runs = self.under_way.iter().filter(|(_, segment)| matches!(segment, Segment::Data { .. }));
+        runs.map(|(due, _)| *due)
+    }
+
+    /// How many runs of bytes would be there if the link were open.
+    fn held(&self, links: &Links) -> u64 {
+        let now = links.now();
+        let held = |due: &Instant| *due <= now && links.arrival(self.link, *due) == Arrival::OnceHealed;
+        self.runs().filter(held).count() as u64
+    }
+
+    /// Drops what is under way.
+    fn forget(&mut self, links: &Links) {
+        links.felt_held(self.link, self.held(links));
+        self.under_way.clear();
     }
 }
 
@@ -121,11 +151,45 @@ impl Connection {
             pipes: [Pipe::new(dialing, now), Pipe::new((dialing.1, dialing.0), now)],
             ends: [End::Open; 2],
             held: [true; 2],
+            breaks_by: None,
         }
     }
 
+    /// The next run of bytes that either end writes ends the connection.
+    pub(super) fn break_by(&mut self, fault: Fault) {
+        self.breaks_by = Some(fault);
+    }
+
+    /// Whether it runs between these two hosts.
+    pub(super) fn joins(&self, one: IpAddr, other: IpAddr) -> bool {
+        let ends = (self.host(0), self.host(1));
+        ends == (one, other) || ends == (other, one)
+    }
+
+    /// Whether the end lives.
+    pub(super) fn is_open(&self, side: Side) -> bool {
+        self.ends[side] == End::Open
+    }
+
+    /// Runs of bytes that `link` holds up at this moment.
+    pub(super) fn held_on(&self, link: LinkId, links: &Links) -> u64 {
+        self.pipes.iter().filter(|pipe| pipe.link == link).map(|pipe| pipe.held(links)).sum()
+    }
+
+    /// Runs of bytes that have come to an end since `since` and that it has not read.
+    pub(super) fn unread_since(&self, side: Side, since: Instant, links: &Links) -> u64 {
+        let inward = &self.pipes[1 - side];
+        let unread = inward.runs().filter(|due| *due > since && links.arrival(inward.link, *due) == Arrival::Here);
+        unread.count() as u64
+    }
+
+    /// Takes note that nobody will ever read what is under way.
+    pub(super) fn forget(&mut self, links: &Links) {
+        self.pipes.iter_mut().for_each(|pipe| pipe.forget(links));
+    }
+
     /// The host of an end.
-    pub(super) fn host(&self, side: Side) -> std::net::IpAddr {
+    pub(super) fn host(&self, side: Side) -> IpAddr {
         self.pipes[side].link.0
     }
 
@@ -173,7 +237,7 @@ impl Connection {
             inward.under_way.pop_front();
         }
         let (to_writer, earliest) = ((inward.link.1, inward.link.0), inward.room.back().map(|(due, _)| *due));
-        let due = links.draw_arrival(to_writer);
+        let due = links.draw_notice(to_writer);
         inward.room.push_back((earliest.map_or(due, |earliest| due.max(earliest)), n));
         wakes.extend(inward.writer.take());
         Step::Done(Ok(()))
@@ -220,8 +284,13 @@ impl Connection {
         }
         let n = links.draw_write_len(bytes.len().min(room));
         outward.taken += n;
-        let data = Segment::Data { bytes: bytes[..n].to_vec(), read: 0 };
-        let due = outward.push(data, links, wakes);
+        let run = links.carry(outward.link.0, self.id, &bytes[..n]);
+        if let Some(fault) = self.breaks_by.take_if(|fault| n > 1 || *fault == Fault::Reset) {
+            self.break_off(side, fault, run, links, wakes);
+            return Step::Done(Ok(n));
+        }
+        let data = Segment::Data { bytes: run, read: 0 };
+        let due = self.pipes[side].push(data, links);
         if self.ends[1 - side] == End::Closed {
             self.provoke_reset(side, due, links, wakes);
         }
@@ -229,10 +298,10 @@ impl Connection {
     }
 
     /// No more bytes will follow on this direction.
-    pub(super) fn shutdown(&mut self, side: Side, links: &mut Links, wakes: &mut Vec<Waker>) {
+    pub(super) fn shutdown(&mut self, side: Side, links: &mut Links) {
         if self.ends[side] == End::Open && !self.pipes[side].shut {
             self.pipes[side].shut = true;
-            self.pipes[side].push(Segment::EndOfFile, links, wakes);
+            self.pipes[side].push(Segment::EndOfFile, links);
         }
     }
 
@@ -243,7 +312,7 @@ impl Connection {
         }
         let unread = self.pipes[1 - side].holds_data();
         if !unread {
-            self.shutdown(side, links, wakes);
+            self.shutdown(side, links);
         }
         self.ends[side] = End::Closed;
         if unread {
@@ -252,7 +321,7 @@ impl Connection {
             let due = outward.latest;
             self.send_reset(side, Reset { provoked: None, due }, wakes);
         }
-        self.pipes[1 - side].under_way.clear();
+        self.pipes[1 - side].forget(links);
     }
 
     /// The end's host lost power.
@@ -280,8 +349,29 @@ impl Connection {
     pub(super) fn cut(&mut self, links: &mut Links, wakes: &mut Vec<Waker>) {
         for side in [0, 1] {
             let due = links.draw_arrival(self.pipes[side].link);
-            self.pipes[side].under_way.clear();
+            links.tally.felt(Fault::Reset, self.pipes[side].runs().count() as u64);
+            self.pipes[side].forget(links);
             self.send_reset(side, Reset { provoked: None, due }, wakes);
+        }
+    }
+
+    /// The connection ends with the run of bytes that `side` writes just now.
+    fn break_off(&mut self, side: Side, fault: Fault, run: Vec<u8>, links: &mut Links, wakes: &mut Vec<Waker>) {
+        links.tally.felt(fault, 1);
+        if fault == Fault::Reset {
+            self.cut(links, wakes);
+            return;
+        }
+        let outward = &mut self.pipes[side];
+        let arrives = links.rng.gen_range(1..run.len());
+        outward.push(Segment::Data { bytes: run[..arrives].to_vec(), read: 0 }, links);
+        if links.rng.r#gen() {
+            // In good order, it seems to the reader; should it write, it learns better.
+            outward.push(Segment::EndOfFile, links);
+        }
+        for pipe in [0, 1] {
+            let due = links.draw_arrival_from(self.pipes[pipe].latest, self.pipes[pipe].link);
+            self.send_reset(pipe, Reset { provoked: None, due }, wakes);
         }
     }
 

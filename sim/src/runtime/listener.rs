@@ -141,8 +141,9 @@ async fn dial(net: &Arc<Net>, link: LinkId, from: SocketAddr, to: SocketAddr) ->
 
 /// Travels over a link.
 async fn cross(net: &Net, link: LinkId, connects: bool) {
-    let (due, ticket) = net.with(|state, _| (state.links.draw_arrival(link), (state.next_id(), 0)));
+    let (due, ticket) = net.with(|state, _| (state.links.draw_connect_arrival(link), (state.next_id(), 0)));
     let mut timer = SimSleep::exactly_until(&net.time, due);
+    let mut held = false;
     poll_fn(|cx| {
         ready!(Pin::new(&mut timer).poll(cx));
         net.with(|state, _| {
@@ -150,6 +151,9 @@ async fn cross(net: &Net, link: LinkId, connects: bool) {
                 if connects { state.links.connect_arrival(link, due) } else { state.links.arrival(link, due) };
             if arrival == Arrival::Here {
                 return Poll::Ready(());
+            }
+            if !std::mem::replace(&mut held, true) {
+                state.links.felt_connect(link, due);
             }
             state.links.wait(link, ticket, cx.waker());
             Poll::Pending

@@ -13,9 +13,13 @@ use openraft_rt::{AsyncRuntime, OptionalSend};
 use quorumq_raft::runtime::Runtime;
 
 mod channels;
+mod clock;
+mod config;
 mod connection;
 mod disk_pace;
 mod disk_task;
+mod fault;
+mod host;
 mod link;
 mod listener;
 pub mod net;
@@ -27,7 +31,9 @@ mod watch;
 pub use channels::{
     SimMpsc, SimMpscReceiver, SimMpscSender, SimMpscWeakSender, SimMutex, SimOneshot, SimOneshotSender,
 };
+pub use clock::ClockFault;
 pub use disk_task::DiskTask;
+pub use link::{Harm, LinkId};
 pub use listener::SimListener;
 pub use rng::{Delay, SimRng};
 pub use stream::SimStream;
@@ -165,5 +171,11 @@ impl Runtime for SimRuntime {
             job()
         });
         task.await.map_err(io::Error::from)
+    }
+
+    /// The digest is a chain over every entry and its reply: one event a run of entries covers them all.
+    fn applied(upto: u64, digest: u64) {
+        let net = Net::current();
+        net.record(net.current_host(), "apply", upto, &digest.to_le_bytes());
     }
 }

@@ -1,6 +1,6 @@
 //! The network of a run: hosts, links, listening sockets and connections.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,11 +13,12 @@ use madsim::rand::GlobalRng;
 use madsim::task::NodeId;
 use madsim::time::TimeHandle;
 
+pub use super::config::NetConfig;
 use super::connection::{Connection, Side};
 use super::disk_pace::DiskPace;
+use super::host::{EPHEMERAL_PORTS, Host, Power};
 use super::link::{LinkId, Links};
-use super::rng::Delay;
-use crate::tally::Tally;
+use crate::tally::{Fault, Tally};
 use crate::trace::Trace;
 
 /// Where tasks live that run on no node: the scenario itself.
@@ -26,37 +27,6 @@ pub const SUPERVISOR: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 255, 255, 254));
 /// 2026-01-01T00:00:00Z in Unix milliseconds: when every run starts.
 pub const START_OF_TIME_MS: i64 = 1_767_225_600_000;
 
-/// Ports the network itself hands out.
-const EPHEMERAL_PORTS: std::ops::Range<u16> = 32_768..61_000;
-
-/// How slow the network and the disks are.
-#[derive(Clone, Debug)]
-pub struct NetConfig {
-    /// One way between two hosts, of each run of bytes.
-    pub latency: Delay,
-    /// One way from a host to itself.
-    pub loopback: Delay,
-    /// One job of a disk thread, or one cold read.
-    pub disk: Delay,
-    /// Bytes that may be under way or unread in one direction of a connection.
-    pub window_bytes: usize,
-    /// One write in this many takes only a part of its bytes. 0: none.
-    pub short_write_one_in: u32,
-}
-
-impl Default for NetConfig {
-    fn default() -> Self {
-        let (us, ms) = (Duration::from_micros, Duration::from_millis);
-        Self {
-            latency: Delay { usual: us(50)..us(400), slow: ms(1)..ms(8), slow_one_in: 200 },
-            loopback: Delay { usual: us(5)..us(30), slow: us(30)..us(300), slow_one_in: 200 },
-            disk: Delay { usual: us(30)..us(300), slow: ms(1)..ms(20), slow_one_in: 100 },
-            window_bytes: 64 << 10,
-            short_write_one_in: 16,
-        }
-    }
-}
-
 /// How a node ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Death {
@@ -64,28 +34,6 @@ pub enum Death {
     Crash,
     /// The host loses power: peers see nothing at all until it is back.
     PowerLoss,
-}
-
-/// Whether a host's system and process run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Power {
-    On,
-    Off,
-}
-
-#[derive(Debug)]
-struct Host {
-    power: Power,
-    next_port: u16,
-    /// Added to the wall clock this host reads.
-    clock_skew_ms: i64,
-    disk: DiskPace,
-}
-
-impl Default for Host {
-    fn default() -> Self {
-        Self { power: Power::On, next_port: EPHEMERAL_PORTS.start, clock_skew_ms: 0, disk: DiskPace::default() }
-    }
 }
 
 /// A listening socket and the connections it has not accepted yet.
@@ -111,10 +59,11 @@ pub(super) struct State {
     pub(super) links: Links,
     pub(super) connections: BTreeMap<u64, Connection>,
     pub(super) sockets: BTreeMap<(IpAddr, u16), Socket>,
+    /// Faults that open and close links at this time.
+    pub(super) flapping: BTreeSet<u64>,
     hosts: BTreeMap<IpAddr, Host>,
     nodes: BTreeMap<NodeId, IpAddr>,
     next_id: u64,
-    trace: Arc<Trace>,
 }
 
 /// The network of a run, registered with madsim as one of its simulators.
@@ -126,17 +75,18 @@ pub struct Net {
 
 impl Simulator for Net {
     fn new(rand: &GlobalRng, time: &TimeHandle, _config: &Config) -> Self {
+        let tally = Tally::default();
         Self {
             state: Mutex::new(State {
-                links: Links::new(time.clone(), rand.clone()),
+                links: Links::new(time.clone(), rand.clone(), tally.clone()),
                 connections: BTreeMap::new(),
                 sockets: BTreeMap::new(),
                 hosts: BTreeMap::from([(SUPERVISOR, Host::default())]),
                 nodes: BTreeMap::new(),
                 next_id: 0,
-                trace: Arc::new(Trace::new(false)),
+                flapping: BTreeSet::new(),
             }),
-            tally: Tally::default(),
+            tally,
             time: time.clone(),
         }
     }
@@ -160,14 +110,21 @@ impl Net {
     }
 
     /// Sets what `new` could not know.
-    pub(crate) fn configure(&self, config: NetConfig, trace: Arc<Trace>) {
+    pub(crate) fn configure(&self, config: NetConfig, trace: Arc<Trace>, flip_bit_of: Option<u64>) {
         self.with(|state, _| {
-            state.links.config = config;
-            state.trace = trace;
+            state.links.trace = trace;
+            state.links.flip_bit_of = flip_bit_of;
         });
+        self.set_config(config);
     }
 
     pub(crate) fn set_config(&self, config: NetConfig) {
+        let weather = [
+            (Fault::ShortWrite, config.short_write_one_in),
+            (Fault::Loss, config.loss_one_in),
+            (Fault::LongDelay, config.long_delay_one_in),
+        ];
+        weather.into_iter().filter(|(_, one_in)| *one_in > 0).for_each(|(fault, _)| self.tally.begun(fault));
         self.with(|state, _| state.links.config = config);
     }
 
@@ -207,12 +164,12 @@ impl Net {
 
     pub(crate) fn record(&self, node: IpAddr, what: &str, number: u64, bytes: &[u8]) {
         let at = self.time.elapsed();
-        self.with(|state, _| state.trace.clone()).record(at, node, what, number, bytes);
+        self.with(|state, _| state.links.trace.record(at, node, what, number, bytes));
     }
 
     pub(crate) fn record_parts(&self, node: IpAddr, what: &str, numbers: &[u64], parts: &[&[u8]]) {
         let at = self.time.elapsed();
-        self.with(|state, _| state.trace.clone()).record_parts(at, node, what, numbers, parts);
+        self.with(|state, _| state.links.trace.record_parts(at, node, what, numbers, parts));
     }
 
     /// How long a job of the disk of `host` takes that begins now, if the disk does not stall meanwhile.
@@ -242,92 +199,23 @@ impl Net {
         self.with(|state, _| state.host(ip).disk = DiskPace::default());
     }
 
+    /// Unix milliseconds as a right wall clock shows them.
+    pub(super) fn true_time_ms(&self) -> i64 {
+        START_OF_TIME_MS.saturating_add(i64::try_from(self.time.elapsed().as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// What the wall clock of the current node shows.
     pub(crate) fn wall_clock_ms(&self) -> i64 {
-        let host = self.current_host();
-        let skew_ms = self.with(|state, _| state.hosts.get(&host).map_or(0, |host| host.clock_skew_ms));
-        let elapsed_ms = i64::try_from(self.time.elapsed().as_millis()).unwrap_or(i64::MAX);
-        START_OF_TIME_MS.saturating_add(elapsed_ms).saturating_add(skew_ms)
+        let (node, now_ms) = (madsim::plugin::node(), self.true_time_ms());
+        self.with(|state, _| {
+            let host = state.nodes.get(&node).and_then(|ip| state.hosts.get(ip));
+            host.map_or(now_ms, |host| host.clock.read(now_ms, &self.tally))
+        })
     }
 
-    pub(crate) fn set_clock_skew_ms(&self, ip: IpAddr, skew_ms: i64) {
-        self.record(ip, "skew", skew_ms.unsigned_abs(), &skew_ms.to_be_bytes());
-        self.with(|state, _| state.host(ip).clock_skew_ms = skew_ms);
-    }
-
-    /// Ends all sockets of a host. Its tasks are still there; what they do with their streams has no effect.
-    pub(crate) fn down(&self, ip: IpAddr, death: Death) {
-        self.record(ip, "down", u64::from(death == Death::PowerLoss), &[]);
-        self.with(|state, wakes| {
-            if death == Death::PowerLoss {
-                state.host(ip).power = Power::Off;
-            }
-            for (_, socket) in state.sockets.extract_if(.., |(host, _), _| *host == ip) {
-                // Nobody will ever hold these: let go of them as the system does.
-                for (id, _) in socket.backlog {
-                    state.connections.get_mut(&id).into_iter().for_each(|connection| connection.release(1));
-                }
-            }
-            for connection in state.connections.values_mut() {
-                for side in [0, 1] {
-                    if connection.host(side) == ip {
-                        match death {
-                            Death::Crash => connection.close(side, &mut state.links, wakes),
-                            Death::PowerLoss => connection.silence(side),
-                        }
-                    }
-                }
-            }
-            state.connections.retain(|_, connection| !connection.is_forgotten());
-        });
-    }
-
-    /// A host has power again, or its process is about to start again.
-    pub(crate) fn up(&self, ip: IpAddr) {
-        self.record(ip, "up", 0, &[]);
-        self.with(|state, wakes| {
-            state.host(ip).power = Power::On;
-            for connection in state.connections.values_mut() {
-                for side in [0, 1] {
-                    if connection.host(side) == ip {
-                        connection.unsilence(side, &mut state.links, wakes);
-                    }
-                }
-            }
-        });
-    }
-
-    /// Resets every connection between two hosts.
-    pub(crate) fn cut(&self, one: IpAddr, other: IpAddr) {
-        self.record(one, "cut", 0, other.to_string().as_bytes());
-        self.with(|state, wakes| {
-            for connection in state.connections.values_mut() {
-                let ends = (connection.host(0), connection.host(1));
-                if ends == (one, other) || ends == (other, one) {
-                    connection.cut(&mut state.links, wakes);
-                }
-            }
-        });
-    }
-
-    pub(crate) fn clog(&self, link: LinkId) {
-        self.record(link.0, "clog", 0, link.1.to_string().as_bytes());
-        self.with(|state, _| state.links.clog(link));
-    }
-
-    pub(crate) fn hold_connects(&self, link: LinkId) {
-        self.record(link.0, "hold", 0, link.1.to_string().as_bytes());
-        self.with(|state, _| state.links.hold_connects(link));
-    }
-
-    pub(crate) fn heal(&self, link: LinkId) {
-        self.record(link.0, "heal", 0, link.1.to_string().as_bytes());
-        self.with(|state, wakes| state.links.heal(link, wakes));
-    }
-
-    pub(crate) fn heal_all(&self) {
-        for link in self.with(|state, _| state.links.all()) {
-            self.heal(link);
-        }
+    /// Addresses of all nodes.
+    pub(crate) fn hosts(&self) -> Vec<IpAddr> {
+        self.with(|state, _| state.nodes.values().copied().collect())
     }
 
     /// Lets go of an end that a stream held.
@@ -352,7 +240,7 @@ pub fn here() -> Option<IpAddr> {
 }
 
 impl State {
-    fn host(&mut self, ip: IpAddr) -> &mut Host {
+    pub(super) fn host(&mut self, ip: IpAddr) -> &mut Host {
         let Some(host) = self.hosts.get_mut(&ip) else {
             panic!("no node has the address {ip}");
         };
@@ -369,6 +257,7 @@ impl State {
             connection.close(side, &mut self.links, wakes);
             connection.release(side);
             if connection.is_forgotten() {
+                connection.forget(&self.links);
                 self.connections.remove(&id);
             }
         }
@@ -392,9 +281,12 @@ impl State {
 
     /// A request for a connection from `from` on host `link.0` has reached host `link.1`.
     pub(super) fn knock(&mut self, link: LinkId, from: SocketAddr, to: SocketAddr, wakes: &mut Vec<Waker>) -> Knock {
-        match self.hosts.get(&link.1) {
-            Some(host) if host.power == Power::On => {}
-            _ => return Knock::NoAnswer,
+        let Some(host) = self.hosts.get(&link.1) else { return Knock::NoAnswer };
+        if let Some(fault) = host.down_by {
+            self.links.tally.felt(fault, 1);
+        }
+        if host.power == Power::Off {
+            return Knock::NoAnswer;
         }
         let id = self.next_id();
         let now = self.links.now();

@@ -67,8 +67,10 @@ impl AsyncRead for SimStream {
         });
         match step {
             Step::Done(result) => {
+                // Which bytes is in the trace since they were written.
+                let read = buf.filled().len() - before;
                 let what = if result.is_ok() { "read" } else { "lost" };
-                this.record(what, &buf.filled()[before..]);
+                this.record(what, &read.to_le_bytes());
                 Poll::Ready(result)
             }
             Step::Wait => Poll::Pending,
@@ -102,9 +104,9 @@ impl AsyncWrite for SimStream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.net.with(|state, wakes| {
+        self.net.with(|state, _| {
             if let Some(connection) = state.connections.get_mut(&self.connection) {
-                connection.shutdown(self.side, &mut state.links, wakes);
+                connection.shutdown(self.side, &mut state.links);
             }
         });
         Poll::Ready(Ok(()))

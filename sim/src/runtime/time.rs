@@ -104,6 +104,16 @@ impl Future for SimSleep {
     }
 }
 
+/// Wakes `waker` at `due`: for those who wait for what is on its way to them.
+pub(super) fn wake_at(time: &TimeHandle, due: Instant, waker: Waker) {
+    let mut sleep = time.sleep_until(due);
+    Pin::new(&mut sleep).reset(due);
+    // Its timer outlives the sleep.
+    if Pin::new(&mut sleep).poll(&mut Context::from_waker(&waker)).is_ready() {
+        waker.wake();
+    }
+}
+
 /// The time was up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed;

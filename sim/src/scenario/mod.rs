@@ -38,6 +38,8 @@ pub enum Scenario {
     GroupReplace,
     /// The same group; consumers share a topic while brokers and consumers die.
     GroupPush,
+    /// The same group without a fault: eight clients for five minutes, to measure what a run costs.
+    GroupSteady,
     /// Three consensus nodes without brokers: 100 proposals.
     Members,
     /// Three consensus nodes form a group while one of them dies.
@@ -61,6 +63,7 @@ impl Scenario {
             Self::GroupStorm => group::storm::run(world).await.map(report),
             Self::GroupReplace => group::replace::run(world).await.map(report),
             Self::GroupPush => group::push::run(world).await.map(report),
+            Self::GroupSteady => group::steady::run(world).await.map(report),
             Self::Members => members::calm(world).await.map(|()| String::new()),
             Self::MembersForming => members::forming(world).await.map(|()| String::new()),
             Self::MembersStorm => members::storm(world).await.map(|()| String::new()),

@@ -8,6 +8,7 @@ use quorumq_raft::state_machine::Place;
 use super::address;
 use crate::disk::SimDisk;
 use crate::runtime::SimRng;
+use crate::tally::Fault;
 use crate::world::{Death, Node, World};
 
 /// The store's directory on every disk.
@@ -41,12 +42,6 @@ impl Seat {
         &self.host
     }
 
-    /// The disk as the medium holds it.
-    #[must_use]
-    pub fn disk(&self) -> &MemoryDisk {
-        &self.disk
-    }
-
     /// The disk as a process that starts now finds it.
     #[must_use]
     pub fn place(&self) -> Place {
@@ -69,10 +64,25 @@ impl Seat {
         self.disk.is_frozen()
     }
 
+    /// Everything on the disk is lost. Its host is down.
+    pub fn wipe(&self) {
+        self.disk.wipe();
+    }
+
     /// Ends the host's process or its power. What the disk had not synced survives the first, and of the second what
     /// `rng` spares.
     pub fn kill(&self, death: Death, rng: &mut SimRng) {
         self.host.kill(death);
+        self.end_disk(death, rng);
+    }
+
+    /// As [`Seat::kill`], as a part of `fault`.
+    pub fn kill_for(&self, fault: Fault, death: Death, rng: &mut SimRng) {
+        self.host.kill_for(fault, death);
+        self.end_disk(death, rng);
+    }
+
+    fn end_disk(&self, death: Death, rng: &mut SimRng) {
         match death {
             Death::Crash => self.disk.kill(),
             Death::PowerLoss => {

@@ -8,7 +8,7 @@ use crate::runtime::Delay;
 use crate::world::{NetConfig, World};
 
 /// Draws the weather of a run: mostly fair, else with a slow disk, a slow network, or both.
-pub fn draw(world: &World) {
+pub fn draw(world: &World) -> NetConfig {
     let (us, ms) = (Duration::from_micros, Duration::from_millis);
     let mut rng = world.rng();
     let mut weather = NetConfig::default();
@@ -31,5 +31,6 @@ pub fn draw(world: &World) {
         weather.short_write_one_in = 2;
     }
     tracing::info!(?weather, "weather");
-    world.set_weather(weather);
+    world.set_weather(weather.clone());
+    weather
 }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::System;
 use super::group::Group;
-use crate::invariant::View;
 use crate::report::Violation;
 use crate::workload::{self, Kind};
 
@@ -65,7 +64,7 @@ impl System {
             system.groups.iter().try_for_each(Group::is_level)
         })
         .await?;
-        let view = View { now: self.world.elapsed(), groups: self.groups.iter().map(Group::view).collect() };
+        let view = self.view(self.nameservers.routes(&self.groups));
         self.watch.at_rest(&view)
     }
 

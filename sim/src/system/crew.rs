@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::nameservers::NameServers;
 use crate::history::Ledger;
+use crate::tally::Fault;
 use crate::workload::{Client, Kind, Topic};
 use crate::world::{Death, Node as Host, World};
 
@@ -118,7 +119,7 @@ impl Crew {
         if hand.working.take().is_none() {
             return 0;
         }
-        hand.host.kill(death);
+        hand.host.kill_for(Fault::ClientCrash, death);
         let name = life_name(hand.kind, hand.number, hand.lives);
         self.ledger.look(|history| {
             let open = history.ops.iter().filter(|op| op.ended_ns == u64::MAX && op.client == name);

@@ -1,7 +1,7 @@
 //! What an operator does while the groups work: members are added and removed, logs purged, over the wire as the
 //! command line does it, again and again until it is done.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,10 +50,8 @@ pub enum Errand {
         peer: SocketAddr,
         /// The old one's node id.
         node_id: u64,
-        /// The old one's seat.
-        seat: usize,
-        /// The new one's seat.
-        new: usize,
+        /// The old one's address.
+        ip: IpAddr,
         /// What it is counted as.
         fault: Fault,
     },
@@ -137,6 +135,7 @@ impl Errands {
                 tally.felt(Fault::Promote, 1);
             }
             Errand::Remove { .. } => tally.felt(Fault::Remove, 1),
+            // A member whose store rotted is no fault of its own kind to replace.
             Errand::Replace { .. } => tally.felt(Fault::ReplaceWiped, 1),
             Errand::Purge { .. } => tally.felt(Fault::Purge, 1),
         }

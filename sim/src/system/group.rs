@@ -188,7 +188,7 @@ impl Group {
     pub fn view(&self) -> GroupView {
         let seats = self.seats.iter().map(|(seat, _)| SeatView {
             ip: seat.ip(),
-            disk: seat.machine().medium().clone(),
+            disk: seat.machine().disk().medium().clone(),
             life: seat.life(),
             member: seat.member(),
             doomed: seat.is_doomed(),
@@ -238,8 +238,10 @@ impl Group {
         self.seats.len()
     }
 
-    /// Starts a seat as it was started first, whatever became of its disk.
-    pub fn start_founder_again(&self, at: usize) {
-        self.start(at);
+    /// Starts the process of a retired seat, as one that founded the group.
+    pub fn start_again(&self, at: usize) {
+        let peers = self.seats.iter().take(self.founders).map(|(seat, _)| seat.peer_addr()).collect();
+        let seat = &self.seats[at].0;
+        seat.start(self.launch(seat, Start::Bootstrap { peers, me: at.min(self.founders - 1) }));
     }
 }

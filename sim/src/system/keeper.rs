@@ -3,6 +3,7 @@
 use super::System;
 use super::errand::Errand;
 use super::nemesis::RESTART_AFTER;
+use super::nemesis::members::replace;
 use super::seat::End;
 use crate::report::{Violation, What};
 use crate::tally::Fault;
@@ -18,8 +19,8 @@ impl System {
         for group in 0..self.groups.len() {
             for at in 0..self.groups[group].count() {
                 let seat = self.groups[group].seat(at).clone();
-                if let Some(death) = seat.take_sentence(now) {
-                    seat.kill(death);
+                if let Some((fault, death)) = seat.take_sentence(now) {
+                    seat.kill(fault, death);
                 }
                 if let Some(end) = seat.take_end() {
                     self.ended(group, at, end)?;
@@ -32,6 +33,11 @@ impl System {
                 } else if seat.is_due(now) {
                     self.groups[group].start(at);
                 }
+            }
+        }
+        for (group, at) in std::mem::take(&mut self.condemned) {
+            if !replace(Fault::BitRot, group, at, self) {
+                self.condemned.push((group, at));
             }
         }
         for (group, errand) in self.errands.done().await.map_err(|e| self.watch.violation("operator", e))? {
@@ -54,14 +60,19 @@ impl System {
             let what = format!("{} ended although its disk did nothing wrong: {end:?}", seat.ip());
             return Err(self.watch.violation("needless-end", what));
         }
-        seat.start_at(Some(self.world.elapsed() + RESTART_AFTER));
+        if seat.machine().disk().rotten().is_empty() {
+            seat.start_at(Some(self.world.elapsed() + RESTART_AFTER));
+        } else {
+            // It has found that its store is damaged. Repair is not there yet: a new member takes its place.
+            self.condemned.push((group, at));
+        }
         Ok(())
     }
 
     /// A change of membership was carried out.
     fn follow_up(&mut self, group: usize, errand: &Errand) {
         if let Errand::Remove { seat, .. } = errand {
-            self.groups[group].seat(*seat).kill(Death::Crash);
+            self.groups[group].seat(*seat).kill(Fault::Remove, Death::Crash);
             self.groups[group].retire(*seat);
         }
         self.watch.note("", What::Note(format!("done: {errand:?}")));

@@ -7,12 +7,16 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use quorumq_store::mutant::{self, Mutant};
+
+use crate::disk::atlas::Atlas;
 use crate::history::History;
-use crate::invariant::View;
+use crate::invariant::{RouteView, View};
 use crate::report::{Moment, Report, Violation, What};
 use crate::runtime::SimRng;
+use crate::scenario::weather;
 use crate::workload::{Kind, Topic};
-use crate::world::{self, Config, World};
+use crate::world::{self, ClockFault, Config, NetConfig, World};
 use crate::{checker, tally};
 
 mod calm;
@@ -82,8 +86,11 @@ struct Left {
 #[must_use]
 pub fn run(seed: u64, options: &Options) -> Report {
     let began = Instant::now();
+    if let Some(mutant) = options.mutant.as_deref().and_then(Mutant::parse) {
+        mutant::plant(mutant);
+    }
     let time_limit = options.length + GRACE;
-    let config = Config { print_trace: options.print_trace, time_limit, ..Config::default() };
+    let config = Config { print_trace: options.print_trace, flip_bit_of: options.flip_bit_of, time_limit, ..Config::default() };
     let left = Arc::<Mutex<Left>>::default();
     let (leaving, length) = (Arc::clone(&left), options.length);
     let ended = world::run(seed, config, move |world| play(world, length, leaving));
@@ -126,6 +133,12 @@ struct System {
     crew: Crew,
     errands: Errands,
     watch: Watch,
+    /// Damage that each group bears.
+    atlases: Vec<Atlas>,
+    /// Members whose store is damaged, to be replaced: group and seat.
+    condemned: Vec<(usize, usize)>,
+    /// How slow networks and disks are, apart from faults.
+    weather: NetConfig,
     /// When faults and clients began.
     began: Duration,
 }
@@ -149,10 +162,7 @@ async fn play(world: World, length: Duration, left: Arc<Mutex<Left>>) -> Result<
 }
 
 fn judge(system: &System, history: &History) -> Result<(), Violation> {
-    for rule in checker::all() {
-        rule.check(history).map_err(|what| system.watch.violation(rule.name(), what))?;
-    }
-    Ok(())
+    checker::judge(history).map_err(|(rule, what)| system.watch.violation(rule, what))
 }
 
 impl System {
@@ -167,7 +177,8 @@ impl System {
             let number = u8::try_from(number).unwrap_or(u8::MAX);
             Group::new(world, number, group.founders, group.flush, &addrs)
         };
-        let groups = plan.groups.iter().enumerate().map(group).collect();
+        let groups: Vec<_> = plan.groups.iter().enumerate().map(group).collect();
+        let atlases = groups.iter().map(|_| Atlas::new()).collect();
         let topics: Vec<_> =
             ["orders", "payments"].iter().map(|name| Topic { name: (*name).into(), queues: plan.queues }).collect();
         let crew = Crew::new(world, CREW, &topics, &nameservers);
@@ -183,6 +194,9 @@ impl System {
             crew,
             errands,
             watch,
+            atlases,
+            condemned: Vec::new(),
+            weather: weather::draw(world),
             began: Duration::ZERO,
         }
     }
@@ -202,11 +216,15 @@ impl System {
         self.come_to_rest().await
     }
 
+    fn view(&self, routes: Vec<RouteView>) -> View {
+        View { now: self.world.elapsed(), groups: self.groups.iter().map(Group::view).collect(), routes }
+    }
+
     /// One moment: processes that are due are started, the groups are looked at.
     async fn tick(&mut self) -> Result<(), Violation> {
         madsim::time::sleep(TICK).await;
         self.keep().await?;
-        let view = View { now: self.world.elapsed(), groups: self.groups.iter().map(Group::view).collect() };
+        let view = self.view(Vec::new());
         self.watch.look(&view)
     }
 
@@ -235,7 +253,7 @@ impl System {
                 let skew_ms = self.plan.skew_ms;
                 if skew_ms > 0 {
                     let skew_ms = rand::RngExt::random_range(&mut self.rng, -skew_ms..=skew_ms);
-                    self.groups[at].seat(seat).host().set_clock_skew_ms(skew_ms);
+                    self.groups[at].seat(seat).host().strike_clock(ClockFault::Skew(skew_ms));
                 }
             }
         }

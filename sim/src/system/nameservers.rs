@@ -1,10 +1,14 @@
 //! The NameServers: processes without a disk, each of which may be gone for a while.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use quorumq::nameserver::{NameServer, NameServerOptions};
 
+use super::group::Group;
+use crate::invariant::RouteView;
 use crate::runtime::SimRuntime;
+use crate::tally::Fault;
 use crate::world::{Death, Node as Host, World};
 
 /// Where NameServers listen.
@@ -14,6 +18,8 @@ const NAMESRV_PORT: u16 = 9876;
 #[derive(Debug)]
 pub struct NameServers {
     hosts: Vec<Host>,
+    /// The processes, once they listen.
+    running: Vec<Arc<Mutex<Option<NameServer>>>>,
 }
 
 impl NameServers {
@@ -21,7 +27,8 @@ impl NameServers {
     #[must_use]
     pub fn start(world: &World, n: u8) -> Self {
         let hosts: Vec<_> = (1..=n).map(|n| world.add_node(Ipv4Addr::new(10, 0, 0, n).into())).collect();
-        let started = Self { hosts };
+        let running = hosts.iter().map(|_| Arc::default()).collect();
+        let started = Self { hosts, running };
         (0..started.count()).for_each(|at| started.run(at));
         started
     }
@@ -52,7 +59,8 @@ impl NameServers {
 
     /// Ends one.
     pub fn kill(&self, at: usize, death: Death) {
-        self.hosts[at].kill(death);
+        *self.running[at].lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.hosts[at].kill_for(Fault::NameServerLoss, death);
     }
 
     /// Starts one that was ended.
@@ -63,11 +71,27 @@ impl NameServers {
 
     fn run(&self, at: usize) {
         let listen = SocketAddr::new(self.hosts[at].ip(), NAMESRV_PORT);
+        let running = Arc::clone(&self.running[at]);
         drop(self.hosts[at].spawn(async move {
-            // Its own host: the port is free. It lives as long as this task.
-            let server = NameServer::start::<SimRuntime>(NameServerOptions::new(listen)).await;
-            std::future::pending::<()>().await;
-            drop(server);
+            // On a host of its own: the port is free.
+            let server = NameServer::start::<SimRuntime>(NameServerOptions::new(listen)).await.ok();
+            *running.lock().unwrap_or_else(PoisonError::into_inner) = server;
         }));
+    }
+
+    /// Where each sends clients of each group.
+    #[must_use]
+    pub fn routes(&self, groups: &[Group]) -> Vec<RouteView> {
+        let mut routes = Vec::new();
+        for (host, running) in self.hosts.iter().zip(&self.running) {
+            let running = running.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(server) = running.as_ref() else { continue };
+            routes.extend(groups.iter().map(|group| RouteView {
+                nameserver: host.ip(),
+                group: Arc::clone(&group.name),
+                leader: server.leader_of(&group.name).and_then(|addr| addr.parse().ok()),
+            }));
+        }
+        routes
     }
 }

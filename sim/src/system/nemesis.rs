@@ -14,7 +14,7 @@ use crate::world::{Death, World};
 
 mod clock;
 mod disk;
-mod members;
+pub mod members;
 mod network;
 mod process;
 
@@ -61,7 +61,9 @@ impl Nemesis {
         while self.steps.last().is_some_and(|step| step.at <= now) {
             let Some(step) = self.steps.pop() else { break };
             if let Some(going) = begin(step, system) {
-                system.world.tally().begun(step.fault);
+                if !counts_itself(step.fault) {
+                    system.world.tally().begun(step.fault);
+                }
                 self.going.push((step, going));
             }
         }
@@ -126,6 +128,28 @@ fn begin(step: Step, system: &mut System) -> Option<Box<dyn Going>> {
         | Fault::WipedReturns
         | Fault::Purge => members::begin(fault, group, system),
     }
+}
+
+/// Whether the world counts the beginnings of a fault.
+fn counts_itself(fault: Fault) -> bool {
+    !matches!(
+        fault,
+        Fault::Kill
+            | Fault::KillAll
+            | Fault::PowerLoss
+            | Fault::PowerLossAll
+            | Fault::RestartStorm
+            | Fault::Stop
+            | Fault::ClientCrash
+            | Fault::NameServerLoss
+            | Fault::Transfer
+            | Fault::AddLearner
+            | Fault::Remove
+            | Fault::ReplaceWiped
+            | Fault::WipedReturns
+            | Fault::Purge
+            | Fault::ShortWrite
+    )
 }
 
 /// Notes that a fault has begun at a node.

@@ -12,6 +12,7 @@ use quorumq_raft::state_machine::OnFatal;
 use crate::invariant::Member;
 use crate::runtime::SimRuntime;
 use crate::scenario::seat::Seat as Machine;
+use crate::tally::Fault;
 use crate::world::{Death, Node as Host, World};
 
 /// Where brokers listen for clients.
@@ -51,14 +52,16 @@ struct State {
     process: Process,
     /// Processes started so far.
     life: u64,
-    /// The process of this life meets faults of its disk: it may end for them.
-    doomed: bool,
+    /// The node's id in its group, once it has served.
+    node_id: Option<u64>,
+    /// The process of this life meets this fault: it may end for it.
+    doomed: Option<Fault>,
     /// When it is started again; `None`: not by itself.
     start_at: Option<Duration>,
     /// Why the last process ended, if by itself and not looked at yet.
     end: Option<End>,
     /// Ends the process at this time.
-    kill_at: Option<(Duration, Death)>,
+    kill_at: Option<(Duration, Fault, Death)>,
 }
 
 /// A seat. Cheap to clone: all clones are the same seat.
@@ -82,7 +85,8 @@ impl Seat {
         let state = State {
             process: Process::Down,
             life: 0,
-            doomed: false,
+            node_id: None,
+            doomed: None,
             start_at: Some(Duration::ZERO),
             end: None,
             kill_at: None,
@@ -133,12 +137,18 @@ impl Seat {
     /// Whether the process of this life meets faults of its disk.
     #[must_use]
     pub fn is_doomed(&self) -> bool {
-        self.lock().doomed || self.machine.is_doomed()
+        self.lock().doomed.is_some() || self.machine.is_doomed()
     }
 
-    /// From now on the process may end for faults of its disk.
-    pub fn doom(&self) {
-        self.lock().doomed = true;
+    /// From now on the process may end for a fault that it meets.
+    pub fn doom(&self, fault: Fault) {
+        self.lock().doomed = Some(fault);
+    }
+
+    /// The node's id in its group, once it has served.
+    #[must_use]
+    pub fn node_id(&self) -> Option<u64> {
+        self.lock().node_id
     }
 
     /// Whether no process is on it.
@@ -168,8 +178,8 @@ impl Seat {
     }
 
     /// Has the process ended at `at`.
-    pub fn kill_at(&self, at: Duration, death: Death) {
-        self.lock().kill_at = Some((at, death));
+    pub fn kill_at(&self, at: Duration, fault: Fault, death: Death) {
+        self.lock().kill_at = Some((at, fault, death));
     }
 
     /// Whether it is down and due to be started.
@@ -181,14 +191,14 @@ impl Seat {
 
     /// How its process is to be ended now, if it is.
     #[must_use]
-    pub fn take_sentence(&self, now: Duration) -> Option<Death> {
+    pub fn take_sentence(&self, now: Duration) -> Option<(Fault, Death)> {
         let mut state = self.lock();
-        let (at, death) = state.kill_at?;
+        let (at, fault, death) = state.kill_at?;
         if now < at {
             return None;
         }
         state.kill_at = None;
-        Some(death)
+        Some((fault, death))
     }
 
     /// Starts a process. What becomes of it is seen later: [`Seat::member`], [`Seat::take_end`].
@@ -196,7 +206,7 @@ impl Seat {
         let life = {
             let mut state = self.lock();
             (state.process, state.start_at, state.kill_at) = (Process::Starting, None, None);
-            (state.doomed, state.life) = (false, state.life + 1);
+            (state.doomed, state.life) = (None, state.life + 1);
             state.life
         };
         self.host().restart();
@@ -214,6 +224,7 @@ impl Seat {
     fn serves(&self, life: u64, running: Running<SimRuntime>) {
         let mut state = self.lock();
         if state.life == life && matches!(state.process, Process::Starting) {
+            state.node_id = Some(running.broker.node().id());
             state.process = Process::Up(Box::new(running));
         }
     }
@@ -225,23 +236,24 @@ impl Seat {
     }
 
     fn ended(&self, life: u64, end: End) {
-        {
+        let cause = {
             let mut state = self.lock();
             if state.life != life || matches!(state.process, Process::Down) {
                 return;
             }
             state.end = Some(end);
-        }
-        self.kill(Death::Crash);
+            state.doomed.unwrap_or(Fault::Kill)
+        };
+        self.kill(cause, Death::Crash);
     }
 
-    /// Ends the process or its host's power. Nothing, if neither runs.
-    pub fn kill(&self, death: Death) {
+    /// Ends the process or its host's power, as a part of `fault`. Nothing, if no process runs.
+    pub fn kill(&self, fault: Fault, death: Death) {
         let process = std::mem::replace(&mut self.lock().process, Process::Down);
         if matches!(process, Process::Down) {
             return;
         }
-        self.machine.kill(death, &mut self.world.rng());
+        self.machine.kill_for(fault, death, &mut self.world.rng());
     }
 
     /// Its disk is lost with everything on it. The process has been ended.
@@ -265,7 +277,7 @@ impl Seat {
         drop(self.host().spawn(async move {
             running.shutdown().await;
             if seat.life() == life {
-                seat.kill(Death::Crash);
+                seat.kill(Fault::Stop, Death::Crash);
             }
         }));
     }

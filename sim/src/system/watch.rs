@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use quorumq_raft::machine::Machine;
-
 use crate::invariant::{self, GroupView, Invariant, SeatView, View};
 use crate::report::{Moment, Violation, What};
 use crate::tally::Effect;
@@ -18,7 +16,6 @@ struct Seen {
     leads: Option<u64>,
     snapshots: u64,
     truncations: u64,
-    applied_next: u64,
 }
 
 /// The watch of a run.
@@ -136,13 +133,6 @@ impl Watch {
             news.push(What::Note("installed a snapshot".to_owned()));
         }
         (seen.snapshots, seen.truncations) = (snapshots, truncations);
-        let applied_next = member.shared().applied_next();
-        if applied_next != seen.applied_next {
-            seen.applied_next = applied_next;
-            // A chain over everything applied: whatever is applied changes the trace from here on.
-            let digest = member.machine().digest();
-            self.world.record("applied", applied_next, &digest.to_be_bytes());
-        }
         news.into_iter().for_each(|what| self.note(seat.ip, what));
         begun
     }

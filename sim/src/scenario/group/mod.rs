@@ -20,6 +20,7 @@ use crate::world::{Node as Host, World};
 pub mod deaths;
 pub mod push;
 pub mod replace;
+pub mod steady;
 pub mod storm;
 
 const TOPIC: &str = "orders";

@@ -11,7 +11,7 @@ use crate::runtime::SimRuntime;
 use crate::scenario::blow::Blow;
 use crate::scenario::client::{follow, purge};
 use crate::scenario::{address, weather};
-use crate::world::{Death, World};
+use crate::world::{ClockFault, Death, World};
 
 /// Clients send and read under faults drawn from the seed; one of them dies now and then, and the log is purged.
 ///
@@ -25,7 +25,7 @@ pub async fn run(world: World) -> Result<Report, String> {
     let mut group = Run::begin(&world, flush).await?;
     for at in 0..group.brokers.nodes.count() {
         let skew_ms = group.brokers.nodes.rng.random_range(-1500..1500);
-        group.brokers.nodes.seat(at).host().set_clock_skew_ms(skew_ms);
+        group.brokers.nodes.seat(at).host().strike_clock(ClockFault::Skew(skew_ms));
     }
     let (mortal, reader) = (world.add_node(address(CLIENT + 1)), world.add_node(address(CLIENT + 2)));
     let following =

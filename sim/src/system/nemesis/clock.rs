@@ -5,16 +5,19 @@ use rand::RngExt;
 use super::{Going, noted};
 use crate::system::System;
 use crate::tally::Fault;
+use crate::world::ClockFault;
 
 /// Begins one.
 pub fn begin(fault: Fault, group: usize, system: &mut System) -> Option<Box<dyn Going>> {
     let at = system.groups[group].draw_member(&mut system.rng)?;
     let host = system.groups[group].seat(at).host().clone();
     noted(system, fault, host.ip());
-    match fault {
-        Fault::ClockSkew => host.set_clock_skew_ms(system.rng.random_range(-3_000..3_000)),
-        _ => return None,
-    }
+    let ms = system.rng.random_range(-20_000..20_000);
+    host.strike_clock(match fault {
+        Fault::ClockSkew => ClockFault::Skew(ms / 10),
+        Fault::ClockJump => ClockFault::Jump(ms),
+        _ => ClockFault::Freeze,
+    });
     Some(Box::new(Wrong { group, at }))
 }
 
@@ -26,6 +29,6 @@ struct Wrong {
 
 impl Going for Wrong {
     fn end(self: Box<Self>, system: &mut System) {
-        system.groups[self.group].seat(self.at).host().set_clock_skew_ms(0);
+        system.groups[self.group].seat(self.at).host().mend_clock();
     }
 }

@@ -1,11 +1,81 @@
 //! Disks that fail, fill up, forget, or take their time.
 
-use super::Going;
+use std::time::Duration;
+
+use rand::RngExt;
+
+use super::{Going, Over, noted};
+use crate::disk::SimDisk;
+use crate::disk::rot::Part;
 use crate::system::System;
 use crate::tally::Fault;
+use crate::world::Death;
+
+/// A write or a sync fails after at most so many good ones.
+const SKIP: u64 = 50;
+/// Longest stall, in milliseconds.
+const STALL_MS: u64 = 12_000;
 
 /// Begins one.
 pub fn begin(fault: Fault, group: usize, system: &mut System) -> Option<Box<dyn Going>> {
-    let _ = (fault, group, system);
-    None
+    let at = system.groups[group].draw_member(&mut system.rng)?;
+    let seat = system.groups[group].seat(at).clone();
+    let disk = seat.machine().disk().clone();
+    noted(system, fault, seat.ip());
+    match fault {
+        Fault::WriteError => {
+            seat.doom(fault);
+            disk.fail_write(system.rng.random_range(0..SKIP));
+        }
+        Fault::SyncError => {
+            seat.doom(fault);
+            disk.fail_sync(system.rng.random_range(0..SKIP));
+        }
+        Fault::DiskFull => {
+            // A member whose volume is full may end: it cannot store what the others do.
+            seat.doom(fault);
+            disk.fill(&mut system.rng);
+            return Some(Box::new(Full(disk)));
+        }
+        Fault::BitRot => rot(group, at, system)?,
+        Fault::SlowDisk => {
+            disk.slow([3, 20, 100][system.rng.random_range(0..3)]);
+            return Some(Box::new(Slow(disk)));
+        }
+        _ => disk.stall(Duration::from_millis(system.rng.random_range(200..STALL_MS))),
+    }
+    Some(Box::new(Over))
+}
+
+/// A bit flips, and the process is started again to find it: repair of a member that runs is not there yet, so its
+/// disk is taken for lost if it finds the damage.
+fn rot(group: usize, at: usize, system: &mut System) -> Option<()> {
+    let seat = system.groups[group].seat(at).clone();
+    let part = Part::ALL[system.rng.random_range(0..Part::ALL.len())];
+    let damage = seat.machine().disk().rot(part, &mut system.atlases[group], &mut system.rng)?;
+    tracing::info!(ip = %seat.ip(), ?damage, "a bit flips");
+    seat.doom(Fault::BitRot);
+    if system.rng.random() {
+        seat.kill(Fault::BitRot, Death::Crash);
+        seat.start_at(Some(system.world.elapsed()));
+    }
+    Some(())
+}
+
+#[derive(Debug)]
+struct Full(SimDisk);
+
+impl Going for Full {
+    fn end(self: Box<Self>, _: &mut System) {
+        self.0.relieve();
+    }
+}
+
+#[derive(Debug)]
+struct Slow(SimDisk);
+
+impl Going for Slow {
+    fn end(self: Box<Self>, _: &mut System) {
+        self.0.slow(1);
+    }
 }

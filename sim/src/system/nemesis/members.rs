@@ -1,6 +1,5 @@
 //! Changes of membership and leadership, and purges, while everything else happens.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -24,7 +23,7 @@ pub fn begin(fault: Fault, group: usize, system: &mut System) -> Option<Box<dyn 
         Fault::Transfer => transfer(group, system),
         Fault::AddLearner => add(group, system),
         Fault::Remove => remove(group, system),
-        Fault::ReplaceWiped | Fault::WipedReturns => replace(fault, group, system),
+        Fault::ReplaceWiped | Fault::WipedReturns => lose_one(fault, group, system),
         Fault::Purge => purge(group, system),
         _ => None,
     }
@@ -64,7 +63,7 @@ fn remove(group: usize, system: &mut System) -> Option<Box<dyn Going>> {
     }
     let at = system.groups[group].draw_member(&mut system.rng)?;
     let seat = system.groups[group].seat(at).clone();
-    let node_id = seat.member()?.id();
+    let node_id = seat.node_id()?;
     noted(system, Fault::Remove, seat.ip());
     let name = system.groups[group].name.clone();
     system.errands.run(group, Errand::Remove { group: name, node_id, seat: at });
@@ -72,27 +71,37 @@ fn remove(group: usize, system: &mut System) -> Option<Box<dyn Going>> {
 }
 
 /// A member loses its disk, and a new one takes its place.
-fn replace(fault: Fault, group: usize, system: &mut System) -> Option<Box<dyn Going>> {
-    if system.errands.is_busy(group) {
+fn lose_one(fault: Fault, group: usize, system: &mut System) -> Option<Box<dyn Going>> {
+    if system.errands.is_busy(group) || !system.atlases[group].is_sound() {
         return None;
     }
     let at = system.groups[group].draw_member(&mut system.rng)?;
     let seat = system.groups[group].seat(at).clone();
-    let node_id = seat.member()?.id();
     noted(system, fault, seat.ip());
-    seat.kill(Death::PowerLoss);
+    seat.kill(fault, Death::PowerLoss);
     seat.wipe();
+    replace(fault, group, at, system);
     if fault == Fault::WipedReturns {
         // Somebody starts it as if nothing had happened: it has to be refused.
-        system.groups[group].start_founder_again(at);
+        system.groups[group].start_again(at);
+    }
+    Some(Box::new(Over))
+}
+
+/// Puts a new member in the place of one whose process has ended; false if another change is under way.
+pub fn replace(fault: Fault, group: usize, at: usize, system: &mut System) -> bool {
+    let old = system.groups[group].seat(at).clone();
+    let Some(node_id) = old.node_id() else { return false };
+    if system.errands.is_busy(group) {
+        return false;
     }
     let new = system.groups[group].add_seat();
-    let peer: SocketAddr = system.groups[group].seat(new).peer_addr();
+    let peer = system.groups[group].seat(new).peer_addr();
     system.groups[group].start(new);
     let name = system.groups[group].name.clone();
-    system.errands.run(group, Errand::Replace { group: name, peer, node_id, seat: at, new, fault });
+    system.errands.run(group, Errand::Replace { group: name, peer, node_id, ip: old.ip(), fault });
     system.groups[group].retire(at);
-    Some(Box::new(Over))
+    true
 }
 
 /// A follower is down for a while, and the log is purged meanwhile: it needs a snapshot when it is back.
@@ -101,7 +110,7 @@ fn purge(group: usize, system: &mut System) -> Option<Box<dyn Going>> {
     let seat = system.groups[group].seat(at).clone();
     noted(system, Fault::Purge, seat.ip());
     if system.rng.random_range(0..4) > 0 {
-        seat.kill(Death::Crash);
+        seat.kill(Fault::Purge, Death::Crash);
     }
     Some(Box::new(Purge { group, at }))
 }

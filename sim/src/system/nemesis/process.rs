@@ -56,7 +56,7 @@ fn kill_one(fault: Fault, group: usize, death: Death, system: &mut System) -> Op
     let at = system.groups[group].draw_member(&mut system.rng)?;
     let seat = system.groups[group].seat(at).clone();
     noted(system, fault, seat.ip());
-    seat.kill(death);
+    seat.kill(fault, death);
     Some(Box::new(Dead { group, seats: vec![at] }))
 }
 
@@ -64,7 +64,7 @@ fn kill_all(fault: Fault, group: usize, death: Death, system: &mut System) -> Bo
     let seats: Vec<_> = system.groups[group].seats().map(|(at, seat)| (at, seat.clone())).collect();
     for (_, seat) in &seats {
         noted(system, fault, seat.ip());
-        seat.kill(death);
+        seat.kill(fault, death);
     }
     Box::new(Dead { group, seats: seats.into_iter().map(|(at, _)| at).collect() })
 }
@@ -74,10 +74,10 @@ fn crash_point(group: usize, power: bool, system: &mut System) -> Option<Box<dyn
     let at = system.groups[group].draw_member(&mut system.rng)?;
     let seat = system.groups[group].seat(at).clone();
     noted(system, Fault::CrashPoint, seat.ip());
-    seat.doom();
+    seat.doom(Fault::CrashPoint);
     seat.machine().doom(system.rng.random_range(0..6));
     let when = soon(&system.world, &mut system.rng, DOOM_MS);
-    seat.kill_at(when, draw_death(&mut system.rng, power));
+    seat.kill_at(when, Fault::CrashPoint, draw_death(&mut system.rng, power));
     Some(Box::new(Dead { group, seats: vec![at] }))
 }
 
@@ -118,7 +118,7 @@ impl Going for Storm {
         if seat.is_down() {
             seat.start_at(Some(system.world.elapsed()));
         } else if system.rng.random_range(0..40) == 0 {
-            seat.kill(Death::Crash);
+            seat.kill(Fault::RestartStorm, Death::Crash);
         }
     }
 
@@ -132,7 +132,6 @@ fn stop(group: usize, system: &mut System) -> Option<Box<dyn Going>> {
     let seat = system.groups[group].seat(at).clone();
     noted(system, Fault::Stop, seat.ip());
     seat.stop();
-    system.world.tally().felt(Fault::Stop, 1);
     Some(Box::new(Dead { group, seats: vec![at] }))
 }
 
@@ -158,7 +157,6 @@ fn name_server_loss(system: &mut System) -> Box<dyn Going> {
     noted(system, Fault::NameServerLoss, system.nameservers.ip(at));
     if !system.nameservers.is_down(at) {
         system.nameservers.kill(at, draw_death(&mut system.rng, true));
-        system.world.tally().felt(Fault::NameServerLoss, 1);
     }
     Box::new(DeadNameServer(at))
 }

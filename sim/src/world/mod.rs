@@ -7,14 +7,20 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use madsim::runtime::{Handle, NodeHandle};
-use madsim::task::{JoinHandle, NodeId};
+use madsim::runtime::Handle;
 
 pub use crate::runtime::net::{Death, NetConfig};
 use crate::runtime::net::{Net, SUPERVISOR};
+pub use crate::runtime::{ClockFault, Harm};
 use crate::runtime::{SimRng, SimRuntime};
 use crate::tally::Tally;
 use crate::trace::Trace;
+
+mod network;
+mod node;
+
+pub use network::Block;
+pub use node::Node;
 
 /// Deep futures in a debug build do not fit into a thread's usual 2 MiB.
 const STACK_BYTES: usize = 32 << 20;
@@ -28,11 +34,14 @@ pub struct Config {
     pub time_limit: Duration,
     /// Whether to print each event of the trace to stderr.
     pub print_trace: bool,
+    /// Flips one bit of the n-th run of bytes that a connection carries, from 1: shows that the trace covers it.
+    pub flip_bit_of: Option<u64>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { net: NetConfig::default(), time_limit: Duration::from_secs(3600), print_trace: false }
+        let time_limit = Duration::from_secs(3600);
+        Self { net: NetConfig::default(), time_limit, print_trace: false, flip_bit_of: None }
     }
 }
 
@@ -88,7 +97,7 @@ where
         let runtime = SimRuntime::with_seed(seed, Some(config.time_limit));
         let (value, elapsed) = runtime.run_until(async move {
             let net = Net::current();
-            net.configure(config.net, trace);
+            net.configure(config.net, trace, config.flip_bit_of);
             net.record(SUPERVISOR, "seed", seed, &[]);
             let world = World { net: net.clone(), handle: Handle::current() };
             let value = scenario(world).await;
@@ -141,42 +150,7 @@ impl World {
         // madsim's own network is not used; the address is known to ours alone.
         let id = self.handle.create_node().name(ip.to_string()).build().id();
         self.net.add_host(id, ip);
-        Node { world: self.clone(), ip, id }
-    }
-
-    /// Nothing sent from `from` arrives at `to` until the link heals; the other direction works.
-    pub fn clog(&self, from: IpAddr, to: IpAddr) {
-        self.net.clog((from, to));
-    }
-
-    /// New connections from `from` to `to` hang until the link heals; established ones work.
-    pub fn hold_connects(&self, from: IpAddr, to: IpAddr) {
-        self.net.hold_connects((from, to));
-    }
-
-    /// Resets every connection between two nodes; what is under way is lost. New connections work.
-    pub fn cut(&self, one: IpAddr, other: IpAddr) {
-        self.net.cut(one, other);
-    }
-
-    /// Opens the link from `from` to `to` again. What waited goes through at once.
-    pub fn heal(&self, from: IpAddr, to: IpAddr) {
-        self.net.heal((from, to));
-    }
-
-    /// Clogs every link between a node of `one` and a node of `other`, both ways.
-    pub fn partition(&self, one: &[IpAddr], other: &[IpAddr]) {
-        for &a in one {
-            for &b in other {
-                self.clog(a, b);
-                self.clog(b, a);
-            }
-        }
-    }
-
-    /// Heals every link.
-    pub fn heal_all(&self) {
-        self.net.heal_all();
+        Node::new(self.clone(), ip, id)
     }
 
     /// Virtual time since the run began.
@@ -200,82 +174,5 @@ impl World {
     /// Puts an event of the scenario's own into the trace hash.
     pub fn record(&self, what: &str, number: u64, bytes: &[u8]) {
         self.net.record(SUPERVISOR, what, number, bytes);
-    }
-}
-
-/// One machine of the world: an address, a process, a wall clock.
-#[derive(Clone, Debug)]
-pub struct Node {
-    world: World,
-    ip: IpAddr,
-    id: NodeId,
-}
-
-impl Node {
-    /// Its address.
-    #[must_use]
-    pub fn ip(&self) -> IpAddr {
-        self.ip
-    }
-
-    /// Starts a task on the node. All that the task spawns, binds and connects is the node's.
-    ///
-    /// # Panics
-    /// If the node is down.
-    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        assert!(!self.is_down(), "the node {} is down: restart it first", self.ip);
-        self.handle().spawn(future)
-    }
-
-    /// Ends the node's process or its power, at this moment. Its tasks never run again; what they hold is dropped
-    /// before virtual time moves on, so after any sleep. What its disk forgets is the disk's business, to be done
-    /// with no await in between.
-    pub fn kill(&self, death: Death) {
-        self.world.net.down(self.ip, death);
-        self.world.handle.kill(self.id);
-    }
-
-    /// Makes the node able to run tasks again. It runs nothing yet.
-    pub fn restart(&self) {
-        // First end what may still run, so that no old task sees the new life.
-        if !self.is_down() {
-            self.kill(Death::Crash);
-        }
-        self.world.handle.restart(self.id);
-        self.world.net.up(self.ip);
-    }
-
-    /// Whether the node was killed and not restarted.
-    #[must_use]
-    pub fn is_down(&self) -> bool {
-        self.world.handle.is_exit(self.id)
-    }
-
-    /// Stops the process where it is, as SIGSTOP does; its sockets stay.
-    pub fn pause(&self) {
-        self.world.net.record(self.ip, "pause", 0, &[]);
-        self.world.handle.pause(self.id);
-    }
-
-    /// Lets a paused process go on.
-    pub fn resume(&self) {
-        self.world.net.record(self.ip, "resume", 0, &[]);
-        self.world.handle.resume(self.id);
-    }
-
-    /// Sets how far the node's wall clock is ahead (or behind). Timers are not affected.
-    pub fn set_clock_skew_ms(&self, skew_ms: i64) {
-        self.world.net.set_clock_skew_ms(self.ip, skew_ms);
-    }
-
-    fn handle(&self) -> NodeHandle {
-        match self.world.handle.get_node(self.id) {
-            Some(handle) => handle,
-            None => unreachable!("nodes are never removed"),
-        }
     }
 }
