@@ -68,3 +68,32 @@ pub fn judge(history: &History) -> Result<(), (&'static str, String)> {
     let facts = Facts::of(history);
     all().iter().try_for_each(|checker| checker.check(&facts).map_err(|what| (checker.name(), what)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::testing::Story;
+    use super::*;
+
+    #[test]
+    fn a_long_history_without_a_fault_keeps_every_rule() {
+        const MESSAGES: u64 = 20_000;
+        let keys: Vec<String> = (0..MESSAGES).map(|n| format!("message-{n}")).collect();
+        let mut story = Story::default();
+        for (offset, key) in (0..).zip(&keys) {
+            story = story.stored(key, 0, offset).pull("reader", 0, offset, &[key]).consume("worker", 0, offset, key);
+        }
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let story = story.ends(0, 0, MESSAGES).committed(0, MESSAGES).scan(0, 0, &keys);
+        assert_eq!(judge(&story.history), Ok(()));
+        let mut names: Vec<_> = all().iter().map(|checker| checker.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all().len(), "a failure names its rule");
+    }
+
+    #[test]
+    fn the_first_rule_that_does_not_hold_is_named() {
+        let story = Story::default().stored("a", 0, 0).scan(0, 0, &[]);
+        assert_eq!(judge(&story.history).unwrap_err().0, "lost-write");
+    }
+}
