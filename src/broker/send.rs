@@ -294,7 +294,7 @@ impl<R: Runtime> Broker<R> {
             let perm = default.perm & !perm::INHERIT;
             TopicConfig::new(header.topic, queues, queues, perm)
         };
-        self.update_topic(config, true).await
+        self.ensure_topic(config).await
     }
 }
 

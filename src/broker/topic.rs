@@ -37,9 +37,14 @@ impl<R: Runtime> Broker<R> {
             Ok(config) => config,
             Err(why) => return answer::error(command, why),
         };
-        match self.update_topic(config, false).await {
-            Ok(()) => command.reply(response::SUCCESS, Some(CREATED_REMARK.to_owned())),
-            Err(refused) => command.reply(refused.code, Some(refused.remark)),
+        let refuse = |refused: Refused| command.reply(refused.code, Some(refused.remark));
+        if let Err(refusal) = config.check() {
+            return refuse(refusal.into());
+        }
+        match self.command_one(MachineCommand::UpdateTopic { config, if_absent: false }).await {
+            Ok(Outcome::Refused(refusal)) => refuse(refusal.into()),
+            Ok(_) => command.reply(response::SUCCESS, Some(CREATED_REMARK.to_owned())),
+            Err(e) => e.answer(self, command),
         }
     }
 
@@ -79,13 +84,13 @@ impl<R: Runtime> Broker<R> {
         wire::TopicConfigSerializeWrapper { data_version: to_wire_version(version), topic_config_table: table }
     }
 
-    /// Creates or updates a topic; with `if_absent`, leaves an existing one alone. Leader only.
+    /// Creates a topic unless there is one. Leader only.
     ///
     /// # Errors
     /// The settings are out of range, or this node does not lead.
-    pub async fn update_topic(&self, config: TopicConfig, if_absent: bool) -> Result<(), Refused> {
+    pub async fn ensure_topic(&self, config: TopicConfig) -> Result<(), Refused> {
         config.check()?;
-        match self.command_one(MachineCommand::UpdateTopic { config, if_absent }).await? {
+        match self.command_one(MachineCommand::UpdateTopic { config, if_absent: true }).await? {
             Outcome::Refused(refusal) => Err(refusal.into()),
             _ => Ok(()),
         }

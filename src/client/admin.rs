@@ -83,7 +83,8 @@ impl<R: Runtime> Admin<R> {
     /// NameServers hear of it soon after: see [`Self::await_route`].
     ///
     /// # Errors
-    /// A group did not answer or refused; those before it in order of their names have the topic then.
+    /// A group refused, or may have done it all the same ([`ClientError::Unknown`]); those before it in order of their
+    /// names have the topic then.
     pub async fn create_topic(&self, spec: &TopicSpec, cluster: Option<&str>) -> Result<Vec<String>, ClientError> {
         names::check_topic(&spec.topic).map_err(|error| ClientError::invalid("topic", error.to_string()))?;
         let header = CreateTopicRequest {
@@ -98,7 +99,7 @@ impl<R: Runtime> Admin<R> {
             attributes: None,
             force: None,
         };
-        self.ask_groups(cluster, &self.core.request(request::UPDATE_AND_CREATE_TOPIC, header.encode())).await
+        self.change_groups(cluster, &self.core.request(request::UPDATE_AND_CREATE_TOPIC, header.encode())).await
     }
 
     /// Waits until a NameServer has the route of `topic` with all of `groups` and their leaders.
@@ -127,10 +128,10 @@ impl<R: Runtime> Admin<R> {
     /// Deletes a topic with its messages' queues from every group and its route from every NameServer.
     ///
     /// # Errors
-    /// A group or a NameServer did not answer or refused.
+    /// As [`Self::create_topic`]; or a NameServer did not answer or refused, and the groups have done it.
     pub async fn delete_topic(&self, topic: &str) -> Result<Vec<String>, ClientError> {
         let in_broker = DeleteTopicRequest { topic }.encode();
-        let groups = self.ask_groups(None, &self.core.request(request::DELETE_TOPIC_IN_BROKER, in_broker)).await?;
+        let groups = self.change_groups(None, &self.core.request(request::DELETE_TOPIC_IN_BROKER, in_broker)).await?;
         let in_namesrv = DeleteTopicInNamesrvRequest { topic, cluster_name: None }.encode();
         let question = self.core.request(request::DELETE_TOPIC_IN_NAMESRV, in_namesrv);
         let namesrv = self.core.routes.namesrv();
@@ -152,7 +153,7 @@ impl<R: Runtime> Admin<R> {
     ) -> Result<Vec<String>, ClientError> {
         let code = request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP;
         let question = self.core.request(code, ExtFields::default()).with_body(body::encode(config));
-        self.ask_groups(cluster, &question).await
+        self.change_groups(cluster, &question).await
     }
 
     /// The names of all topics.
@@ -254,10 +255,10 @@ impl<R: Runtime> Admin<R> {
         decode(code, &success(answer)?)
     }
 
-    async fn ask_groups(&self, cluster: Option<&str>, question: &Command) -> Result<Vec<String>, ClientError> {
+    async fn change_groups(&self, cluster: Option<&str>, question: &Command) -> Result<Vec<String>, ClientError> {
         let mut done = Vec::new();
         for group in self.groups(cluster).await? {
-            self.core.ask_ok(&group, question, Patience::new(self.core.options.api_timeout)).await?;
+            self.core.change(&group, question, Patience::new(self.core.options.api_timeout)).await?;
             done.push(group.name().to_string());
         }
         Ok(done)

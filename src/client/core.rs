@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::ClientError;
 use super::options::ClientOptions;
+use super::producer::{EXT_OUTCOME, OUTCOME_UNKNOWN};
 use super::remoting::{Connections, OnPush, Request};
 use super::route::gate::Entry;
 use super::route::{Group, Routes};
@@ -53,6 +54,35 @@ impl<R: Runtime> Patience<R> {
     /// `total` from now on, half of it for one attempt.
     pub fn new(total: Duration) -> Self {
         Self { deadline: now::<R>() + total, attempt: total / 2, overrun: false }
+    }
+}
+
+/// Something was changed, once at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// An earlier attempt had an unknown outcome: the same change may be made once more, now or later.
+    pub maybe_again: bool,
+}
+
+/// Attempts that may have been carried out although nobody said so.
+#[derive(Debug, Default)]
+struct Open {
+    attempts: u32,
+    /// What the last of them came to.
+    detail: Option<String>,
+}
+
+impl Open {
+    fn note(&mut self, detail: String) {
+        self.attempts += 1;
+        self.detail = Some(detail);
+    }
+
+    fn error_or(self, definite: ClientError) -> ClientError {
+        match self.detail {
+            Some(detail) => ClientError::Unknown { msg_id: String::new(), attempts: self.attempts, detail },
+            None => definite,
+        }
     }
 }
 
@@ -113,6 +143,17 @@ impl<R: Runtime> Core<R> {
         request: &Q,
         patience: Patience<R>,
     ) -> Result<Command, ClientError> {
+        self.ask_noting(group, request, patience, &mut Open::default()).await
+    }
+
+    /// [`Self::ask`], and takes note of attempts that were sent and not answered.
+    async fn ask_noting<Q: Request>(
+        &self,
+        group: &Group<R>,
+        request: &Q,
+        patience: Patience<R>,
+        open: &mut Open,
+    ) -> Result<Command, ClientError> {
         let mut tried = Vec::new();
         let mut asked = false;
         let mut last = ClientError::Timeout("no broker was asked in time");
@@ -155,6 +196,9 @@ impl<R: Runtime> Core<R> {
                 Err(error) => {
                     group.failed(addr, &error);
                     tried.push(addr);
+                    if error.is_unknown() {
+                        open.note(error.to_string());
+                    }
                     last = ClientError::of_query(error);
                 }
             }
@@ -173,5 +217,29 @@ impl<R: Runtime> Core<R> {
     ) -> Result<Command, ClientError> {
         let answer = self.ask(group, request, patience).await?;
         if answer.code == response::SUCCESS { Ok(answer) } else { Err(ClientError::refused(&answer)) }
+    }
+
+    /// Has a group change something that may be changed so twice, as [`Self::ask`] does.
+    ///
+    /// # Errors
+    /// [`ClientError::Unknown`] if the change may have been made or may still be; any other error if it was not and will
+    /// not be.
+    pub async fn change<Q: Request>(
+        &self,
+        group: &Group<R>,
+        request: &Q,
+        patience: Patience<R>,
+    ) -> Result<Changed, ClientError> {
+        let mut open = Open::default();
+        match self.ask_noting(group, request, patience, &mut open).await {
+            Ok(answer) if answer.code == response::SUCCESS => Ok(Changed { maybe_again: open.detail.is_some() }),
+            Ok(answer) => {
+                if answer.ext.get(EXT_OUTCOME) == Some(OUTCOME_UNKNOWN) {
+                    open.note(answer.remark.clone().unwrap_or_default());
+                }
+                Err(open.error_or(ClientError::refused(&answer)))
+            }
+            Err(error) => Err(open.error_or(error)),
+        }
     }
 }

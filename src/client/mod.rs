@@ -22,7 +22,7 @@ pub mod uniq_key;
 pub use admin::{Admin, TopicSpec};
 pub use compression::{InflateError, MAX_INFLATED, SYS_FLAG_ZLIB, inflate};
 pub use consumer::{ConsumeFrom, ConsumeResult, MessageExt, PullConsumer, PushConsumer, PushConsumerBuilder};
-pub use core::{Core, Patience};
+pub use core::{Changed, Core, Patience};
 pub use error::ClientError;
 pub use message::Message;
 pub use options::ClientOptions;

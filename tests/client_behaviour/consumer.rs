@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use quorumq::client::consumer::PullStatus;
 use quorumq::client::{
-    ConsumeFrom, ConsumeResult, MessageExt, MessageQueue, PullConsumer, PushConsumer, PushConsumerBuilder,
+    Changed, ClientError, ConsumeFrom, ConsumeResult, MessageExt, MessageQueue, PullConsumer, PushConsumer,
+    PushConsumerBuilder,
 };
+use quorumq::protocol::Command;
 use quorumq::protocol::code::request::{HEART_BEAT, PULL_MESSAGE, UNREGISTER_CLIENT, UPDATE_CONSUMER_OFFSET};
 use quorumq_raft::runtime::tokio::Tokio;
 use quorumq_store::QueueOffset;
 
-use super::fake::eventually;
+use super::fake::{Act, Fake, eventually, no_leader, options, route};
 use super::model::Model;
 
 /// What a consumer got: (text, reconsume times), in order.
@@ -313,7 +315,6 @@ async fn a_pull_consumer_keeps_its_own_pace() {
 
 #[tokio::test]
 async fn a_held_pull_goes_on_elsewhere_when_its_connection_breaks() {
-    use super::fake::{Act, Fake, no_leader, options, route};
     let follower = Model::start(1).await;
     follower.store("T", 0, "1", "a");
     let leader = Fake::start(|_, command| match command.code {
@@ -333,4 +334,34 @@ async fn a_held_pull_goes_on_elsewhere_when_its_connection_breaks() {
     leader.kill().await;
     let pulled = pulling.await.expect("no panic").expect("an answer of the other member");
     assert_eq!(pulled.messages.len(), 1);
+}
+
+/// Commits an offset in a group whose members do what `acts` says, the leader first.
+async fn commit_with(acts: &[fn(&Command) -> Act]) -> Result<Changed, ClientError> {
+    let mut members = Vec::new();
+    for act in acts.iter().copied() {
+        members.push(Fake::start(move |_, command| act(command)).await);
+    }
+    let addrs: Vec<_> = members.iter().map(|member| member.addr).collect();
+    let namesrv = Fake::namesrv(move |_| Some(route(1, &[("g", &addrs)]))).await;
+    let consumer = PullConsumer::<Tokio>::start_with("cg", options(&namesrv)).expect("a consumer");
+    let queues = consumer.message_queues("T").await.expect("queues");
+    consumer.commit(&queues[0], QueueOffset(3)).await
+}
+
+#[tokio::test]
+async fn a_commit_that_may_have_been_made_is_never_called_refused() {
+    let hangs_up: fn(&Command) -> Act = |_| Act::Close;
+    let commits: fn(&Command) -> Act = |command| Act::Reply(command.reply(0, None));
+    let refuses: fn(&Command) -> Act = |command| Act::Reply(command.reply(17, None));
+    let does_not_know: fn(&Command) -> Act =
+        |command| Act::Reply(command.reply(1, None).with_ext([("outcome", "unknown")].into_iter().collect()));
+    assert_eq!(commit_with(&[commits]).await.expect("committed"), Changed { maybe_again: false });
+    assert_eq!(commit_with(&[hangs_up, commits]).await.expect("committed"), Changed { maybe_again: true });
+    let refused = commit_with(&[refuses]).await.expect_err("refused");
+    assert!(matches!(refused, ClientError::Refused { code: 17, .. }), "{refused}");
+    for members in [&[does_not_know][..], &[hangs_up, refuses][..]] {
+        let unknown = commit_with(members).await.expect_err("unknown");
+        assert!(unknown.is_unknown(), "{unknown}");
+    }
 }

@@ -3,7 +3,7 @@
 use quorumq_raft::runtime::Runtime;
 use quorumq_store::QueueOffset;
 
-use crate::client::core::{Core, Patience};
+use crate::client::core::{Changed, Core, Patience};
 use crate::client::error::ClientError;
 use crate::client::queue::MessageQueue;
 use crate::protocol::code::{request, response};
@@ -37,8 +37,8 @@ impl<R: Runtime> Core<R> {
     /// Commits `offset` as the next one `group` consumes of `queue`.
     ///
     /// # Errors
-    /// No broker answered (it may be committed all the same), or one refused.
-    pub async fn commit(&self, group: &str, queue: &MessageQueue, offset: QueueOffset) -> Result<(), ClientError> {
+    /// [`ClientError::Unknown`] if it may be committed all the same, now or later; any other error if it is not.
+    pub async fn commit(&self, group: &str, queue: &MessageQueue, offset: QueueOffset) -> Result<Changed, ClientError> {
         let header = UpdateConsumerOffsetRequest {
             consumer_group: group,
             topic: &queue.topic,
@@ -46,7 +46,9 @@ impl<R: Runtime> Core<R> {
             commit_offset: offset.to_i64(),
             broker_name: Some(&queue.broker_name),
         };
-        self.ask_queue(queue, request::UPDATE_CONSUMER_OFFSET, header.encode()).await.map(|_| ())
+        let broker = self.routes.group(&queue.broker_name);
+        let request = self.request(request::UPDATE_CONSUMER_OFFSET, header.encode());
+        self.change(&broker, &request, Patience::new(self.options.api_timeout)).await
     }
 
     /// The offset the next message of `queue` will get.

@@ -8,7 +8,7 @@ use quorumq_store::QueueOffset;
 
 use super::message::{self, MessageExt};
 use super::subscription::Subscription;
-use crate::client::core::{Core, Patience};
+use crate::client::core::{Changed, Core, Patience};
 use crate::client::error::ClientError;
 use crate::client::heartbeat;
 use crate::client::options::{ClientOptions, parse_namesrv};
@@ -201,8 +201,8 @@ impl<R: Runtime> PullConsumer<R> {
     /// Commits `offset` as the next one the group consumes of `queue`.
     ///
     /// # Errors
-    /// No broker answered (it may be committed all the same), or one refused.
-    pub async fn commit(&self, queue: &MessageQueue, offset: QueueOffset) -> Result<(), ClientError> {
+    /// [`ClientError::Unknown`] if it may be committed all the same, now or later; any other error if it is not.
+    pub async fn commit(&self, queue: &MessageQueue, offset: QueueOffset) -> Result<Changed, ClientError> {
         self.core.commit(&self.group, queue, offset).await
     }
 

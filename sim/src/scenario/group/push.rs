@@ -115,7 +115,12 @@ async fn commit_alone<R: Runtime>(options: ClientOptions, stop: Arc<Notify>) -> 
         let end = consumer.core().max_offset(&queue).await.unwrap_or(QueueOffset(0));
         let next = QueueOffset(R::thread_rng().random_range(0..=end.0));
         match consumer.commit(&queue, next).await {
-            Ok(()) => (acked, commits) = (Some(next), commits + 1),
+            Ok(changed) => {
+                (acked, commits) = (Some(next), commits + 1);
+                if changed.maybe_again {
+                    unknown.insert(next);
+                }
+            }
             Err(_) => drop(unknown.insert(next)),
         }
         match consumer.committed(&queue).await {

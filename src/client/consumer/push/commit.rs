@@ -32,7 +32,7 @@ impl<R: Runtime> Shared<R> {
     pub(super) async fn commit(&self, queue: &MessageQueue, process: &ProcessQueue) {
         let Some(offset) = process.to_commit() else { return };
         match self.core.commit(&self.options.group, queue, offset).await {
-            Ok(()) => process.committed(offset),
+            Ok(_) => process.committed(offset),
             // Tried again with the next round; until then some messages might come twice.
             Err(error) => tracing::info!(%queue, %offset, %error, "an offset was not committed"),
         }
