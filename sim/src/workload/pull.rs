@@ -12,7 +12,7 @@ use rand::RngExt;
 
 use super::read::{failed, pulled};
 use super::{Client, PullConsumer};
-use crate::history::Action;
+use crate::history::{Action, Ended};
 use crate::runtime::SimRuntime;
 
 const GROUP: &str = "followers";
@@ -22,6 +22,8 @@ const MOST: u32 = 64;
 const HOLD: Duration = Duration::from_secs(10);
 /// One pull in this many is not to be held.
 const AT_ONCE_ONE_IN: u32 = 4;
+/// What is said of a pull that was under way when its client was told to stop.
+const STOPPED: &str = "the client was told to stop";
 /// How often it looks for new queues.
 const NEW_QUEUES: Duration = Duration::from_secs(5);
 
@@ -56,15 +58,12 @@ async fn follow(client: Client, consumer: Arc<PullConsumer>, queue: MessageQueue
     {
         next = max;
     }
-    let mut goes_on = true;
-    while goes_on {
-        let found = client.unless_stopped(pull(&client, &consumer, &queue, &mut next)).await;
-        goes_on = match found {
-            // A full answer: there is more to catch up with.
-            Some(found) if found == MOST as usize => true,
-            Some(_) => client.pause().await,
-            None => false,
-        };
+    loop {
+        let found = pull(&client, &consumer, &queue, &mut next).await;
+        // A full answer: there is more to catch up with.
+        if found < MOST as usize && !client.pause().await {
+            return;
+        }
     }
 }
 
@@ -77,14 +76,18 @@ async fn pull(client: &Client, consumer: &PullConsumer, queue: &MessageQueue, ne
     };
     let (consumer_name, place) = (Arc::clone(&client.name), queue.into());
     let line = client.begin(Action::Pull { consumer: consumer_name, place, from: next.0 });
-    match consumer.pull(queue, *next, MOST, "*", hold).await {
-        Ok(result) => {
+    match client.unless_stopped(consumer.pull(queue, *next, MOST, "*", hold)).await {
+        Some(Ok(result)) => {
             client.end(line, pulled(&result));
             *next = result.next_offset;
             result.messages.len()
         }
-        Err(e) => {
+        Some(Err(e)) => {
             client.end(line, failed(&e));
+            0
+        }
+        None => {
+            client.end(line, Ended::Unknown(STOPPED.to_owned()));
             0
         }
     }

@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use quorumq::client::{Admin, ClientError, TopicSpec};
 
-use super::{Client, until_ok};
+use super::{Client, Topic, until_ok};
 use crate::history::{Action, Ended};
 use crate::runtime::SimRuntime;
 
 /// How long a topic may take to be everywhere when nothing goes wrong.
 const SOON: Duration = Duration::from_secs(60);
 
-/// Creates all of the client's topics and waits until NameServers route to them.
+/// Creates all of the client's topics on each of so many groups, and waits until NameServers route to them.
 ///
 /// # Errors
 /// That has not happened in time.
-pub async fn create(client: Client) -> Result<(), String> {
+pub async fn create(client: Client, groups: usize) -> Result<(), String> {
     let admin = Admin::start_with(client.options.clone()).map_err(|e| e.to_string())?;
     for topic in client.topics.iter() {
-        settled(&client, &admin, &topic.name, topic.queues).await?;
+        settled(&client, &admin, topic, groups).await?;
     }
     admin.close().await;
     Ok(())
@@ -33,9 +33,10 @@ pub async fn create(client: Client) -> Result<(), String> {
 /// That has not happened in time.
 pub async fn restore(client: &Client) -> Result<(), String> {
     let admin = Admin::start_with(client.options.clone()).map_err(|e| e.to_string())?;
-    for (topic, asked) in asked(client) {
-        if asked.changes > 1 && asked.acknowledged {
-            settled(client, &admin, &topic, asked.queues).await?;
+    let groups = groups_in_use(client);
+    for (name, Asked { changes, queues, acknowledged }) in asked(client) {
+        if changes > 1 && acknowledged {
+            settled(client, &admin, &Topic { name, queues }, groups).await?;
         }
     }
     admin.close().await;
@@ -108,15 +109,31 @@ fn ended(changed: Result<Vec<String>, ClientError>) -> Ended {
     }
 }
 
-/// Changes a topic until that is done, and waits for the route to it.
-async fn settled(client: &Client, admin: &Admin<SimRuntime>, topic: &Arc<str>, queues: u32) -> Result<(), String> {
-    let what = format!("topic {topic} with {queues} queues");
+/// How many groups have acknowledged messages.
+fn groups_in_use(client: &Client) -> usize {
+    client.ledger.look(|history| {
+        let broker = |ended: &Ended| match ended {
+            Ended::Stored { place, .. } => Some(Arc::clone(&place.broker)),
+            _ => None,
+        };
+        history.ops.iter().filter_map(|op| broker(&op.ended)).collect::<BTreeSet<_>>().len()
+    })
+}
+
+/// Changes a topic until that is done on so many groups, and waits for the route to it. A NameServer that has just come
+/// back need not know all groups yet.
+async fn settled(client: &Client, admin: &Admin<SimRuntime>, topic: &Topic, groups: usize) -> Result<(), String> {
+    let Topic { name, queues } = topic;
+    let what = format!("topic {name} with {queues} queues on {groups} groups");
     let groups = until_ok(&what, SOON, async || {
-        let line = client.begin(Action::Topic { topic: Arc::clone(topic), queues });
-        let changed = admin.create_topic(&TopicSpec::new(&**topic, queues), None).await;
+        let line = client.begin(Action::Topic { topic: Arc::clone(name), queues: *queues });
+        let changed = admin.create_topic(&TopicSpec::new(&**name, *queues), None).await;
         client.end(line, ended(changed.clone()));
-        changed
+        changed.and_then(|known| {
+            let found = known.len();
+            if found >= groups { Ok(known) } else { Err(ClientError::NoMember { group: format!("beyond {found}") }) }
+        })
     })
     .await?;
-    until_ok(&what, SOON, || admin.await_route(topic, &groups, SOON)).await
+    until_ok(&what, SOON, || admin.await_route(name, &groups, SOON)).await
 }
