@@ -61,6 +61,32 @@ pub enum What {
     Note(String),
 }
 
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Leads { group, term } => write!(f, "leads {group} in term {term}"),
+            Self::LeadsNoMore => f.write_str("leads no more"),
+            Self::FaultBegins(fault) => write!(f, "{fault} begins"),
+            Self::FaultEnds(fault) => write!(f, "{fault} ends"),
+            Self::Up => f.write_str("up"),
+            Self::Down => f.write_str("down"),
+            Self::Acks(n) => write!(f, "{n} acknowledged in a second"),
+            Self::Note(text) => f.write_str(text),
+        }
+    }
+}
+
+/// A line that the product logged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Virtual milliseconds.
+    pub at_ms: u64,
+    /// The node whose task logged it: an address; empty if none is known.
+    pub node: String,
+    /// Level, target, message and fields.
+    pub text: String,
+}
+
 /// One seed's result.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
@@ -88,4 +114,6 @@ pub struct Report {
     pub plan: String,
     /// The run's moments, in order. Only kept for failures and reports.
     pub moments: Vec<Moment>,
+    /// The last lines that were logged before a failure.
+    pub log: Vec<LogLine>,
 }

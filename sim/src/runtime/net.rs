@@ -191,6 +191,13 @@ impl Net {
         self.with(|state, _| state.nodes.get(&node).copied().unwrap_or(SUPERVISOR))
     }
 
+    /// The same, for logs: `None` if somebody logs in the midst of a change to the network.
+    fn try_current_host(&self) -> Option<IpAddr> {
+        let node = madsim::plugin::node();
+        let state = self.state.try_lock().ok()?;
+        Some(state.nodes.get(&node).copied().unwrap_or(SUPERVISOR))
+    }
+
     /// Virtual time since the run began.
     pub(crate) fn elapsed(&self) -> Duration {
         self.time.elapsed()
@@ -297,6 +304,21 @@ impl Net {
     pub(super) fn release(&self, id: u64, side: Side) {
         self.with(|state, wakes| state.release(id, side, wakes));
     }
+}
+
+/// Virtual time; `None` outside of any run. For logs, as is [`here`].
+#[must_use]
+pub fn now() -> Option<Duration> {
+    TimeHandle::try_current().map(|time| time.elapsed())
+}
+
+/// The node whose task runs now, if it can be told. Waits for no lock.
+///
+/// # Panics
+/// In a run, but outside of all of its tasks: in the hook of a panic, say.
+#[must_use]
+pub fn here() -> Option<IpAddr> {
+    now().and_then(|_| Net::current().try_current_host())
 }
 
 impl State {
