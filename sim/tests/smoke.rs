@@ -1,7 +1,8 @@
 //! About a minute of what `scripts/soak.sh` does for hours, through the command line that does it.
 #![cfg(test)]
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// Simulated minutes of a seed.
 const MINUTES: &str = "0.2";
@@ -27,9 +28,9 @@ fn last_line(text: &str) -> &str {
 fn tens_of_short_seeds_hold() {
     let folder = tempfile::tempdir().unwrap();
     let failures = folder.path().to_str().unwrap();
-    let table = told(&["run", "--seeds", "1..31", "--minutes", MINUTES, "--failures", failures], 0);
-    assert_eq!(last_line(&table), "30 seeds OK");
-    for part in ["30 ok, 0 violated a rule, 0 lost", "OPERATION", "elections", "snapshots installed", "restart-storm"] {
+    let table = told(&["run", "--seeds", "1..21", "--minutes", MINUTES, "--failures", failures], 0);
+    assert_eq!(last_line(&table), "20 seeds OK");
+    for part in ["20 ok, 0 violated a rule, 0 lost", "OPERATION", "elections", "snapshots installed", "restart-storm"] {
         assert!(table.contains(part), "no {part}");
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "only failures are kept");
@@ -84,6 +85,38 @@ fn a_run_that_takes_too_long_is_a_failure() {
     assert_eq!(last_line(&table), "1 seeds FAILED");
     let kept = std::fs::read_to_string(folder.path().join("seed-1.txt")).unwrap();
     assert!(kept.contains("again  cargo sim run --seed 1 --minutes 1000"), "{kept}");
+}
+
+/// Processes that run with this argument.
+fn with_argument(argument: &str) -> usize {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let has = |line: Vec<u8>| line.split(|byte| *byte == 0).any(|word| word == argument.as_bytes());
+    processes.filter(|entry| std::fs::read(entry.path().join("cmdline")).is_ok_and(has)).count()
+}
+
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "not within 30 s: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn ctrl_c_ends_the_children_and_prints_the_table() {
+    // Minutes that no other test asks for: they tell its processes from all others.
+    let minutes = "9876.5";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quorumq-sim"));
+    command.args(["run", "--seeds", "1..", "--hours", "1", "--jobs", "2", "--minutes", minutes]);
+    let running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("two children", || with_argument(minutes) == 3);
+    let interrupt = Command::new("kill").args(["-INT", &running.id().to_string()]).status().unwrap();
+    assert!(interrupt.success());
+    let output = running.wait_with_output().unwrap();
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(130), "{table}");
+    assert!(table.starts_with("seeds         0 ") && table.ends_with("0 seeds OK so far, interrupted\n"), "{table}");
+    until("no child", || with_argument(minutes) == 0);
 }
 
 #[test]

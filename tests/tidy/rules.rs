@@ -151,6 +151,7 @@ pub const RULES: &[Rule] = &[
             ("sim/src/world.rs", "gives each simulated run a fresh thread"),
             ("sim/src/cli/child.rs", "gives each seed a process of its own"),
             ("sim/src/cli/crew.rs", "runs these side by side and hears Ctrl-C"),
+            ("sim/src/system/mod.rs", "tells how long a run took"),
         ],
         check: |source| {
             let mut world = vec!["tokio::net", "tokio::time", "tokio::task", "tokio::spawn", "tokio::runtime"];

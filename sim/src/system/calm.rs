@@ -24,7 +24,7 @@ const CALM: Duration = Duration::from_secs(5);
 impl System {
     pub(super) async fn create_topics(&mut self) -> Result<(), Violation> {
         let visitor = self.crew.visitor("creator");
-        let creating = visitor.host.clone().spawn(workload::topics::create(visitor));
+        let creating = visitor.host.clone().spawn(workload::topics::create(visitor, self.groups.len()));
         self.wait_for("topics are created", SOON, creating).await
     }
 

@@ -172,7 +172,7 @@ impl Group {
             advertised: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, BROKER_PORT),
             namesrv: self.namesrv.clone(),
             register_period: Duration::from_secs(30),
-            auto_create_topic: true,
+            auto_create_topic: false,
             auto_create_group: true,
             default_topic_queues: 8,
             max_message_size: MAX_BODY,
