@@ -2,7 +2,8 @@
 //! What the others need, a leader lost in the middle, is the simulator's.
 //!
 //! A process has one planted bug: the test runs itself again for each, with the bug's name in the environment.
-#![cfg(all(test, debug_assertions))]
+#![cfg(test)]
+#![cfg(debug_assertions)]
 
 use std::path::Path;
 use std::process::Command;
@@ -28,9 +29,10 @@ use rig::{Client, GROUP, Rig, bodies, from, held};
 const PLANT: &str = "QUORUMQ_PLANT";
 
 type Outcome = Result<(), String>;
+type Check = fn() -> BoxFuture<'static, Outcome>;
 
 /// What must hold, and the bug that breaks it.
-const CHECKS: &[(Mutant, fn() -> BoxFuture<'static, Outcome>)] = &[
+const CHECKS: &[(Mutant, Check)] = &[
     (Mutant::BatchHalfStored, || a_batch_is_stored_whole().boxed()),
     (Mutant::LongPollSkips, || a_held_pull_gets_all_that_came().boxed()),
     (Mutant::OffsetCommitOutsideLog, || an_answered_commit_is_applied().boxed()),
@@ -39,7 +41,7 @@ const CHECKS: &[(Mutant, fn() -> BoxFuture<'static, Outcome>)] = &[
     (Mutant::RouteTermFenceOff, || a_leader_of_the_past_is_not_registered().boxed()),
 ];
 
-fn run(check: fn() -> BoxFuture<'static, Outcome>) -> Outcome {
+fn run(check: Check) -> Outcome {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(check())
 }
 

@@ -146,7 +146,7 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
         let mut restored = None;
         for start in Checkpoint::list(&*place.disk, &place.dir)?.into_iter().rev() {
             let checkpoint = Checkpoint::read(&*place.disk, &place.dir, start)?;
-            if Some(checkpoint.position.last) > positions.last || start < positions.first {
+            if !covers(&store, checkpoint.position.last) || start < positions.first {
                 // Ahead of what the log kept, or behind what was purged: of no use to anyone.
                 Checkpoint::remove(&*place.disk, &place.dir, start)?;
             } else if restored.is_none() {
@@ -295,6 +295,14 @@ fn end_unless_full(on_fatal: &OnFatal, what: &str, e: &StoreError) {
     } else {
         on_fatal(format!("{what}: {e}"));
     }
+}
+
+/// Whether the log goes as far as a checkpoint whose last entry is `last`. One of a snapshot whose install was cut short
+/// can stand in the middle of a log of other entries, or behind one that ends with a later term.
+fn covers(store: &LogStore, last: LogId) -> bool {
+    // What is committed is the same in both.
+    let is_committed = store.positions().committed.is_some_and(|committed| last.index <= committed.index);
+    is_committed || store.id_at(last.index).is_ok_and(|held| held == last)
 }
 
 fn ignore_done() -> quorumq_store::log_store::Done {

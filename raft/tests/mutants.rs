@@ -1,7 +1,8 @@
 //! Each bug planted in the consensus node breaks a check that holds without it.
 //!
 //! A process has one planted bug: the test runs itself again for each, with the bug's name in the environment.
-#![cfg(all(test, debug_assertions))]
+#![cfg(test)]
+#![cfg(debug_assertions)]
 
 use std::process::Command;
 use std::time::Duration;
@@ -25,9 +26,10 @@ use common::{
 const PLANT: &str = "QUORUMQ_PLANT";
 
 type Outcome = Result<(), String>;
+type Check = fn() -> BoxFuture<'static, Outcome>;
 
 /// What must hold, and the bug that breaks it.
-const CHECKS: &[(Mutant, fn() -> BoxFuture<'static, Outcome>)] = &[
+const CHECKS: &[(Mutant, Check)] = &[
     (Mutant::LeaderAcksBeforeSync, || nothing_is_acknowledged_while_two_sync([0, 1]).boxed()),
     (Mutant::FollowerAcksBeforeSync, || nothing_is_acknowledged_while_two_sync([1, 2]).boxed()),
     (Mutant::LeaderRestoreOn, || a_restarted_leader_leads_a_new_term().boxed()),
@@ -37,7 +39,7 @@ const CHECKS: &[(Mutant, fn() -> BoxFuture<'static, Outcome>)] = &[
     (Mutant::ApplyDependsOnClock, || members_apply_alike().boxed()),
 ];
 
-fn run(check: fn() -> BoxFuture<'static, Outcome>) -> Outcome {
+fn run(check: Check) -> Outcome {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(check())
 }
 
@@ -68,7 +70,9 @@ async fn three() -> (Vec<MemoryDisk>, Vec<Seat>, Vec<Host>) {
     let mut hosts = form_hosts(&seats, FlushMode::Sync).await;
     let nodes = nodes_of(&hosts);
     let lead = at(&nodes, leader(&nodes).await.id());
-    (media.swap(0, lead), seats.swap(0, lead), hosts.swap(0, lead));
+    media.swap(0, lead);
+    seats.swap(0, lead);
+    hosts.swap(0, lead);
     write(&hosts[0].node, 10, 100).await;
     converge(&nodes).await;
     (media, seats, hosts)
@@ -90,7 +94,7 @@ async fn nothing_is_acknowledged_while_two_sync(held: [usize; 2]) -> Outcome {
 async fn one() -> (Vec<MemoryDisk>, Seat, Host) {
     let (media, mut seats) = memory_seats(1);
     let host = form_hosts(&seats, FlushMode::Sync).await.remove(0);
-    leader(&[host.node.clone()]).await;
+    leader(std::slice::from_ref(&host.node)).await;
     (media, seats.remove(0), host)
 }
 
@@ -99,7 +103,7 @@ async fn again(media: &[MemoryDisk], seat: &mut Seat, host: Host) -> Host {
     media[0].kill();
     seat.disk = media[0].mount();
     let host = Host::restart(seat, FlushMode::Sync).await;
-    leader(&[host.node.clone()]).await;
+    leader(std::slice::from_ref(&host.node)).await;
     host
 }
 

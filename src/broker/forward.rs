@@ -62,6 +62,9 @@ impl<R: Runtime> Broker<R> {
             Err(CallError::NotSent(why)) => {
                 self.refuse_all(&origin, &commands, &format!("the leader cannot be reached: {why}"));
             }
+            Err(CallError::Unknown(why)) if planted(Mutant::UnknownCalledRefused) => {
+                self.refuse_all(&origin, &commands, &why);
+            }
             Err(CallError::Unknown(why)) => {
                 for command in commands.iter().filter(|command| !command.is_oneway()) {
                     origin.reply_to.send(&answer::unknown(command, format!("the leader was lost: {why}")));

@@ -125,7 +125,7 @@ mutants! {
         ["stale-read", "consumer-offset"]
     LongPollSkips "long-poll-skips"
         "a pull that waited goes on at the newest message, not at the first it has not seen"
-        ["poll-skip", "unseen"]
+        ["poll-skip", "skipped-message", "unseen"]
     OffsetCommitOutsideLog "offset-commit-outside-log"
         "a consumer's offset is acknowledged while it is in the leader's memory only"
         ["consumer-offset"]

@@ -19,8 +19,10 @@ use quorumq_store::suite::{self, Check, MemoryMedium, Outcome, holds, same};
 
 const PLANT: &str = "QUORUMQ_PLANT";
 
+type Run = fn() -> Outcome;
+
 /// What must hold, and the bugs that break it.
-const CHECKS: &[(fn() -> Outcome, &[Mutant])] = &[
+const CHECKS: &[(Run, &[Mutant])] = &[
     (
         crashes,
         &[

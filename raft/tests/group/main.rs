@@ -6,5 +6,6 @@ mod durability;
 mod leader_loss;
 mod lease;
 mod purge;
+mod restore;
 mod three_nodes;
 mod truncation;

@@ -1,0 +1,49 @@
+//! Which recovery checkpoint a start takes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quorumq_raft::machine::Machine;
+use quorumq_raft::runtime::tokio::Tokio;
+use quorumq_raft::state_machine::{Place, Shell};
+use quorumq_raft::types::Membership;
+use quorumq_raft::wire::encode_membership;
+use quorumq_store::checkpoint::Checkpoint;
+use quorumq_store::disk::MemoryDisk;
+use quorumq_store::frame::Kind;
+use quorumq_store::identity::Identity;
+use quorumq_store::log_store::{FlushMode, LogStore, NewEntry, SnapshotPosition};
+use quorumq_store::{LogId, LogIndex, PhysicalOffset, Term};
+
+use crate::common::{CONSTANTS, Counter};
+
+fn id(term: u64, index: u64) -> LogId {
+    LogId { term: Term(term), index: LogIndex(index) }
+}
+
+/// A node took entries of term 4 that were never committed. A later leader's snapshot ends with an entry of term 3; the
+/// process ended when it had the checkpoint, and had not yet cut its log over.
+#[test]
+fn a_checkpoint_ahead_of_the_log_is_dropped_though_the_log_ends_with_a_later_term() {
+    for (name, last) in [("behind the log's last index", id(3, 5)), ("in the place of another entry", id(3, 1))] {
+        let (disk, dir) = (MemoryDisk::new().mount(), Path::new("/store"));
+        let (cluster, group) = ("c".to_owned(), "g".to_owned());
+        let identity = Identity { cluster, group, group_uuid: 1, node_id: 1, incarnation: 1, constants: CONSTANTS };
+        identity.format(&*disk, dir).unwrap();
+        let (store, _) = LogStore::open(Arc::clone(&disk), dir, CONSTANTS, FlushMode::Sync, Box::new(|| {})).unwrap();
+        let entry = |index| NewEntry { id: id(4, index), kind: Kind::Records, body: Bytes::from_static(b"entry") };
+        store.append((0..3).map(entry).collect(), Box::new(|result| result.unwrap())).unwrap();
+        store.run_pending();
+        let position = SnapshotPosition { last, next: PhysicalOffset(CONSTANTS.segment_size), chain: 7 };
+        let membership = encode_membership(&Membership::default()).unwrap().into();
+        let state = Counter { entries: last.index.0 + 1, ..Counter::default() }.encode();
+        Checkpoint { position, membership_id: None, membership, state }.write(&*disk, dir).unwrap();
+        let place = Place { disk: Arc::clone(&disk), dir: dir.to_owned(), reserve_bytes: 0 };
+        let on_fatal = Arc::new(|why| panic!("{why}"));
+        let fresh = || Ok(Counter::default());
+        let shell = Shell::<Tokio, Counter>::open(fresh, store, place, Arc::new(|_| {}), on_fatal).unwrap();
+        assert_eq!(shell.shared().read().entries, 0, "{name}");
+        assert_eq!(Checkpoint::list(&*disk, dir).unwrap(), [], "{name}");
+    }
+}
