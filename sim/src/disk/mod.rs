@@ -182,7 +182,8 @@ impl SimDisk {
         self.shared.net.stall_disk(self.shared.host, time);
     }
 
-    /// Ends every fault that lasts: errors, lack of room, slowness, a stall. What is damaged stays so.
+    /// Ends every fault that lasts: errors, lack of room, slowness, a stall (jobs that wait for its end already wait on).
+    /// What is damaged stays so.
     pub fn heal(&self) {
         self.relieve();
         *self.switches() = Switches::default();

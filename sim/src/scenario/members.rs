@@ -26,7 +26,8 @@ use crate::world::{Death, World};
 
 /// Where members listen for their peers.
 const PEER_PORT: u16 = 10912;
-const CONSTANTS: GroupConstants =
+/// What every group of members is formed with.
+pub const CONSTANTS: GroupConstants =
     GroupConstants { segment_size: 16 * 1024, max_entry: 4 * 1024, frame_version: 1, feature_level: 1 };
 
 /// How long one proposal may take.
