@@ -147,6 +147,7 @@ pub const RULES: &[Rule] = &[
             ("raft/src/runtime/tokio.rs", "is the runtime seam's implementation"),
             ("src/cli/process.rs", "builds the tokio runtime and hears signals at the process's entry"),
             ("sim/src/world.rs", "gives each simulated run a fresh thread"),
+            ("sim/src/system/mod.rs", "tells how long a run took"),
         ],
         check: |source| {
             let mut world = vec!["tokio::net", "tokio::time", "tokio::task", "tokio::spawn", "tokio::runtime"];
