@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use quorumq_raft::runtime::Runtime;
+use quorumq_sim::runtime::SimRuntime;
 use quorumq_sim::scenario::{self, Scenario};
 use quorumq_sim::world::{Config, run};
 
@@ -63,6 +65,33 @@ fn a_seed_run_after_others_in_one_process_gives_the_hash_of_a_process_of_its_own
         }
     }
     assert_eq!(hashes.len(), 10, "two seeds gave one hash");
+}
+
+#[test]
+fn what_is_applied_shows_in_the_hash() {
+    let hash = |upto, digest| {
+        let applied = run(1, Config::default(), move |world| async move {
+            let node = world.add_node(scenario::address(1));
+            node.spawn(async move { SimRuntime::applied(upto, digest) }).await.unwrap();
+        });
+        applied.unwrap().hash
+    };
+    assert_eq!(hash(7, 8), hash(7, 8));
+    assert_ne!(hash(7, 8), hash(7, 9));
+    assert_ne!(hash(7, 8), hash(8, 8));
+}
+
+#[test]
+fn every_member_of_a_group_tells_the_trace_what_it_reads_writes_syncs_and_applies() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quorumq-sim"));
+    let output = command.args(["run", "--scenario", "members", "--seed", "1", "--trace"]).output().unwrap();
+    let trace = String::from_utf8_lossy(&output.stderr);
+    for node in 1..=3 {
+        for what in ["read", "write", "disk-write", "disk-sync", "apply"] {
+            let event = format!(" {} {what} ", scenario::address(node));
+            assert!(trace.contains(&event), "no event like{event}in the trace");
+        }
+    }
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::fmt;
 use std::future::Future;
 use std::ops::{Add, AddAssign, Sub, SubAssign};
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use madsim::time::{Sleep, TimeHandle};
@@ -52,12 +53,29 @@ impl Sub for SimInstant {
     }
 }
 
-/// A sleep that registers one timer for as long as its waker stays the same. madsim's own adds a timer at each
-/// poll and never takes one back.
+/// A sleep with one timer, which wakes nobody once the sleep is dropped. madsim's own adds a timer at each poll and
+/// never takes one back: a task would be woken once more for each timeout that it did not need.
 #[derive(Debug)]
 pub struct SimSleep {
     inner: Sleep,
-    registered: Option<Waker>,
+    alarm: Option<Arc<Alarm>>,
+}
+
+/// What a timer wakes: whoever polled the sleep last, unless nobody is left.
+#[derive(Debug)]
+struct Alarm(Mutex<Option<Waker>>);
+
+impl Alarm {
+    fn sleeper(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        let sleeper = self.sleeper().take();
+        sleeper.into_iter().for_each(Waker::wake);
+    }
 }
 
 impl SimSleep {
@@ -85,7 +103,15 @@ impl SimSleep {
 
 impl From<Sleep> for SimSleep {
     fn from(inner: Sleep) -> Self {
-        Self { inner, registered: None }
+        Self { inner, alarm: None }
+    }
+}
+
+impl Drop for SimSleep {
+    fn drop(&mut self) {
+        if let Some(alarm) = &self.alarm {
+            *alarm.sleeper() = None;
+        }
     }
 }
 
@@ -96,11 +122,16 @@ impl Future for SimSleep {
         if self.inner.is_elapsed() {
             return Poll::Ready(());
         }
-        if self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        if let Some(alarm) = &self.alarm {
+            let mut sleeper = alarm.sleeper();
+            if sleeper.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+                *sleeper = Some(cx.waker().clone());
+            }
             return Poll::Pending;
         }
-        self.registered = Some(cx.waker().clone());
-        Pin::new(&mut self.inner).poll(cx)
+        let alarm = Arc::new(Alarm(Mutex::new(Some(cx.waker().clone()))));
+        self.alarm = Some(alarm.clone());
+        Pin::new(&mut self.inner).poll(&mut Context::from_waker(&alarm.into()))
     }
 }
 
@@ -147,5 +178,34 @@ impl<F: Future> Future for SimTimeout<F> {
             return Poll::Ready(Ok(value));
         }
         Pin::new(&mut self.limit).poll(cx).map(|()| Err(Elapsed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use crate::world::{Config, run};
+
+    #[test]
+    fn a_sleep_wakes_its_last_poller_once_and_nobody_after_its_drop() {
+        let polls = run(1, Config::default(), |_| async {
+            let (mut short, mut long) = (None, SimSleep::of(Duration::from_millis(50)));
+            let mut polls = 0;
+            poll_fn(|cx| {
+                polls += 1;
+                if polls == 1 {
+                    let sleep = short.insert(SimSleep::of(Duration::from_millis(10)));
+                    assert!(Pin::new(&mut *sleep).poll(cx).is_pending());
+                    assert!(Pin::new(sleep).poll(cx).is_pending());
+                    short = None;
+                }
+                Pin::new(&mut long).poll(cx)
+            })
+            .await;
+            polls
+        });
+        assert_eq!(polls.unwrap().value, 2);
     }
 }
