@@ -148,7 +148,7 @@ pub const RULES: &[Rule] = &[
         except: &[
             ("raft/src/runtime/tokio.rs", "is the runtime seam's implementation"),
             ("src/cli/process.rs", "builds the tokio runtime and hears signals at the process's entry"),
-            ("sim/src/world.rs", "gives each simulated run a fresh thread"),
+            ("sim/src/world/mod.rs", "gives each simulated run a fresh thread"),
             ("sim/src/cli/child.rs", "gives each seed a process of its own"),
             ("sim/src/cli/crew.rs", "runs these side by side and hears Ctrl-C"),
             ("sim/src/system/mod.rs", "tells how long a run took"),
