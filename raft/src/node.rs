@@ -288,6 +288,10 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         self.core.store.truncations()
     }
 
+    /// Whether the start of this process cut a torn tail off the log.
+    pub fn had_torn_tail(&self) -> bool {
+        self.core.store.had_torn_tail()
+    }
     /// Entries of the log that are in memory; see [`LogStore::entries_in_memory`].
     pub fn entries_in_memory(&self, range: Range<LogIndex>) -> Vec<Entry> {
         self.core.store.entries_in_memory(range)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use quorumq_raft::form;
@@ -19,6 +20,9 @@ use crate::machine::{Outcome, Refusal};
 use crate::protocol::body;
 use crate::protocol::code::response;
 use crate::protocol::command::Command;
+
+/// Longest a leader that is to be removed waits for its successor.
+const HAND_OVER: Duration = Duration::from_secs(2);
 
 /// The body of GROUP_STATUS's answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,14 +166,11 @@ impl<R: Runtime> Broker<R> {
         if self.node.member(id).is_none() {
             return answer::error(command, format!("node {id} is no member of group {}", self.options.name));
         }
-        if id == self.node.id() {
-            return answer::error(
-                command,
-                format!("node {id} leads: stop it, which hands leadership over, then remove it"),
-            );
-        }
         if let Some(why) = self.would_lose_quorum(id).await {
             return answer::error(command, why);
+        }
+        if id == self.node.id() {
+            return self.leave(command).await;
         }
         match self.node.remove(id).await {
             Ok(()) => {
@@ -177,6 +178,14 @@ impl<R: Runtime> Broker<R> {
                 command.reply(response::SUCCESS, None)
             }
             Err(why) => answer::error(command, why),
+        }
+    }
+
+    /// A leader that is to be removed hands leadership over; its successor removes it, asked once more.
+    async fn leave(&self, command: &Command) -> Command {
+        match self.node.transfer_leadership(None, HAND_OVER).await {
+            Ok(successor) => self.not_leading(command, &format!("node {successor} leads now and can remove this one")),
+            Err(why) => answer::error(command, format!("this node leads and cannot hand leadership over: {why}")),
         }
     }
 

@@ -124,7 +124,13 @@ impl SimDisk {
         self.medium.freeze_after(operations);
     }
 
-    /// Whether [`SimDisk::crash_after`] has come true in the life of this process.
+    /// Once the next file was created, and its directory not yet synced, no change is done any more.
+    pub fn crash_at_create(&self) {
+        self.begin(Fault::CrashPoint, "disk-crash-at-create", 0);
+        self.medium.freeze_at_create();
+    }
+
+    /// Whether a crash point has come true in the life of this process.
     #[must_use]
     pub fn is_frozen(&self) -> bool {
         self.medium.is_frozen()

@@ -1,5 +1,6 @@
 //! Hard state: the vote that a node has made durable, over all of its restarts, is of a later term, or of the
-//! same term for the same node. So a node votes once per term.
+//! same term for the same node. So a node votes once per term. It may accept the leader that others have elected in a term
+//! in which its own vote went elsewhere: the vote of an established leader replaces one that came to nothing.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,7 @@ impl HardStateMonotonic {
         let stands = (before.term, before.committed) <= (now.term, now.committed) || before.term < now.term;
         if before.term > now.term {
             Err(format!("it voted in term {}, and is back in term {}", before.term, now.term))
-        } else if before.term == now.term && before.node != now.node {
+        } else if before.term == now.term && before.node != now.node && (before.committed || !now.committed) {
             Err(format!("it voted for node {} and for node {} in term {}", before.node, now.node, now.term))
         } else if !stands {
             Err(format!("it had accepted node {} as leader of term {}, and forgot", now.node, now.term))
@@ -64,6 +65,7 @@ mod tests {
     fn later_terms_and_the_same_vote_pass() {
         assert_eq!(after(vote(3, 1, false), vote(3, 1, true)), Ok(()));
         assert_eq!(after(vote(3, 1, true), vote(4, 2, false)), Ok(()));
+        assert_eq!(after(vote(3, 1, false), vote(3, 2, true)), Ok(()), "elected by others");
     }
 
     #[test]
@@ -75,6 +77,7 @@ mod tests {
         assert!(
             after(vote(3, 1, false), vote(3, 2, false)).unwrap_err().contains("for node 1 and for node 2 in term 3")
         );
+        assert!(after(vote(3, 1, true), vote(3, 2, true)).unwrap_err().contains("for node 1 and for node 2 in term 3"));
         assert!(after(vote(3, 1, true), vote(3, 1, false)).unwrap_err().ends_with("leader of term 3, and forgot"));
     }
 }

@@ -25,17 +25,6 @@ const CONSTANTS: GroupConstants =
 /// Largest body: an entry has to hold its record.
 const MAX_BODY: usize = 12 * 1024;
 
-/// What a seat is to its group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    /// One of those who formed the group.
-    Founder(usize),
-    /// Joins the group, or has joined it.
-    Joiner,
-    /// Out of the group for good: its disk was lost, or it was removed.
-    Retired,
-}
-
 /// A broker group.
 #[derive(Debug)]
 pub struct Group {
@@ -49,7 +38,8 @@ pub struct Group {
     /// Third byte of its seats' addresses.
     net: u8,
     namesrv: Vec<SocketAddr>,
-    seats: Vec<(Seat, Standing)>,
+    /// Those who formed the group first. One whose disk was lost, or that was removed, is retired: out for good.
+    seats: Vec<(Seat, bool)>,
 }
 
 impl Group {
@@ -66,8 +56,8 @@ impl Group {
             namesrv: namesrv.to_vec(),
             seats: Vec::new(),
         };
-        for at in 0..founders {
-            group.push_seat(Standing::Founder(at));
+        for _ in 0..founders {
+            group.add_seat();
         }
         group
     }
@@ -76,15 +66,11 @@ impl Group {
         Ipv4Addr::new(10, 0, self.net, u8::try_from(at + 1).unwrap_or(u8::MAX)).into()
     }
 
-    fn push_seat(&mut self, standing: Standing) -> usize {
-        let at = self.seats.len();
-        self.seats.push((Seat::new(&self.world, self.ip_of(at)), standing));
-        at
-    }
-
-    /// A new seat whose broker will wait to be added to the group.
+    /// A new seat. Unless it founds the group, its broker will wait to be added.
     pub fn add_seat(&mut self) -> usize {
-        self.push_seat(Standing::Joiner)
+        let at = self.seats.len();
+        self.seats.push((Seat::new(&self.world, self.ip_of(at)), false));
+        at
     }
 
     /// A seat.
@@ -95,20 +81,20 @@ impl Group {
 
     /// Every seat that is not retired.
     pub fn seats(&self) -> impl Iterator<Item = (usize, &Seat)> {
-        let active = self.seats.iter().enumerate().filter(|(_, (_, standing))| *standing != Standing::Retired);
+        let active = self.seats.iter().enumerate().filter(|(_, (_, retired))| !retired);
         active.map(|(at, (seat, _))| (at, seat))
     }
 
     /// Whether a seat is out of the group for good.
     #[must_use]
     pub fn is_retired(&self, at: usize) -> bool {
-        self.seats[at].1 == Standing::Retired
+        self.seats[at].1
     }
 
     /// Takes a seat out for good. Its process has been ended.
     pub fn retire(&mut self, at: usize) {
         self.seats[at].0.start_at(None);
-        self.seats[at].1 = Standing::Retired;
+        self.seats[at].1 = true;
     }
 
     /// Seats whose broker serves.
@@ -138,14 +124,13 @@ impl Group {
 
     /// Starts the process of a seat.
     pub fn start(&self, at: usize) {
-        let (seat, standing) = &self.seats[at];
-        let start = match standing {
-            Standing::Founder(me) => {
-                let peers = self.seats.iter().take(self.founders).map(|(seat, _)| seat.peer_addr()).collect();
-                Start::Bootstrap { peers, me: *me }
-            }
-            Standing::Joiner | Standing::Retired => Start::Join,
+        let start = if self.is_founder(at) {
+            let peers = self.seats.iter().take(self.founders).map(|(seat, _)| seat.peer_addr()).collect();
+            Start::Bootstrap { peers, me: at }
+        } else {
+            Start::Join
         };
+        let seat = self.seat(at);
         seat.start(self.launch(seat, start));
     }
 
@@ -210,7 +195,8 @@ impl Group {
     pub fn is_whole(&self) -> Result<(), String> {
         let Some((_, leader)) = self.leader() else { return Err(format!("{} has no leader", self.name)) };
         let serving: Vec<_> = self.members().map(|(_, member)| member.id()).collect();
-        let missing: Vec<_> = leader.members().into_iter().map(|(id, ..)| id).filter(|id| !serving.contains(id)).collect();
+        let missing: Vec<_> =
+            leader.members().into_iter().map(|(id, ..)| id).filter(|id| !serving.contains(id)).collect();
         if missing.is_empty() { Ok(()) } else { Err(format!("members {missing:?} of {} do not serve", self.name)) }
     }
 
@@ -238,10 +224,9 @@ impl Group {
         self.seats.len()
     }
 
-    /// Starts the process of a retired seat, as one that founded the group.
-    pub fn start_again(&self, at: usize) {
-        let peers = self.seats.iter().take(self.founders).map(|(seat, _)| seat.peer_addr()).collect();
-        let seat = &self.seats[at].0;
-        seat.start(self.launch(seat, Start::Bootstrap { peers, me: at.min(self.founders - 1) }));
+    /// Whether a seat is one of those that formed the group.
+    #[must_use]
+    pub fn is_founder(&self, at: usize) -> bool {
+        at < self.founders
     }
 }

@@ -56,7 +56,7 @@ impl System {
             }
             return Ok(());
         }
-        if !seat.is_doomed() {
+        if !seat.is_doomed() && seat.machine().disk().rotten().is_empty() {
             let what = format!("{} ended although its disk did nothing wrong: {end:?}", seat.ip());
             return Err(self.watch.violation("needless-end", what));
         }

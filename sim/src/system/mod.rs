@@ -90,7 +90,8 @@ pub fn run(seed: u64, options: &Options) -> Report {
         mutant::plant(mutant);
     }
     let time_limit = options.length + GRACE;
-    let config = Config { print_trace: options.print_trace, flip_bit_of: options.flip_bit_of, time_limit, ..Config::default() };
+    let config =
+        Config { print_trace: options.print_trace, flip_bit_of: options.flip_bit_of, time_limit, ..Config::default() };
     let left = Arc::<Mutex<Left>>::default();
     let (leaving, length) = (Arc::clone(&left), options.length);
     let ended = world::run(seed, config, move |world| play(world, length, leaving));
@@ -155,6 +156,8 @@ async fn play(world: World, length: Duration, left: Arc<Mutex<Left>>) -> Result<
         let what = What::Note(violation.to_string());
         system.watch.note("", what);
     }
+    let unknown = history.outcomes().values().map(|[_, _, unknown]| unknown).sum();
+    world.tally().effect(tally::Effect::UnknownOutcome, unknown);
     let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
     (left.history, left.counts, left.moments) = (history, world.tally().counts(), system.watch.take_moments());
     left.sending = length;

@@ -153,7 +153,10 @@ impl GroupPlan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { length, nameservers, groups, queues, skew_ms, steps } = self;
-        writeln!(f, "{length:?}, {nameservers} NameServers, {queues} queues a topic and group, clocks off by up to {skew_ms} ms")?;
+        writeln!(
+            f,
+            "{length:?}, {nameservers} NameServers, {queues} queues a topic and group, clocks off by up to {skew_ms} ms"
+        )?;
         for (at, GroupPlan { founders, flush }) in groups.iter().enumerate() {
             writeln!(f, "group {at}: {founders} members, {flush:?}")?;
         }

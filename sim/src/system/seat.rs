@@ -194,7 +194,7 @@ impl Seat {
     pub fn take_sentence(&self, now: Duration) -> Option<(Fault, Death)> {
         let mut state = self.lock();
         let (at, fault, death) = state.kill_at?;
-        if now < at {
+        if now < at && !self.machine.is_doomed() {
             return None;
         }
         state.kill_at = None;

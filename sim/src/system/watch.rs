@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use quorumq_store::LogId;
+
 use crate::invariant::{self, GroupView, Invariant, SeatView, View};
 use crate::report::{Moment, Violation, What};
 use crate::tally::Effect;
@@ -16,6 +18,8 @@ struct Seen {
     leads: Option<u64>,
     snapshots: u64,
     truncations: u64,
+    /// Entries appended and not committed when it last led.
+    uncommitted: u64,
 }
 
 /// The watch of a run.
@@ -99,6 +103,7 @@ impl Watch {
         let Some(member) = seat.member.as_ref() else {
             let was = std::mem::take(&mut seen.serves);
             if seen.leads.take().is_some() {
+                self.world.tally().effect(Effect::ProposalCut, std::mem::take(&mut seen.uncommitted));
                 self.note(seat.ip, What::LeadsNoMore);
             }
             if was {
@@ -110,6 +115,7 @@ impl Watch {
         let begun = seen.life != seat.life;
         if begun {
             *seen = Seen { life: seat.life, ..Seen::default() };
+            self.world.tally().effect(Effect::FrameTorn, u64::from(member.had_torn_tail()));
         }
         if !std::mem::replace(&mut seen.serves, true) {
             news.push(What::Up);
@@ -122,6 +128,12 @@ impl Watch {
                 None => What::LeadsNoMore,
             });
             self.world.tally().effect(Effect::Election, u64::from(leads.is_some()));
+            self.world.tally().effect(Effect::ProposalCut, std::mem::take(&mut seen.uncommitted));
+        }
+        if leads.is_some() {
+            let positions = member.positions();
+            let next = |id: Option<LogId>| id.map_or(0, |id| id.index.0 + 1);
+            seen.uncommitted = next(positions.last).saturating_sub(next(positions.committed));
         }
         let (snapshots, truncations) = (member.shared().snapshots_installed(), member.truncations());
         self.world.tally().effect(Effect::SnapshotInstalled, snapshots - seen.snapshots);

@@ -163,6 +163,7 @@ pub struct LogStore {
     gate: SyncGate,
     mark_sync: MarkSync,
     wake: Wake,
+    torn_tail: bool,
 }
 
 impl std::fmt::Debug for LogStore {
@@ -188,7 +189,8 @@ impl LogStore {
         let (identity, view, worker, recovered) = open::open(Arc::clone(&disk), dir, constants, options.into())?;
         let fifo = Mutex::new(Fifo::new(view, recovered.vote, worker.held_until()));
         let (gate, mark_sync, worker) = (worker.gate(), worker.mark_sync(), Mutex::new(worker));
-        let store = Self { disk, identity, dir: dir.to_owned(), fifo, worker, gate, mark_sync, wake };
+        let torn_tail = recovered.torn_tail.is_some();
+        let store = Self { disk, identity, dir: dir.to_owned(), fifo, worker, gate, mark_sync, wake, torn_tail };
         Ok((Arc::new(store), recovered))
     }
 
@@ -239,6 +241,11 @@ impl LogStore {
     /// The last saved vote (as queued, not necessarily durable yet).
     pub fn vote(&self) -> Option<Vote> {
         self.lock().vote
+    }
+
+    /// Whether opening cut a torn tail off.
+    pub fn had_torn_tail(&self) -> bool {
+        self.torn_tail
     }
 
     /// How often entries were dropped from the end of the log since it was opened.

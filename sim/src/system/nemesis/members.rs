@@ -81,9 +81,9 @@ fn lose_one(fault: Fault, group: usize, system: &mut System) -> Option<Box<dyn G
     seat.kill(fault, Death::PowerLoss);
     seat.wipe();
     replace(fault, group, at, system);
-    if fault == Fault::WipedReturns {
+    if fault == Fault::WipedReturns && system.groups[group].is_founder(at) {
         // Somebody starts it as if nothing had happened: it has to be refused.
-        system.groups[group].start_again(at);
+        system.groups[group].start(at);
     }
     Some(Box::new(Over))
 }
@@ -95,6 +95,7 @@ pub fn replace(fault: Fault, group: usize, at: usize, system: &mut System) -> bo
     if system.errands.is_busy(group) {
         return false;
     }
+    old.kill(fault, Death::Crash);
     let new = system.groups[group].add_seat();
     let peer = system.groups[group].seat(new).peer_addr();
     system.groups[group].start(new);

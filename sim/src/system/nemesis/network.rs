@@ -10,7 +10,7 @@ use super::{Going, Over, noted};
 use crate::runtime::SimRng;
 use crate::system::System;
 use crate::tally::Fault;
-use crate::world::{Block, NetConfig};
+use crate::world::{Block, Harm, NetConfig};
 
 /// How long a flapping link stays closed, and open.
 const FLAP: (Range<Duration>, Range<Duration>) =
@@ -26,7 +26,12 @@ pub fn begin(fault: Fault, group: usize, system: &mut System) -> Option<Box<dyn 
     noted(system, fault, ip);
     let world = system.world.clone();
     let block = match fault {
-        Fault::Isolation => world.isolate(ip),
+        // From everybody, or from its peers alone: then clients go on sending to it.
+        Fault::Isolation if system.rng.random() => world.isolate(ip),
+        Fault::Isolation => {
+            let both_ways = others.iter().flat_map(|other| [(ip, *other), (*other, ip)]).collect();
+            world.block(fault, Harm::Closed, both_ways)
+        }
         // What a member sends, or what it is sent.
         Fault::OneWay if system.rng.random() => world.one_way(ip, other),
         Fault::OneWay => world.one_way(other, ip),

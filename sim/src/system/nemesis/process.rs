@@ -8,8 +8,10 @@ use crate::system::System;
 use crate::tally::Fault;
 use crate::world::Death;
 
-/// Longest from a crash point to the crash itself, in milliseconds.
+/// Longest from a crash point to the crash itself, in milliseconds; if the point is the creation of a file, a crash that
+/// comes at once when it is reached.
 const DOOM_MS: u64 = 10;
+const CREATE_MS: u64 = 4_000;
 
 /// Begins one.
 pub fn begin(fault: Fault, group: usize, system: &mut System) -> Option<Box<dyn Going>> {
@@ -75,8 +77,15 @@ fn crash_point(group: usize, power: bool, system: &mut System) -> Option<Box<dyn
     let seat = system.groups[group].seat(at).clone();
     noted(system, Fault::CrashPoint, seat.ip());
     seat.doom(Fault::CrashPoint);
-    seat.machine().doom(system.rng.random_range(0..6));
-    let when = soon(&system.world, &mut system.rng, DOOM_MS);
+    // Anywhere in the next few changes, or between the creation of a file and the sync of its directory.
+    let longest_ms = if system.rng.random() {
+        seat.machine().disk().crash_at_create();
+        CREATE_MS
+    } else {
+        seat.machine().disk().crash_after(system.rng.random_range(0..6));
+        DOOM_MS
+    };
+    let when = soon(&system.world, &mut system.rng, longest_ms);
     seat.kill_at(when, Fault::CrashPoint, draw_death(&mut system.rng, power));
     Some(Box::new(Dead { group, seats: vec![at] }))
 }

@@ -77,6 +77,8 @@ struct State {
     faults: Vec<Fault>,
     /// Mutating operations that still succeed before the mount freezes.
     freeze_after: Option<u64>,
+    /// The mount freezes right after it has created a file.
+    freeze_at_create: bool,
     held: bool,
     waiting: usize,
 }
@@ -137,7 +139,12 @@ impl MemoryDisk {
         lock(&self.medium.state).freeze_after = Some(operations);
     }
 
-    /// Whether [`MemoryDisk::freeze_after`] has struck.
+    /// Right after the next file was created the mount freezes: before its directory is synced.
+    pub fn freeze_at_create(&self) {
+        lock(&self.medium.state).freeze_at_create = true;
+    }
+
+    /// Whether the mount has frozen.
     pub fn is_frozen(&self) -> bool {
         lock(&self.medium.state).freeze_after == Some(0)
     }
@@ -191,7 +198,7 @@ impl MemoryDisk {
         state.mount += 1;
         state.locks.clear();
         state.faults.clear();
-        state.freeze_after = None;
+        (state.freeze_after, state.freeze_at_create) = (None, false);
         state.held = false;
         drop(state);
         self.medium.gate.notify_all();

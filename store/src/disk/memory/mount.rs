@@ -54,6 +54,9 @@ impl Disk for Mount {
         state.check_room(len)?;
         let inode = Arc::new(Mutex::new(Inode::new(len)));
         state.files.insert(path.to_owned(), Arc::clone(&inode));
+        if std::mem::take(&mut state.freeze_at_create) {
+            state.freeze_after = Some(0);
+        }
         drop(state);
         Ok(self.handle(inode))
     }
