@@ -62,6 +62,8 @@ pub enum Errand {
     },
 }
 
+type Running = JoinHandle<Result<(), String>>;
+
 /// Errands under way.
 #[derive(Debug)]
 pub struct Errands {
@@ -69,9 +71,9 @@ pub struct Errands {
     host: Host,
     options: ClientOptions,
     /// Changes of membership: one at a time in each group.
-    changes: Vec<(usize, Errand, JoinHandle<Result<(), String>>)>,
+    changes: Vec<(usize, Errand, Running)>,
     /// Others.
-    aside: Vec<(Errand, JoinHandle<Result<(), String>>)>,
+    aside: Vec<(Errand, Running)>,
 }
 
 impl Errands {
