@@ -67,7 +67,7 @@ pub struct LogSession<'s, R: Runtime, M, S> {
     reach: &'s mut Reach,
     input: Option<S>,
     in_flight: usize,
-    /// No answer within this time ends the session.
+    /// The session ends when for this long no answer came and the peer took no byte.
     patience: Duration,
     timer: Option<Pin<Box<R::Sleep>>>,
     failed: bool,
@@ -113,7 +113,7 @@ where
         Ok(taken)
     }
 
-    /// Arms the timer while answers are due; an error once it fires.
+    /// Arms the timer while answers are due, anew after any progress; an error once it fires.
     fn poll_timer(&mut self, cx: &mut Context<'_>, progress: bool) -> io::Result<()> {
         if self.in_flight == 0 {
             self.timer = None;
@@ -140,8 +140,11 @@ where
                 return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
             };
             let mut flushed = false;
-            if !conn.write_buffer().is_empty() {
+            let unwritten = conn.write_buffer().len();
+            if unwritten > 0 {
                 flushed = Sink::<Outgoing<'_, WireAppend>>::poll_flush(Pin::new(&mut *conn), cx)?.is_ready();
+                // An append may take longer than the patience to get through a slow network.
+                progress |= conn.write_buffer().len() < unwritten;
             }
             match Pin::new(conn).poll_next(cx)? {
                 Poll::Ready(Some(frame)) => {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use quorumq_store::Term;
 use quorumq_store::log_store::Vote;
 
 use super::{Invariant, MemberKey, View};
@@ -37,7 +38,12 @@ impl Invariant for HardStateMonotonic {
 
     fn step(&mut self, view: &View) -> Result<(), String> {
         for (at, group, seat, member) in view.running() {
-            let noted = self.note((at, member.id()), member.durable_vote());
+            let vote = member.durable_vote();
+            if vote.term == Term(0) {
+                // A node that has just started has not said yet what it found.
+                continue;
+            }
+            let noted = self.note((at, member.id()), vote);
             noted.map_err(|what| format!("{} node {} at {}: {what}", group.name, member.id(), seat.ip))?;
         }
         Ok(())
@@ -46,8 +52,6 @@ impl Invariant for HardStateMonotonic {
 
 #[cfg(test)]
 mod tests {
-    use quorumq_store::Term;
-
     use super::*;
 
     fn vote(term: u64, node: u64, committed: bool) -> Vote {

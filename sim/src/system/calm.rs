@@ -6,6 +6,7 @@ use super::System;
 use super::group::Group;
 use crate::report::Violation;
 use crate::workload::{self, Kind};
+use crate::world::NetConfig;
 
 /// Time in which groups without faults elect, catch up and agree, and changes under way end.
 const SOON: Duration = Duration::from_secs(120);
@@ -31,6 +32,7 @@ impl System {
     /// Waits until everything is whole again, then has everything read and judged.
     pub(super) async fn come_to_rest(&mut self) -> Result<(), Violation> {
         let now = self.world.elapsed();
+        self.world.set_weather(NetConfig::default());
         // Repair is not there yet: an operator brings a sound copy.
         self.condemned.clear();
         for group in &self.groups {
