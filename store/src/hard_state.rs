@@ -42,6 +42,19 @@ pub(crate) fn path(dir: &Path) -> PathBuf {
     dir.join("hardstate")
 }
 
+/// The vote in the hard state of the store in `dir`, for those who look at a store from outside. Writes nothing.
+///
+/// # Errors
+/// There is no hard state, or no copy of it is sound.
+pub fn vote_in(disk: &dyn Disk, dir: &Path) -> Result<Option<Vote>, StoreError> {
+    Ok(HardState::open(disk, dir)?.state.vote)
+}
+
+/// Where the hard state of the store in `dir` lives, as [`vote_in`] reads it.
+pub fn file_in(dir: &Path) -> PathBuf {
+    path(dir)
+}
+
 /// The highest position known durable here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mark {

@@ -1,13 +1,17 @@
 //! Hard state: the vote that a node has made durable, over all of its restarts, is of a later term, or of the
-//! same term for the same node. So a node votes once per term. It may accept the leader that others have elected in a term
+//! same term for the same node, and is on its disk, synced. So a node votes once per term. It may accept the leader that others have elected in a term
 //! in which its own vote went elsewhere: the vote of an established leader replaces one that came to nothing.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use quorumq_store::Term;
+use quorumq_store::disk::MemoryDisk;
+use quorumq_store::hard_state::{file_in, vote_in};
 use quorumq_store::log_store::Vote;
 
-use super::{Invariant, MemberKey, View};
+use super::{Invariant, MemberKey, SeatView, View};
+use crate::scenario::seat::DIR;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -31,6 +35,24 @@ impl HardStateMonotonic {
     }
 }
 
+/// Whether the vote that a node calls durable would survive a power loss now, or a later one stands in its place.
+fn survives(seat: &SeatView, vote: Vote) -> Result<(), String> {
+    let dir = Path::new(DIR);
+    let kept = MemoryDisk::new();
+    let found = seat.disk.durable(&file_in(dir)).and_then(|bytes| {
+        let disk = kept.mount();
+        disk.create_dir_all(dir)?;
+        disk.create(&file_in(dir), bytes.len() as u64)?.write_at(0, &[&bytes])
+    });
+    let on_disk =
+        found.map_err(|e| e.to_string()).and_then(|()| vote_in(&*kept.mount(), dir).map_err(|e| e.to_string()));
+    match on_disk {
+        Ok(Some(durable)) if durable == vote || durable.term > vote.term => Ok(()),
+        Ok(Some(durable)) if durable.term == vote.term && durable.committed => Ok(()),
+        other => Err(format!("it says that its vote {vote:?} is durable; a power loss would leave {other:?}")),
+    }
+}
+
 impl Invariant for HardStateMonotonic {
     fn name(&self) -> &'static str {
         "hard-state-monotonic"
@@ -43,7 +65,10 @@ impl Invariant for HardStateMonotonic {
                 // A node that has just started has not said yet what it found.
                 continue;
             }
-            let noted = self.note((at, member.id()), vote);
+            let key = (at, member.id());
+            let is_new = self.last.get(&key) != Some(&vote);
+            let survives = if is_new && !seat.doomed { survives(seat, vote) } else { Ok(()) };
+            let noted = survives.and_then(|()| self.note(key, vote));
             noted.map_err(|what| format!("{} node {} at {}: {what}", group.name, member.id(), seat.ip))?;
         }
         Ok(())
