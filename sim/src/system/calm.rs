@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::System;
 use super::group::Group;
+use super::{System, judge};
 use crate::report::Violation;
 use crate::workload::{self, Kind};
 use crate::world::NetConfig;
@@ -63,13 +63,18 @@ impl System {
         self.wait_for("fresh sends and reads succeed", SOON, fresh).await?;
         let visitor = self.crew.visitor("settler");
         let settling = visitor.host.clone().spawn(workload::settle::settle(visitor, SETTLE));
-        self.wait_for("consumers get to the end", 2 * SETTLE, settling).await?;
+        let settled = self.wait_for("consumers get to the end", 2 * SETTLE, settling).await;
         self.crew.dismiss(|kind| kind == Kind::PushConsumer);
         self.until("consumers end", FAREWELL, |system| nobody(&system.crew.working(|kind| kind == Kind::PushConsumer)))
             .await?;
         let visitor = self.crew.visitor("scanner");
         let scanning = visitor.host.clone().spawn(workload::scan::scan(visitor));
         self.wait_for("everything is read", SCAN, scanning).await?;
+        if settled.is_err() {
+            // What consumers wait for in vain may be lost, or passed over: such a rule says more than that they wait.
+            self.crew.ledger().look(|history| judge(self, history))?;
+        }
+        settled?;
         self.until("members have applied and synced the same", SOON, |system| {
             system.groups.iter().try_for_each(Group::is_level)
         })

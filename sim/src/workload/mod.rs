@@ -61,7 +61,7 @@ macro_rules! kinds {
                 match self { $(Self::$kind => $name,)* }
             }
 
-            /// [`Client::pause`] with which one of each kind together get some 80 messages a second acknowledged.
+            /// [`Client::pause`](field@Client::pause) with which one of each kind together get some 80 messages a second acknowledged.
             #[must_use]
             pub fn usual_pause(self) -> Duration {
                 Duration::from_millis(match self { $(Self::$kind => $pause_ms,)* })

@@ -24,11 +24,11 @@ use mount::Mount;
 /// What a disk is asked to do. Reads are never counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operation {
-    /// [`DiskFile::write_at`].
+    /// [`DiskFile::write_at`](super::DiskFile::write_at).
     Write,
-    /// [`DiskFile::sync_data`].
+    /// [`DiskFile::sync_data`](super::DiskFile::sync_data).
     Sync,
-    /// [`Disk::create`], [`DiskFile::allocate`], [`DiskFile::set_len`].
+    /// [`Disk::create`], [`DiskFile::allocate`](super::DiskFile::allocate), [`DiskFile::set_len`](super::DiskFile::set_len).
     Allocate,
     /// [`Disk::rename`], [`Disk::remove`], [`Disk::remove_dir_all`], [`Disk::create_dir_all`].
     Entry,
