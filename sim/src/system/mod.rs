@@ -228,13 +228,10 @@ impl System {
     async fn tick(&mut self) -> Result<(), Violation> {
         let end = self.world.elapsed() + TICK;
         while !self.world.until_applied(end).await {
-            self.look()?;
+            let view = self.view(Vec::new());
+            self.watch.look_at_apply(&view)?;
         }
         self.keep().await?;
-        self.look()
-    }
-
-    fn look(&mut self) -> Result<(), Violation> {
         let view = self.view(Vec::new());
         self.watch.look(&view)
     }
