@@ -56,11 +56,8 @@ mutants! {
     SyncedMarkAhead "synced-mark-ahead"
         "the synced mark is made durable before what it covers"
         ["restart"]
-    VoteOvertakesAppend "vote-overtakes-append"
-        "a vote is saved before the appends queued ahead of it, which count as synced once it is"
-        ["durable-quorum", "lost-write"]
     GroupCommitAcksNextBatch "group-commit-acks-next-batch"
-        "a sync also acknowledges the appends that were queued while it ran"
+        "an append that comes while another is under way counts as synced with that"
         ["durable-quorum", "lost-write"]
     TornTailKept "torn-tail-kept"
         "a start keeps frames above the synced mark whose bodies were torn"

@@ -26,7 +26,6 @@ const CHECKS: &[(Run, &[Mutant])] = &[
     (
         crashes,
         &[
-            Mutant::VoteOvertakesAppend,
             Mutant::FrameCrcUnchecked,
             Mutant::TornTailKept,
             Mutant::FailedSyncIgnored,

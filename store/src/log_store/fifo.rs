@@ -126,15 +126,6 @@ impl Fifo {
         self.awake
     }
 
-    /// Takes the appends' word out of the queue, for a bug to give it too early.
-    pub(super) fn take_dones(&mut self) -> Vec<Done> {
-        let dones = self.queue.iter_mut().filter_map(|op| match op {
-            Op::Append { done, .. } => Some(std::mem::replace(done, Box::new(|_| {}))),
-            _ => None,
-        });
-        dones.collect()
-    }
-
     pub(super) fn close(&mut self) {
         if matches!(self.status, Status::Running) {
             self.status = Status::Closed;

@@ -92,9 +92,6 @@ impl Worker {
 
     /// Works off operations in order; adjacent appends go to disk together.
     pub(super) fn run(&mut self, fifo: &Mutex<Fifo>, ops: &mut Vec<Op>) {
-        if planted(Mutant::VoteOvertakesAppend) {
-            ops.sort_by_key(|op| !matches!(op, Op::Vote { .. }));
-        }
         let mut group = Group::default();
         for op in ops.drain(..) {
             match op {
@@ -126,15 +123,12 @@ impl Worker {
         if group.dones.is_empty() {
             return;
         }
-        let Group { entries, mut dones, bytes, epoch } = std::mem::take(group);
+        let Group { entries, dones, bytes, epoch } = std::mem::take(group);
         let result = self.guard(fifo, |worker| {
             worker.epoch = epoch;
             worker.write_group(fifo, &entries, bytes)
         });
         lock(fifo).pending_bytes -= bytes;
-        if planted(Mutant::GroupCommitAcksNextBatch) {
-            dones.extend(lock(fifo).take_dones());
-        }
         finish(fifo, dones, result);
     }
 
