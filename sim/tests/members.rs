@@ -178,3 +178,21 @@ fn a_group_is_formed_although_a_member_dies_on_the_way() {
     // Told its id by the first member's life before, after the second life had asked whether it had one.
     seeds(292..293, |world| Scenario::MembersForming.run(world));
 }
+
+/// What lags is sent a MiB at a time, which takes longer here than the leader waits for an answer. It used to begin anew
+/// each time, for ever.
+#[test]
+fn a_lagging_member_catches_up_over_a_network_that_is_slow_but_moves() {
+    seeds(1..3, |world| async move {
+        let mut group = Members::form(&world, 3).await?;
+        let (leader, _) = group.nodes.elected(&[]).await?;
+        let lagging = (leader + 1) % 3;
+        group.nodes.kill(lagging, Death::Crash);
+        group.write(1200).await?;
+        let ms = Duration::from_millis;
+        let latency = Delay { usual: ms(10)..ms(14), slow: ms(14)..ms(20), slow_one_in: 100 };
+        world.set_weather(NetConfig { latency, window_bytes: 4096, ..NetConfig::default() });
+        group.restart(lagging).await?;
+        group.nodes.agree().await
+    });
+}

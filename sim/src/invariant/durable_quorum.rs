@@ -96,6 +96,10 @@ impl Invariant for DurableQuorum {
         "durable-quorum"
     }
 
+    fn looks_at_applies(&self) -> bool {
+        true
+    }
+
     fn step(&mut self, view: &View) -> Result<(), String> {
         for (at, group) in view.groups.iter().enumerate().filter(|(_, group)| group.flush == FlushMode::Sync) {
             let looked = self.groups.entry(at).or_default().look(at, group, &self.committed);

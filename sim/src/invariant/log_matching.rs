@@ -48,6 +48,10 @@ impl Invariant for LogMatching {
         "log-matching"
     }
 
+    fn looks_at_applies(&self) -> bool {
+        true
+    }
+
     fn step(&mut self, view: &View) -> Result<(), String> {
         for (at, group, seat, member) in view.running() {
             let compared = self.compare((at, member.id()), seat.life, member);

@@ -126,6 +126,11 @@ pub trait Invariant: Send {
         Ok(())
     }
 
+    /// Whether it has to look as soon as any member has applied entries: what it looks for may be over a moment later.
+    fn looks_at_applies(&self) -> bool {
+        false
+    }
+
     /// A broker has just started again at `view.groups[group].seats[seat]`.
     ///
     /// # Errors

@@ -177,5 +177,6 @@ impl Runtime for SimRuntime {
     fn applied(upto: u64, digest: u64) {
         let net = Net::current();
         net.record(net.current_host(), "apply", upto, &digest.to_le_bytes());
+        net.applied.notify_waiters();
     }
 }

@@ -12,6 +12,7 @@ use madsim::plugin::Simulator;
 use madsim::rand::GlobalRng;
 use madsim::task::NodeId;
 use madsim::time::TimeHandle;
+use tokio::sync::Notify;
 
 pub use super::config::NetConfig;
 use super::connection::{Connection, Side};
@@ -70,6 +71,8 @@ pub(super) struct State {
 pub struct Net {
     state: Mutex<State>,
     tally: Tally,
+    /// Told whenever any node has applied entries.
+    pub(crate) applied: Notify,
     pub(super) time: TimeHandle,
 }
 
@@ -87,6 +90,7 @@ impl Simulator for Net {
                 flapping: BTreeSet::new(),
             }),
             tally,
+            applied: Notify::new(),
             time: time.clone(),
         }
     }

@@ -223,9 +223,14 @@ impl System {
         View { now: self.world.elapsed(), groups: self.groups.iter().map(Group::view).collect(), routes }
     }
 
-    /// One moment: processes that are due are started, the groups are looked at.
+    /// A few milliseconds: the groups are looked at whenever a member applies entries, and at the end, when processes that
+    /// are due are started.
     async fn tick(&mut self) -> Result<(), Violation> {
-        madsim::time::sleep(TICK).await;
+        let end = self.world.elapsed() + TICK;
+        while !self.world.until_applied(end).await {
+            let view = self.view(Vec::new());
+            self.watch.look_at_apply(&view)?;
+        }
         self.keep().await?;
         let view = self.view(Vec::new());
         self.watch.look(&view)

@@ -81,6 +81,14 @@ impl Watch {
         self.judge(|rule| rule.step(view))
     }
 
+    /// Looks as soon as a member has applied entries.
+    ///
+    /// # Errors
+    /// The first invariant that does not hold.
+    pub fn look_at_apply(&mut self, view: &View) -> Result<(), Violation> {
+        self.judge(|rule| if rule.looks_at_applies() { rule.step(view) } else { Ok(()) })
+    }
+
     /// All faults are over and the groups have come to rest.
     ///
     /// # Errors

@@ -4,9 +4,11 @@ use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use madsim::runtime::Handle;
 
 pub use crate::runtime::net::{Death, NetConfig};
@@ -163,6 +165,13 @@ impl World {
     #[must_use]
     pub fn tally(&self) -> &Tally {
         self.net.tally()
+    }
+
+    /// Waits until `deadline`, or until a node applies entries, whichever comes first; whether it was the deadline.
+    pub async fn until_applied(&self, deadline: Duration) -> bool {
+        let left = deadline.saturating_sub(self.elapsed());
+        let (applied, over) = (pin!(self.net.applied.notified()), pin!(madsim::time::sleep(left)));
+        matches!(select(over, applied).await, Either::Left(_))
     }
 
     /// The seed's generator: scenarios draw from it what they do.
