@@ -40,8 +40,6 @@ pub struct Brokers {
     pub nodes: Nodes<Machine>,
     running: Vec<Option<Running<SimRuntime>>>,
     flush: FlushMode,
-    /// How many seats formed the group; those behind them joined it.
-    founders: usize,
     namesrv: Host,
     nameserver: NameServer,
     watch: Watch,
@@ -68,7 +66,7 @@ impl Brokers {
         let group = GroupView { name: GROUP.into(), flush, segment_size: CONSTANTS.segment_size, seats: Vec::new() };
         let watch = Watch::begin(world, group);
         (0..nodes.count()).for_each(|at| watch.add_seat(nodes.seat(at)));
-        let mut brokers = Self { nodes, running, flush, founders: n.into(), namesrv, nameserver, watch };
+        let mut brokers = Self { nodes, running, flush, namesrv, nameserver, watch };
         let starting = (0..brokers.nodes.count()).map(|me| brokers.start(me));
         for (at, started) in try_join_all(starting).await?.into_iter().enumerate() {
             brokers.set_running(at, started);
@@ -85,7 +83,7 @@ impl Brokers {
     }
 
     fn start(&self, me: usize) -> impl Future<Output = Result<Running<SimRuntime>, String>> + use<> {
-        let peer = |at| self.peer_addr(at);
+        let peer = |at| SocketAddr::new(self.nodes.ip(at), PEER_PORT);
         let ip = self.nodes.ip(me);
         let settings = Settings {
             cluster: CLUSTER.to_owned(),
@@ -95,37 +93,13 @@ impl Brokers {
             constants: CONSTANTS,
             flush: self.flush,
             timing: Timing::default(),
-            start: if me < self.founders {
-                Start::Bootstrap { peers: (0..self.founders).map(peer).collect(), me }
-            } else {
-                Start::Join
-            },
+            start: Start::Bootstrap { peers: (0..self.nodes.count()).map(peer).collect(), me },
         };
         let options = self.options(ip);
         let starting =
             Running::<SimRuntime>::start(settings, options, self.nodes.seat(me).place(), self.nodes.on_fatal(me));
         let starting = self.nodes.seat(me).host().spawn(starting);
         async move { starting.await.map_err(|e| e.to_string())?.map_err(|e| format!("{ip} does not start: {e}")) }
-    }
-
-    /// Starts a broker on a new seat that waits to be added to the group: its seat, and its start. The start ends once
-    /// it was added; then [`Brokers::joined`] has to be called.
-    pub fn join(&mut self) -> (usize, impl Future<Output = Result<Running<SimRuntime>, String>> + use<>) {
-        let at = self.nodes.add_seat();
-        self.watch.add_seat(self.nodes.seat(at));
-        self.running.push(None);
-        (at, self.start(at))
-    }
-
-    /// A broker that waited to be added runs.
-    pub fn joined(&mut self, at: usize, running: Running<SimRuntime>) {
-        self.set_running(at, running);
-    }
-
-    /// Where the node on a seat listens for its peers.
-    #[must_use]
-    pub fn peer_addr(&self, at: usize) -> SocketAddr {
-        SocketAddr::new(self.nodes.ip(at), PEER_PORT)
     }
 
     fn options(&self, ip: IpAddr) -> BrokerOptions {

@@ -1,7 +1,6 @@
 //! What a client of a group does, through the product's own client.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -146,42 +145,12 @@ fn read_of(queue: &MessageQueue, message: &MessageExt) -> Read {
 ///
 /// # Errors
 /// It refused, or did not answer.
-pub async fn purge<R: Runtime>(options: ClientOptions) -> Result<(), String> {
-    ask_group::<R>(&options, request::PURGE_LOG, ExtFields::default()).await
-}
-
-/// Adds the node that listens at `peer` to the group, and then removes the member `old`; both until it succeeds.
-///
-/// # Errors
-/// It did not succeed for too long.
-pub async fn replace_member<R: Runtime>(options: ClientOptions, peer: SocketAddr, old: u64) -> Result<(), String> {
-    let peer = peer.to_string();
-    until_done::<R>(&options, request::GROUP_ADD_MEMBER, ("peer", &peer)).await?;
-    until_done::<R>(&options, request::GROUP_REMOVE_MEMBER, ("nodeId", &old.to_string())).await
-}
-
-async fn until_done<R: Runtime>(options: &ClientOptions, code: i32, ext: (&str, &str)) -> Result<(), String> {
-    let mut last = String::new();
-    for _ in 0..ATTEMPTS {
-        match ask_group::<R>(options, code, [ext].into_iter().collect()).await {
-            Ok(()) => return Ok(()),
-            // Removed by an earlier attempt, whose answer was lost.
-            Err(e) if code == request::GROUP_REMOVE_MEMBER && e.contains("is no member") => return Ok(()),
-            Err(e) => last = e,
-        }
-        tracing::info!(code, "again: {last}");
-        R::sleep(PAUSE).await;
-    }
-    Err(format!("request {code} {ext:?}: {last}"))
-}
-
-async fn ask_group<R: Runtime>(options: &ClientOptions, code: i32, ext: ExtFields) -> Result<(), String> {
-    let mut options = options.clone();
+pub async fn purge<R: Runtime>(mut options: ClientOptions) -> Result<(), String> {
     options.api_timeout = Duration::from_secs(10);
     let admin = Admin::<R>::start_with(options).map_err(|e| e.to_string())?;
     let groups = admin.groups(None).await.map_err(|e| e.to_string())?;
     for group in groups {
-        let asked = admin.call_group(&group, code, ext.clone(), Vec::new()).await;
+        let asked = admin.call_group(&group, request::PURGE_LOG, ExtFields::default(), Vec::new()).await;
         asked.map_err(|e| e.to_string())?;
     }
     admin.close().await;

@@ -34,10 +34,6 @@ pub enum Scenario {
     GroupDeaths,
     /// The same group under faults drawn from the seed.
     GroupStorm,
-    /// The same group; members lose their disks and are replaced.
-    GroupReplace,
-    /// The same group; consumers share a topic while brokers and consumers die.
-    GroupPush,
     /// The same group without a fault: eight clients for five minutes, to measure what a run costs.
     GroupSteady,
     /// Three consensus nodes without brokers: 100 proposals.
@@ -61,8 +57,6 @@ impl Scenario {
             Self::Group => group::calm(world).await.map(report),
             Self::GroupDeaths => group::deaths::run(world).await.map(report),
             Self::GroupStorm => group::storm::run(world).await.map(report),
-            Self::GroupReplace => group::replace::run(world).await.map(report),
-            Self::GroupPush => group::push::run(world).await.map(report),
             Self::GroupSteady => group::steady::run(world).await.map(report),
             Self::Members => members::calm(world).await.map(|()| String::new()),
             Self::MembersForming => members::forming(world).await.map(|()| String::new()),

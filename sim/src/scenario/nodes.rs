@@ -49,14 +49,6 @@ impl<M: Machine> Nodes<M> {
         Self { world: world.clone(), rng: world.rng(), seats, running, constants, fatal: Arc::default() }
     }
 
-    /// One more seat with an empty disk, at the next address. Its number.
-    pub fn add_seat(&mut self) -> usize {
-        let n = u8::try_from(self.seats.len() + 1).unwrap_or(u8::MAX);
-        self.seats.push(Seat::new(&self.world, n));
-        self.running.push(None);
-        self.seats.len() - 1
-    }
-
     /// How many seats there are.
     #[must_use]
     pub fn count(&self) -> usize {

@@ -18,8 +18,6 @@ use crate::runtime::SimRuntime;
 use crate::world::{Node as Host, World};
 
 pub mod deaths;
-pub mod push;
-pub mod replace;
 pub mod steady;
 pub mod storm;
 
@@ -122,12 +120,6 @@ impl Run {
         let term = self.brokers.nodes.alive().map(|(_, member)| member.leadership().0).max().unwrap_or_default();
         let (outcomes, read, followed) = (history.outcomes(), history.read.len(), history.followed.len());
         Ok(Report { outcomes, read, followed, compared, term, longest_gap: self.longest_gap(&[]) })
-    }
-
-    /// The offset the next message of a queue will get, as the members' machines know it.
-    fn end_of(&self, queue: u32) -> u64 {
-        let member = self.brokers.nodes.alive().max_by_key(|(_, member)| member.shared().applied_next());
-        member.map_or(0, |(_, member)| member.machine().queue(TOPIC, queue).map_or(0, |queue| queue.max_offset().0))
     }
 
     /// The longest time from one of `struck_ms` to the next acknowledged send.
