@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use quorumq_sim::report::{LogLine, Moment, Report};
+use quorumq_sim::report::{LogLine, Moment, Report, What};
 
 use super::child::{Job, Lost};
 use super::output::seconds;
@@ -21,7 +21,8 @@ pub fn text(report: &Report, setting: &Setting) -> String {
     let _ = writeln!(text, "what  {}", violation.what);
     let _ = writeln!(text, "when  {} of virtual time\n", seconds(violation.at_ms));
     let _ = writeln!(text, "plan\n{}\n", indented(&report.plan));
-    let moments = last(&report.moments, |moment| moment.at_ms <= violation.at_ms);
+    let moments =
+        last(&report.moments, |moment| moment.at_ms <= violation.at_ms && !matches!(moment.what, What::Acks(_)));
     let moments = moments.map(|Moment { at_ms, node, what }| (*at_ms, node, what.to_string()));
     section(&mut text, "moments before it", moments);
     let lines = report.log.iter().map(|LogLine { at_ms, node, text }| (*at_ms, node, text.clone()));

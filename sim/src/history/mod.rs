@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -253,7 +254,10 @@ impl History {
 
 /// Where operations are written down while they happen. Shared by all clients of a run.
 #[derive(Clone, Debug, Default)]
-pub struct Ledger(Arc<Mutex<History>>);
+pub struct Ledger {
+    history: Arc<Mutex<History>>,
+    acked: Arc<AtomicU64>,
+}
 
 /// An operation in a [`Ledger`].
 #[derive(Clone, Copy, Debug)]
@@ -261,7 +265,7 @@ pub struct Line(usize);
 
 impl Ledger {
     fn lock(&self) -> MutexGuard<'_, History> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An operation begins.
@@ -276,7 +280,16 @@ impl Ledger {
     /// An operation has ended.
     pub fn end(&self, line: Line, ended_ns: u64, ended: Ended) {
         let op = &mut self.lock().ops[line.0];
+        if let (Action::Send { messages, .. }, Ended::Stored { .. }) = (&op.action, &ended) {
+            self.acked.fetch_add(messages.len() as u64, Ordering::Relaxed);
+        }
         (op.ended_ns, op.ended) = (ended_ns, ended);
+    }
+
+    /// Messages acknowledged so far.
+    #[must_use]
+    pub fn acked(&self) -> u64 {
+        self.acked.load(Ordering::Relaxed)
     }
 
     /// All operations so far. The ledger is empty afterwards: call it once nobody writes any more.

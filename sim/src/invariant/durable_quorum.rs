@@ -15,7 +15,7 @@ use quorumq_store::frame::{HEADER_LEN, Header};
 use quorumq_store::log_store::FlushMode;
 
 use super::committed_log::{CommittedLogs, Known};
-use super::{GroupView, Invariant, View};
+use super::{GroupView, Invariant, SeatView, View};
 use crate::scenario::seat::DIR;
 
 /// Sets of voters, a majority of each of which decides.
@@ -74,7 +74,11 @@ impl Group {
         let committed = committed.lock();
         let next = self.next;
         for (index, known) in committed.get(&at).into_iter().flat_map(|log| log.range(next..)) {
-            let on = |seat: &usize| holds(&view.seats[*seat].disk, view.segment_size, *index, known);
+            // A disk that was lost may have held it: that is what the others are for.
+            let on = |seat: &usize| {
+                let SeatView { wiped, disk, .. } = &view.seats[*seat];
+                *wiped || holds(disk, view.segment_size, *index, known)
+            };
             let holders: BTreeSet<_> = self.seats.iter().filter(|(_, seat)| on(seat)).map(|(id, _)| *id).collect();
             if !memberships.iter().any(|sets| decides(sets, &holders)) {
                 return Err(format!(

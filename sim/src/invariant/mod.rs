@@ -49,6 +49,8 @@ pub struct SeatView {
     pub member: Option<Member>,
     /// Whether the disk of this life was made to fail: what the process says of it is no news.
     pub doomed: bool,
+    /// Whether its disk was lost: what was on it cannot be told any more.
+    pub wiped: bool,
 }
 
 /// A broker group.

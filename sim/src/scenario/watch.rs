@@ -61,8 +61,14 @@ impl Watch {
 
     /// There is one more seat.
     pub fn add_seat(&self, seat: &Seat) {
-        let view =
-            SeatView { ip: seat.host().ip(), disk: seat.disk().medium().clone(), life: 0, member: None, doomed: false };
+        let view = SeatView {
+            ip: seat.host().ip(),
+            disk: seat.disk().medium().clone(),
+            life: 0,
+            member: None,
+            doomed: false,
+            wiped: false,
+        };
         self.lock().view.groups[0].seats.push(view);
     }
 

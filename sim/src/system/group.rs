@@ -177,6 +177,7 @@ impl Group {
             life: seat.life(),
             member: seat.member(),
             doomed: seat.is_doomed(),
+            wiped: seat.is_wiped(),
         });
         GroupView {
             name: Arc::clone(&self.name),

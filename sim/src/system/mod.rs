@@ -3,7 +3,7 @@
 //! Two phases: faults of the plan while clients work; then faults off, and everything has to come to rest, to work, and
 //! to hold what was acknowledged.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -134,6 +134,8 @@ struct System {
     crew: Crew,
     errands: Errands,
     watch: Watch,
+    /// Nodes that the fault which begins now has struck.
+    struck: Vec<IpAddr>,
     /// Damage that each group bears.
     atlases: Vec<Atlas>,
     /// Members whose store is damaged, to be replaced: group and seat.
@@ -197,6 +199,7 @@ impl System {
             crew,
             errands,
             watch,
+            struck: Vec::new(),
             atlases,
             condemned: Vec::new(),
             weather: weather::draw(world),
@@ -232,6 +235,7 @@ impl System {
             self.watch.look_at_apply(&view)?;
         }
         self.keep().await?;
+        self.watch.count_acks(self.crew.ledger().acked());
         let view = self.view(Vec::new());
         self.watch.look(&view)
     }

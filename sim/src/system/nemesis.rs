@@ -45,7 +45,16 @@ impl Going for Over {
 pub struct Nemesis {
     /// To come, the next one last.
     steps: Vec<Step>,
-    going: Vec<(Step, Box<dyn Going>)>,
+    going: Vec<Lasting>,
+}
+
+/// A fault that goes on.
+#[derive(Debug)]
+struct Lasting {
+    step: Step,
+    /// The nodes it struck.
+    nodes: Vec<IpAddr>,
+    going: Box<dyn Going>,
 }
 
 impl Nemesis {
@@ -60,17 +69,17 @@ impl Nemesis {
         let now = system.world.elapsed() - system.began;
         while self.steps.last().is_some_and(|step| step.at <= now) {
             let Some(step) = self.steps.pop() else { break };
-            if let Some(going) = begin(step, system) {
-                if !counts_itself(step.fault) {
-                    system.world.tally().begun(step.fault);
-                }
-                self.going.push((step, going));
+            let begun = begin(step, system);
+            let nodes = std::mem::take(&mut system.struck);
+            if begun.is_some() && !counts_itself(step.fault) {
+                system.world.tally().begun(step.fault);
             }
+            self.going.push(Lasting { step, nodes, going: begun.unwrap_or_else(|| Box::new(Over)) });
         }
-        let (over, going) = std::mem::take(&mut self.going).into_iter().partition(|(step, _)| step.until <= now);
+        let (over, going) = std::mem::take(&mut self.going).into_iter().partition(|lasting| lasting.step.until <= now);
         self.going = going;
-        for (_, going) in &mut self.going {
-            going.tick(system);
+        for lasting in &mut self.going {
+            lasting.going.tick(system);
         }
         Self::end(over, system);
     }
@@ -81,9 +90,11 @@ impl Nemesis {
         Self::end(std::mem::take(&mut self.going), system);
     }
 
-    fn end(over: Vec<(Step, Box<dyn Going>)>, system: &mut System) {
-        for (step, going) in over {
-            system.watch.note("", What::FaultEnds(step.fault.name().to_owned()));
+    fn end(over: Vec<Lasting>, system: &mut System) {
+        for Lasting { step, nodes, going } in over {
+            for node in nodes {
+                system.watch.note(node, What::FaultEnds(step.fault.name().to_owned()));
+            }
             going.end(system);
         }
     }
@@ -155,6 +166,7 @@ fn counts_itself(fault: Fault) -> bool {
 /// Notes that a fault has begun at a node.
 fn noted(system: &mut System, fault: Fault, node: IpAddr) {
     system.watch.note(node, What::FaultBegins(fault.name().to_owned()));
+    system.struck.push(node);
 }
 
 /// A time from now on.

@@ -56,6 +56,8 @@ struct State {
     node_id: Option<u64>,
     /// The process of this life meets this fault: it may end for it.
     doomed: Option<Fault>,
+    /// Its disk was lost.
+    wiped: bool,
     /// When it is started again; `None`: not by itself.
     start_at: Option<Duration>,
     /// Why the last process ended, if by itself and not looked at yet.
@@ -87,6 +89,7 @@ impl Seat {
             life: 0,
             node_id: None,
             doomed: None,
+            wiped: false,
             start_at: Some(Duration::ZERO),
             end: None,
             kill_at: None,
@@ -259,6 +262,13 @@ impl Seat {
     /// Its disk is lost with everything on it. The process has been ended.
     pub fn wipe(&self) {
         self.machine.wipe();
+        self.lock().wiped = true;
+    }
+
+    /// Whether its disk was lost.
+    #[must_use]
+    pub fn is_wiped(&self) -> bool {
+        self.lock().wiped
     }
 
     /// Stops the process in good order.

@@ -28,6 +28,8 @@ pub struct Watch {
     invariants: Vec<Box<dyn Invariant>>,
     seen: BTreeMap<IpAddr, Seen>,
     moments: Vec<Moment>,
+    /// Messages acknowledged up to the last full second, and that second.
+    acked: (u64, u64),
 }
 
 impl std::fmt::Debug for Watch {
@@ -40,7 +42,13 @@ impl Watch {
     /// A watch that has seen nothing.
     #[must_use]
     pub fn new(world: &World) -> Self {
-        Self { world: world.clone(), invariants: invariant::all(), seen: BTreeMap::new(), moments: Vec::new() }
+        Self {
+            world: world.clone(),
+            invariants: invariant::all(),
+            seen: BTreeMap::new(),
+            moments: Vec::new(),
+            acked: (0, 0),
+        }
     }
 
     /// Something worth a line in the report.
@@ -48,6 +56,16 @@ impl Watch {
         let at_ms = self.now_ms();
         tracing::info!(node = %node.to_string(), ?what, "moment");
         self.moments.push(Moment { at_ms, node: node.to_string(), what });
+    }
+
+    /// Takes note, once a second, of how many more messages than before are acknowledged.
+    pub fn count_acks(&mut self, acked: u64) {
+        let (before, second) = self.acked;
+        let now = self.world.elapsed().as_secs();
+        if now > second {
+            self.moments.push(Moment { at_ms: now * 1000, node: String::new(), what: What::Acks(acked - before) });
+            self.acked = (acked, now);
+        }
     }
 
     fn now_ms(&self) -> u64 {
