@@ -81,7 +81,7 @@ pub struct View {
     pub now: Duration,
     /// Groups.
     pub groups: Vec<GroupView>,
-    /// One for each running NameServer and group. Only looked at at rest.
+    /// One for each running NameServer and group; none at looks in between.
     pub routes: Vec<RouteView>,
 }
 

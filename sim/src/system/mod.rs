@@ -236,7 +236,7 @@ impl System {
         }
         self.keep().await?;
         self.watch.count_acks(self.crew.ledger().acked());
-        let view = self.view(Vec::new());
+        let view = self.view(self.nameservers.routes(&self.groups));
         self.watch.look(&view)
     }
 
