@@ -210,11 +210,11 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
                 let Some(position) = store.snapshot_position(segment) else {
                     return Err(StoreError::Contract(format!("no chain value for the segment at {segment}")));
                 };
-                let durably = !planted(Mutant::CheckpointAtApplied);
+                let state = if planted(Mutant::CheckpointAtApplied) { shared.read().encode() } else { state };
                 // Planned with the state; where another plan was out then, that one is written by now.
                 match plan {
-                    Some(plan) => shared.write_plan(plan, durably)?,
-                    None => shared.flush(durably)?,
+                    Some(plan) => shared.write_plan(plan, true)?,
+                    None => shared.flush(true)?,
                 }
                 Checkpoint { position, membership_id, membership, state }.write(&*place.disk, &place.dir)
             };

@@ -98,8 +98,8 @@ mutants! {
         "a start restores the state but not how far it goes, and applies the log once more"
         ["digest", "consume-queues-equal", "duplicate"]
     CheckpointAtApplied "checkpoint-at-applied"
-        "a recovery checkpoint covers ConsumeQueues as far as they were applied, not as far as they were synced"
-        ["restart", "consume-queues-equal", "unseen"]
+        "a recovery checkpoint holds the state that is applied when it is written, not that at its place in the log"
+        ["digest", "consume-queues-equal", "dense-offsets", "inconsistent-offset"]
     ApplyDependsOnClock "apply-depends-on-clock"
         "each member stamps the messages it applies with its own clock"
         ["digest"]
