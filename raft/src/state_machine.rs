@@ -389,8 +389,14 @@ impl<R: Runtime, M: Machine> RaftStateMachine<Types<R, M>> for Shell<R, M> {
         if self.store.positions().purged.is_none() {
             return Ok(None);
         }
-        let first = self.store.positions().first;
-        self.builder().load(first).await
+        loop {
+            let first = self.store.positions().first;
+            let found = self.builder().load(first).await?;
+            // A purge that went on meanwhile has removed this checkpoint: the log begins at a later one now.
+            if found.is_some() || self.store.positions().first == first {
+                return Ok(found);
+            }
+        }
     }
 }
 
@@ -430,10 +436,11 @@ impl<R: Runtime, M: Machine> Builder<R, M> {
     async fn load(&self, start: PhysicalOffset) -> io::Result<Option<SnapshotOf<Types<R, M>, Bytes>>> {
         let place = self.place.clone();
         let checkpoint = R::offload(move || -> Result<Option<Checkpoint>, StoreError> {
-            if !Checkpoint::list(&*place.disk, &place.dir)?.contains(&start) {
-                return Ok(None);
+            match Checkpoint::read(&*place.disk, &place.dir, start) {
+                Ok(checkpoint) => Ok(Some(checkpoint)),
+                Err(_) if !Checkpoint::list(&*place.disk, &place.dir)?.contains(&start) => Ok(None),
+                Err(e) => Err(e),
             }
-            Checkpoint::read(&*place.disk, &place.dir, start).map(Some)
         })
         .await??;
         let Some(checkpoint) = checkpoint else { return Ok(None) };
