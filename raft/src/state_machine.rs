@@ -352,7 +352,8 @@ impl<R: Runtime, M: Machine> RaftStateMachine<Types<R, M>> for Shell<R, M> {
 
     async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder<R, M>> {
         let builder = self.builder();
-        if force || matches!(builder.newest().await, Ok(Some(_))) { Some(builder) } else { None }
+        let first = self.store.positions().first;
+        if force || matches!(builder.newest(first).await, Ok(Some(_))) { Some(builder) } else { None }
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder<R, M> {
@@ -385,18 +386,10 @@ impl<R: Runtime, M: Machine> RaftStateMachine<Types<R, M>> for Shell<R, M> {
         Ok(())
     }
 
+    /// Also before the log has been cut: Raft holds a purge back while one of its streams reads, and whoever is behind
+    /// that stream is told to take the snapshot already.
     async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<Types<R, M>, Bytes>>> {
-        if self.store.positions().purged.is_none() {
-            return Ok(None);
-        }
-        loop {
-            let first = self.store.positions().first;
-            let found = self.builder().load(first).await?;
-            // A purge that went on meanwhile has removed this checkpoint: the log begins at a later one now.
-            if found.is_some() || self.store.positions().first == first {
-                return Ok(found);
-            }
-        }
+        self.builder().load().await
     }
 }
 
@@ -411,29 +404,42 @@ fn remove_below(place: &Place, keep: PhysicalOffset) -> Result<(), StoreError> {
 
 impl<R: Runtime, M: Machine> Shell<R, M> {
     fn builder(&self) -> Builder<R, M> {
-        let boundary = self.shared.read().retained_from();
-        let first = self.store.positions().first;
-        Builder { place: self.place.clone(), boundary, first, _types: std::marker::PhantomData }
+        let (place, store) = (self.place.clone(), Arc::clone(&self.store));
+        Builder { place, store, boundary: self.shared.read().retained_from(), _types: std::marker::PhantomData }
     }
 }
 
 /// Builds a snapshot: the newest checkpoint at or below the retention boundary.
 pub struct Builder<R, M> {
     place: Place,
+    store: Arc<LogStore>,
     boundary: PhysicalOffset,
-    first: PhysicalOffset,
     _types: std::marker::PhantomData<fn() -> (R, M)>,
 }
 
 impl<R: Runtime, M: Machine> Builder<R, M> {
-    /// Segment start of the newest checkpoint that may serve as a snapshot.
-    async fn newest(&self) -> io::Result<Option<PhysicalOffset>> {
+    /// Segment start of the newest checkpoint that may serve as a snapshot of a log that begins at `first`.
+    async fn newest(&self, first: PhysicalOffset) -> io::Result<Option<PhysicalOffset>> {
         let place = self.place.clone();
         let starts = R::offload(move || Checkpoint::list(&*place.disk, &place.dir)).await??;
-        Ok(starts.into_iter().rfind(|s| *s <= self.boundary && *s >= self.first))
+        // The log may begin above the boundary: a member that began with a snapshot knows of an older one in its state.
+        let upto = self.boundary.max(first);
+        Ok(starts.into_iter().rfind(|s| (first..=upto).contains(s)))
     }
 
-    async fn load(&self, start: PhysicalOffset) -> io::Result<Option<SnapshotOf<Types<R, M>, Bytes>>> {
+    async fn load(&self) -> io::Result<Option<SnapshotOf<Types<R, M>, Bytes>>> {
+        loop {
+            let first = self.store.positions().first;
+            let newest = self.newest(first).await?;
+            let found = if let Some(start) = newest { self.load_at(start).await? } else { None };
+            // A purge that went on meanwhile has removed this checkpoint: the log begins at a later one now.
+            if found.is_some() || self.store.positions().first == first {
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn load_at(&self, start: PhysicalOffset) -> io::Result<Option<SnapshotOf<Types<R, M>, Bytes>>> {
         let place = self.place.clone();
         let checkpoint = R::offload(move || -> Result<Option<Checkpoint>, StoreError> {
             match Checkpoint::read(&*place.disk, &place.dir, start) {
@@ -456,10 +462,7 @@ impl<R: Runtime, M: Machine> RaftSnapshotBuilder<Types<R, M>> for Builder<R, M> 
     type SnapshotData = Bytes;
 
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types<R, M>, Bytes>> {
-        let newest = self.newest().await?;
-        let start =
-            newest.ok_or_else(|| io::Error::other("no recovery checkpoint at or below the retention boundary"))?;
-        let snapshot = self.load(start).await?;
-        snapshot.ok_or_else(|| io::Error::other("the recovery checkpoint went away while it was read"))
+        let snapshot = self.load().await?;
+        snapshot.ok_or_else(|| io::Error::other("no recovery checkpoint at or below the retention boundary"))
     }
 }

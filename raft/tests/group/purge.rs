@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::common::gate::{Gate, GatedDisk};
 use crate::common::{
     CONSTANTS, Fatals, Host, Seat, TestNode, assert_sound, converge, form_hosts, leader, memory_seats, nodes_of,
     propose, proposed, same_logs, until, write,
@@ -120,6 +121,52 @@ async fn a_wiped_member_comes_back_under_a_new_id_while_writes_go_on() {
     drop(lead);
     stop_all(hosts).await;
     assert!(same_logs(&seats) >= 3);
+    assert_sound(&seats);
+}
+
+/// Raft holds a purge back while an append that reads there is under way. A member that the purge will leave behind asked
+/// for a snapshot while the log still began with its first entry, was told that there is none, and the leader ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_member_gets_a_snapshot_while_an_append_holds_the_purge_back() {
+    let (_, mut seats) = memory_seats(4);
+    let gates: Vec<Arc<Gate>> = (0..4).map(|_| Arc::default()).collect();
+    for (seat, gate) in seats.iter_mut().zip(&gates) {
+        seat.disk = Arc::new(GatedDisk { disk: Arc::clone(&seat.disk), gate: Arc::clone(gate) });
+    }
+    let mut hosts = form_hosts(&seats[..3], FlushMode::Sync).await;
+    let lead = leader(&nodes_of(&hosts)).await;
+    write(&lead, 20, LEN).await;
+    converge(&nodes_of(&hosts)).await;
+    let mut followers = hosts.iter().map(|host| Arc::clone(&host.node)).filter(|node| node.id() != lead.id());
+    let (slow, follower) = (followers.next().unwrap(), followers.next().unwrap());
+    drop(followers);
+    gates[slow.id() as usize - 1].close();
+    write(&lead, 400, LEN).await;
+    let boundary = 3 * CONSTANTS.segment_size;
+    let purged = propose(&lead, boundary.to_be_bytes().to_vec(), Kind::Command).await;
+    assert!(matches!(purged, Outcome::Applied { .. }), "{purged:?}");
+    until("purged at the other follower", || {
+        follower.retain();
+        (follower.positions().first.0 == boundary).then_some(())
+    })
+    .await;
+    // The leader builds its snapshot and asks for the purge as the follower has.
+    lead.retain();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(lead.positions().purged, None, "nothing holds the purge back");
+    let (joined, member) = join(&lead, &seats[3], 4).await;
+    add(&lead, 4, member).await.unwrap();
+    hosts.push(joined);
+    gates.iter().for_each(|gate| gate.open());
+    write(&lead, 20, LEN).await;
+    converge(&nodes_of(&hosts)).await;
+    until("purged at the leader too", || {
+        lead.retain();
+        (lead.positions().first.0 == boundary).then_some(())
+    })
+    .await;
+    drop((lead, slow, follower));
+    stop_all(hosts).await;
     assert_sound(&seats);
 }
 
