@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use openraft::metrics::WaitError;
 use openraft_rt::Instant;
 
 use crate::machine::Machine;
@@ -47,13 +48,10 @@ impl<R: Runtime, M: Machine> Core<R, M> {
             let moved = |matched: Option<Option<u64>>| matched.is_none_or(|now| now >= Some(index) || now > before);
             let wait = self.raft.wait(Some(STALLED));
             let seen = wait.metrics(|metrics| moved(matched(metrics, id)), "a learner's progress");
-            let Ok(metrics) = seen.await else {
-                let held = held.map_or_else(|| "nothing".to_owned(), |held| format!("entries up to {held} of {index}"));
-                return Err(format!(
-                    "node {id} holds {held} and has taken none for {STALLED:?}; it stays a learner: run the command again \
-                     once it can be reached"
-                ));
-            };
+            let metrics = seen.await.map_err(|e| match e {
+                WaitError::ShuttingDown => "this node has come to its end; run the command again".to_owned(),
+                WaitError::Timeout(..) => not_taken(id, held, index),
+            })?;
             match matched(&metrics, id) {
                 None => return Err("this node no longer leads; run the command again".to_owned()),
                 Some(now) if now >= Some(index) => return Ok(()),
@@ -61,6 +59,14 @@ impl<R: Runtime, M: Machine> Core<R, M> {
             }
         }
     }
+}
+
+fn not_taken(id: NodeId, held: Option<u64>, index: u64) -> String {
+    let held = held.map_or_else(|| "nothing".to_owned(), |held| format!("entries up to {held} of {index}"));
+    format!(
+        "node {id} holds {held} and has taken none for {STALLED:?}; it stays a learner: run the command again once it can \
+         be reached"
+    )
 }
 
 /// Index of the last entry that a node is known to hold; `None` if this node does not lead.
