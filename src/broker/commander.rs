@@ -55,11 +55,10 @@ impl<R: Runtime> Broker<R> {
         let batch = CommandBatch { time_ms, commands };
         let body = batch.encode().map_err(|e| CommandError::Refused(e.to_string()))?;
         // An append that finds no room ends the node.
-        if let Some(why) = self.node.no_room_at_all(body.len() as u64) {
-            return Err(CommandError::Refused(why));
-        }
+        let room = self.node.room_at_all(body.len() as u64).map_err(CommandError::Refused)?;
         let (tx, rx) = oneshot::channel();
         let done = move |outcome| {
+            drop(room);
             // The request's task may be gone with its connection; the commands stand all the same.
             let _ = tx.send(outcome);
         };

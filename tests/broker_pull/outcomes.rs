@@ -4,7 +4,7 @@ use quorumq::protocol::command::Command;
 use quorumq_store::disk::MemoryDisk;
 use quorumq_store::disk::memory::Operation;
 
-use crate::rig::Rig;
+use crate::rig::{Client, Rig};
 
 const EIO: i32 = 5;
 const NEW_TOPIC: &[(&str, &str)] = &[
@@ -67,4 +67,36 @@ async fn a_send_whose_topic_may_have_been_created_or_not_is_refused() {
         let remark = answer.remark.as_deref().unwrap_or_default();
         assert!(remark.starts_with("whether the topic was created is unknown: "), "{remark}");
     }
+}
+
+/// Sends that the log does not have yet take room too: once each was measured by what the log had, and the node ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn sends_that_are_under_way_together_do_not_outgrow_a_full_disk() {
+    const SENDS: usize = 64;
+    let disk = MemoryDisk::new();
+    let rig = Rig::on(std::slice::from_ref(&disk), |why| panic!("fatal: {why}")).await;
+    disk.set_capacity(Some(disk.used()));
+    let mut clients = Vec::new();
+    for _ in 0..SENDS {
+        clients.push(Client::connect(rig.brokers[0].local_addr()).await);
+    }
+    let mut opaques = Vec::new();
+    for client in &mut clients {
+        opaques.push(client.send(310, &send_to("t"), &[b'x'; 8000], 0).await);
+    }
+    let mut codes = Vec::new();
+    for (client, opaque) in clients.iter_mut().zip(opaques) {
+        codes.push(client.answer(opaque).await.code);
+    }
+    assert!(codes.iter().all(|code| [0, 14].contains(code)), "{codes:?}");
+    assert!(codes.contains(&0) && codes.contains(&14), "{codes:?}");
+    disk.set_capacity(None);
+    let again = async |client: &mut Client| {
+        let opaque = client.send(310, &send_to("t"), b"x", 0).await;
+        client.answer(opaque).await.code
+    };
+    while again(&mut clients[0]).await != 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    rig.stop().await;
 }
