@@ -6,8 +6,10 @@ use quorumq_store::disk::memory::Operation;
 
 use crate::rig::{Client, Rig};
 
+type Ext<'a> = &'a [(&'a str, &'a str)];
+
 const EIO: i32 = 5;
-const NEW_TOPIC: &[(&str, &str)] = &[
+const NEW_TOPIC: Ext<'_> = &[
     ("topic", "new"),
     ("defaultTopic", "TBW102"),
     ("readQueueNums", "2"),
@@ -16,7 +18,7 @@ const NEW_TOPIC: &[(&str, &str)] = &[
     ("topicFilterType", "SINGLE_TAG"),
     ("order", "false"),
 ];
-const COMMIT: &[(&str, &str)] = &[("consumerGroup", "g"), ("topic", "t"), ("queueId", "0"), ("commitOffset", "0")];
+const COMMIT: Ext<'_> = &[("consumerGroup", "g"), ("topic", "t"), ("queueId", "0"), ("commitOffset", "0")];
 
 /// The fields of a send (310) to queue 0 of a topic.
 fn send_to(topic: &str) -> [(&str, &str); 10] {
@@ -30,7 +32,7 @@ fn send_to(topic: &str) -> [(&str, &str); 10] {
 }
 
 /// The answer to a request that is proposed to a group of one, whose disk then fails.
-async fn lost(code: i32, ext: &[(&str, &str)], body: &[u8]) -> Command {
+async fn lost(code: i32, ext: Ext<'_>, body: &[u8]) -> Command {
     let disk = MemoryDisk::new();
     let rig = Rig::on(std::slice::from_ref(&disk), |_| {}).await;
     let mut client = rig.client().await;
@@ -42,7 +44,7 @@ async fn lost(code: i32, ext: &[(&str, &str)], body: &[u8]) -> Command {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_request_that_is_proposed_says_when_its_outcome_is_unknown() {
     let group = br#"{"groupName":"g"}"#;
-    let requests: [(i32, &[(&str, &str)], &[u8]); 6] = [
+    let requests: [(i32, Ext<'_>, &[u8]); 6] = [
         (310, &send_to("t"), b"x"),
         (17, NEW_TOPIC, b""),
         (215, &[("topic", "t")], b""),
