@@ -13,7 +13,7 @@ use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{ChangeMembers, Config, Raft, ReadPolicy, ServerState};
 use quorumq_store::consume_queue::ConsumeQueues;
 use quorumq_store::identity::{GroupConstants, Identity};
-use quorumq_store::log_store::{Entry, FlushMode, LogStore, OnInstall, Options, Positions, Vote};
+use quorumq_store::log_store::{Entry, FlushMode, LogStore, OnInstall, Options, Positions, Promise, Vote};
 use quorumq_store::mutant::{Mutant, planted};
 use quorumq_store::{LogId, LogIndex, StoreError};
 use tokio::sync::{Notify, mpsc};
@@ -268,16 +268,21 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     pub fn is_hot(&self, at: quorumq_store::PhysicalOffset) -> bool {
         self.core.store.is_hot(at)
     }
-    /// Why `bytes` more of entry bodies cannot be stored here; `None` if they can. Asked before a proposal.
-    pub fn no_room(&self, bytes: u64) -> Option<String> {
-        self.core.no_room(bytes)
+    /// Room for an entry with a body of `bytes`. Asked for before its proposal, kept until its outcome.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn room(&self, bytes: u64) -> Result<Promise, String> {
+        self.core.room(bytes)
     }
 
     /// The same without the reserve: for small entries that go on while the volume is nearly full. What is allocated is
-    /// there for them, once [`Node::no_room`] keeps the large ones away.
-    #[must_use]
-    pub fn no_room_at_all(&self, bytes: u64) -> Option<String> {
-        self.core.store.no_room(bytes)
+    /// there for them, once [`Node::room`] keeps the large ones away.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn room_at_all(&self, bytes: u64) -> Result<Promise, String> {
+        self.core.store.promise(bytes)
     }
     /// Where the log stands.
     pub fn positions(&self) -> Positions {

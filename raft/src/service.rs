@@ -11,7 +11,7 @@ use openraft::Raft;
 use openraft::alias::{SnapshotMetaOf, SnapshotOf};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest};
-use quorumq_store::log_store::LogStore;
+use quorumq_store::log_store::{LogStore, Promise};
 use tokio::sync::mpsc;
 
 use crate::barrier::ReadError;
@@ -60,12 +60,17 @@ impl<R: Runtime, M: Machine> Core<R, M> {
         membership.nodes().map(|(id, member)| (*id, member.clone(), voters.contains(id))).collect()
     }
 
-    /// Why `bytes` more of entry bodies cannot be stored; `None` if they can. Besides what the store needs, the volume
+    /// Room for an entry with a body of `bytes`, until the promise is dropped. Besides what the store needs, the volume
     /// keeps a reserve free, so that everything else on it goes on working.
-    pub fn no_room(&self, bytes: u64) -> Option<String> {
-        if let Some(why) = self.store.no_room(bytes) {
-            return Some(why);
-        }
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn room(&self, bytes: u64) -> Result<Promise, String> {
+        let room = self.store.promise(bytes)?;
+        self.no_reserve().map_or(Ok(room), Err)
+    }
+
+    fn no_reserve(&self) -> Option<String> {
         let (place, reserve) = (self.place.dir.display(), self.place.reserve_bytes);
         match self.place.disk.space(&self.place.dir) {
             Ok(space) if space.available >= reserve => None,
@@ -274,7 +279,7 @@ impl<R: Runtime, M: Machine> PeerService<R> for Service<R, M> {
         Box::pin(async move {
             // The node is starting: the leader dials again.
             let Some(core) = self.core.get() else { return Ok(()) };
-            log_server::serve_log::<R, M>(stream, &core.raft, |bytes| core.no_room(bytes)).await
+            log_server::serve_log::<R, M>(stream, &core.raft, |bytes| core.room(bytes)).await
         })
     }
 

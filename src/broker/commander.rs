@@ -33,15 +33,15 @@ impl CommandError {
             Self::Unknown(why) => answer::unknown(request, why),
         }
     }
-}
 
-impl From<CommandError> for Refused {
-    fn from(e: CommandError) -> Self {
-        let code = match e {
-            CommandError::Refused(_) => response::SERVICE_NOT_AVAILABLE,
-            CommandError::Unknown(_) => response::SYSTEM_ERROR,
+    /// The refusal of a send whose topic the commands were to create. The send itself was not proposed: whatever comes of
+    /// the commands, it is not and never will be stored.
+    pub fn refuse_send(self) -> Refused {
+        let remark = match self {
+            Self::Refused(why) => format!("the topic was not created: {why}"),
+            Self::Unknown(why) => format!("whether the topic was created is unknown: {why}"),
         };
-        Self { code, remark: e.to_string() }
+        Refused { code: response::SERVICE_NOT_AVAILABLE, remark }
     }
 }
 
@@ -55,11 +55,10 @@ impl<R: Runtime> Broker<R> {
         let batch = CommandBatch { time_ms, commands };
         let body = batch.encode().map_err(|e| CommandError::Refused(e.to_string()))?;
         // An append that finds no room ends the node.
-        if let Some(why) = self.node.no_room_at_all(body.len() as u64) {
-            return Err(CommandError::Refused(why));
-        }
+        let room = self.node.room_at_all(body.len() as u64).map_err(CommandError::Refused)?;
         let (tx, rx) = oneshot::channel();
         let done = move |outcome| {
+            drop(room);
             // The request's task may be gone with its connection; the commands stand all the same.
             let _ = tx.send(outcome);
         };

@@ -156,16 +156,17 @@ impl<R: Runtime> Broker<R> {
         let Round { latest, waiting } = round;
         let max_entry = self.node.identity().constants.max_entry as usize;
         let leader = self.leadership.now(self.node.id());
-        let mut outcome = Ok(());
+        let mut outcome = None;
         for commits in Round::commands(latest, COMMAND_BYTES.min(max_entry / 2)) {
             match leader {
                 Leader::There(leader) if waiting.is_empty() => self.forward_commits(leader, &commits).await,
                 _ => {
                     let command = MachineCommand::CommitOffsets { commits };
-                    outcome = outcome.and(self.command_one(command).await.map(drop));
+                    outcome = both(outcome, self.command_one(command).await.map(drop));
                 }
             }
         }
+        let outcome = outcome.unwrap_or(Ok(()));
         if waiting.is_empty()
             && let Err(e) = &outcome
         {
@@ -193,6 +194,20 @@ impl<R: Runtime> Broker<R> {
             tracing::debug!("offsets that pulls carried did not reach the leader: {e}");
         }
     }
+}
+
+/// The outcome of a round's commands so far and of its next one. Whoever waits does not know which of them had its
+/// commit: where one was carried out and another was not, the round's outcome is unknown to it.
+fn both(so_far: Option<Result<(), CommandError>>, next: Result<(), CommandError>) -> Option<Result<(), CommandError>> {
+    Some(match (so_far, next) {
+        (None, next) => next,
+        (Some(Err(CommandError::Refused(_))), Err(CommandError::Refused(why))) => Err(CommandError::Refused(why)),
+        (Some(Err(e)), _) | (Some(Ok(())), Err(e)) => {
+            let (CommandError::Refused(why) | CommandError::Unknown(why)) = e;
+            Err(CommandError::Unknown(why))
+        }
+        (Some(Ok(())), Ok(())) => Ok(()),
+    })
 }
 
 /// A commit as a consumer sends it.
@@ -241,6 +256,18 @@ mod tests {
         assert!(sizes.max().unwrap() <= 500 + 32);
         let offsets = commands.iter().flatten().map(|commit| commit.offset);
         assert!(offsets.eq(0..100));
+    }
+
+    #[test]
+    fn a_round_of_which_a_part_may_be_stored_is_not_called_refused() {
+        let refused = || Err(CommandError::Refused("full".to_owned()));
+        let unknown = || Err(CommandError::Unknown("lost".to_owned()));
+        let of = |outcomes: &[Result<(), CommandError>]| outcomes.iter().cloned().fold(None, both).unwrap();
+        assert_eq!(of(&[Ok(()), Ok(())]), Ok(()));
+        assert_eq!(of(&[refused(), refused()]), refused());
+        for part in [[Ok(()), refused()], [refused(), Ok(())], [refused(), unknown()], [unknown(), refused()]] {
+            assert!(matches!(of(&part), Err(CommandError::Unknown(_))), "{part:?}");
+        }
     }
 
     #[test]

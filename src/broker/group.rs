@@ -19,9 +19,15 @@ impl<R: Runtime> Broker<R> {
             Ok(config) => config,
             Err(e) => return answer::error(command, e),
         };
-        match self.update_group(from_wire(&config), false).await {
-            Ok(()) => command.reply(response::SUCCESS, None),
-            Err(refused) => command.reply(refused.code, Some(refused.remark)),
+        let config = from_wire(&config);
+        let refuse = |refused: Refused| command.reply(refused.code, Some(refused.remark));
+        if let Err(refusal) = config.check() {
+            return refuse(refusal.into());
+        }
+        match self.command_one(MachineCommand::UpdateGroup { config, if_absent: false }).await {
+            Ok(Outcome::Refused(refusal)) => refuse(refusal.into()),
+            Ok(_) => command.reply(response::SUCCESS, None),
+            Err(e) => e.answer(self, command),
         }
     }
 
@@ -38,18 +44,6 @@ impl<R: Runtime> Broker<R> {
             }
         };
         command.reply(response::SUCCESS, None).with_body(body::encode(&wrapper))
-    }
-
-    /// Creates or updates a subscription group. Leader only.
-    ///
-    /// # Errors
-    /// The settings are out of range, or this node does not lead.
-    pub async fn update_group(&self, config: SubscriptionGroupConfig, if_absent: bool) -> Result<(), Refused> {
-        config.check()?;
-        match self.command_one(MachineCommand::UpdateGroup { config, if_absent }).await? {
-            Outcome::Refused(refusal) => Err(refusal.into()),
-            _ => Ok(()),
-        }
     }
 }
 

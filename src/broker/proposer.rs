@@ -13,6 +13,7 @@ use quorumq_raft::outcome::{Outcome, Refusal};
 use quorumq_raft::runtime::Runtime;
 use quorumq_raft::types::Proposal;
 use quorumq_store::frame::Kind;
+use quorumq_store::log_store::Promise;
 use quorumq_store::mutant::{Mutant, planted};
 use quorumq_store::record::{self, set_store_timestamp};
 use quorumq_store::{PhysicalOffset, QueueOffset};
@@ -154,10 +155,13 @@ impl<R: Runtime> Work<R> {
             self.refuse(&chunks, len, response::MESSAGE_ILLEGAL, &remark);
             return;
         }
-        if let Some(why) = self.node.no_room(len as u64) {
-            self.refuse(&chunks, len, response::SERVICE_NOT_AVAILABLE, &why);
-            return;
-        }
+        let room = match self.node.room(len as u64) {
+            Ok(room) => room,
+            Err(why) => {
+                self.refuse(&chunks, len, response::SERVICE_NOT_AVAILABLE, &why);
+                return;
+            }
+        };
         let mut body = match chunks.as_mut_slice() {
             [only] => std::mem::take(&mut only.records),
             many => {
@@ -178,6 +182,7 @@ impl<R: Runtime> Work<R> {
             leadership: Arc::clone(&self.leadership),
             leader_addr: Arc::clone(&self.node),
             store_host: self.store_host,
+            _room: room,
         };
         self.node.propose(Proposal { kind: Kind::Records, body }, move |outcome| done.complete(outcome)).await;
     }
@@ -220,6 +225,7 @@ struct Done<R: Runtime> {
     leadership: Arc<Leadership>,
     leader_addr: Arc<Node<R, Machine>>,
     store_host: std::net::SocketAddrV4,
+    _room: Promise,
 }
 
 impl<R: Runtime> Done<R> {

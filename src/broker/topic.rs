@@ -84,15 +84,16 @@ impl<R: Runtime> Broker<R> {
         wire::TopicConfigSerializeWrapper { data_version: to_wire_version(version), topic_config_table: table }
     }
 
-    /// Creates a topic unless there is one. Leader only.
+    /// Creates the topic of a send unless there is one. Leader only.
     ///
     /// # Errors
-    /// The settings are out of range, or this node does not lead.
+    /// The settings are out of range, this node does not lead, or nobody knows whether there is or will be the topic.
     pub async fn ensure_topic(&self, config: TopicConfig) -> Result<(), Refused> {
         config.check()?;
-        match self.command_one(MachineCommand::UpdateTopic { config, if_absent: true }).await? {
-            Outcome::Refused(refusal) => Err(refusal.into()),
-            _ => Ok(()),
+        match self.command_one(MachineCommand::UpdateTopic { config, if_absent: true }).await {
+            Ok(Outcome::Refused(refusal)) => Err(refusal.into()),
+            Ok(_) => Ok(()),
+            Err(e) => Err(e.refuse_send()),
         }
     }
 }

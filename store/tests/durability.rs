@@ -413,3 +413,25 @@ fn the_disk_thread_is_woken_once_for_all_that_waits() {
         log.run_pending();
     }
 }
+
+/// What Raft has taken and the log does not know yet was once promised a second time, and the append ended the node.
+#[test]
+fn room_that_is_promised_to_entries_under_way_is_not_promised_again() {
+    let medium = MemoryMedium::default();
+    let rig = open(&medium, FlushMode::Sync);
+    medium.disk.set_capacity(Some(medium.disk.used()));
+    let mut promises = Vec::new();
+    while let Ok(promise) = rig.log.promise(500) {
+        promises.push(promise);
+    }
+    assert!(promises.len() > 1 && rig.log.no_room(600).is_some());
+    let all: Vec<_> = (0..promises.len() as u64).map(|index| entry(id(1, index), 500)).collect();
+    rig.log.append(all, rig.finished.done("all")).unwrap();
+    rig.log.run_pending();
+    assert!(rig.log.failure().is_none(), "{:?}", rig.log.failure());
+    medium.disk.set_capacity(None);
+    rig.log.retry_room();
+    rig.log.run_pending();
+    drop(promises);
+    assert!(rig.log.promise(500).is_ok(), "room comes back with the outcome");
+}

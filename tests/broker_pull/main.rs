@@ -5,6 +5,7 @@
 mod free_addr;
 mod group;
 mod offsets;
+mod outcomes;
 mod pulls;
 mod rig;
 mod subscriptions;

@@ -75,14 +75,21 @@ fn options(listen: SocketAddr) -> BrokerOptions {
 impl Rig {
     /// A group of `n` brokers with the topic `t` of two queues.
     pub async fn start(n: usize) -> Self {
+        let disks: Vec<_> = (0..n).map(|_| MemoryDisk::new()).collect();
+        Self::on(&disks, |why| panic!("fatal: {why}")).await
+    }
+
+    /// The same with a broker on each of these disks.
+    pub async fn on(disks: &[MemoryDisk], fatal: fn(String)) -> Self {
+        let n = disks.len();
         let peers: Vec<SocketAddr> = (0..n).map(|_| free_addr()).collect();
         let starting = (0..n).map(|me| {
             let peers = peers.clone();
             async move {
                 let client = free_addr();
-                let place = Place { disk: MemoryDisk::new().mount(), dir: PathBuf::from("/store"), reserve_bytes: 0 };
+                let place = Place { disk: disks[me].mount(), dir: PathBuf::from("/store"), reserve_bytes: 0 };
                 let settings = settings(peers[me], client, Start::Bootstrap { peers, me });
-                let on_fatal = Arc::new(|why: String| panic!("fatal: {why}"));
+                let on_fatal = Arc::new(fatal);
                 Running::<Tokio>::start(settings, options(client), place, on_fatal).await.unwrap()
             }
         });

@@ -1,5 +1,6 @@
 //! The follower's side of a log connection: appends into openraft's pipelined stream, answers out in order.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -8,6 +9,7 @@ use std::task::{Context, Poll};
 use futures_util::{Sink, Stream, stream};
 use openraft::Raft;
 use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
+use quorumq_store::log_store::Promise;
 use tokio::sync::mpsc;
 use tokio_util::codec::Framed;
 use tokio_util::sync::PollSender;
@@ -23,21 +25,22 @@ use crate::wire::{WireAppend, WireAppended};
 /// Appends decoded ahead of the Raft core.
 const AHEAD: usize = 64;
 
-/// Serves appends until the connection ends. `room` tells why a request's bodies (given in bytes) cannot be
-/// stored: asked before openraft sees them, as an error inside its storage calls is fatal.
+/// Serves appends until the connection ends. `room` promises room for a request's bodies (given in bytes) or tells why
+/// there is none: asked before openraft sees them, as an error inside its storage calls is fatal.
 ///
 /// # Errors
 /// The connection was lost, or bytes that are no append.
 pub async fn serve_log<R: Runtime, M: Machine>(
     stream: R::Stream,
     raft: &Raft<Types<R, M>, Shell<R, M>>,
-    room: impl Fn(u64) -> Option<String>,
+    room: impl Fn(u64) -> Result<Promise, String>,
 ) -> io::Result<()> {
     let framed = Framed::with_capacity(stream, PeerCodec::default(), 256 * 1024);
     let (tx, rx) = mpsc::channel(AHEAD);
     let input = stream::unfold(rx, |mut rx| async move { rx.recv().await.map(|request| (request, rx)) });
     let answers = Box::pin(raft.stream_append(Box::pin(input)));
-    let mut serving = Serving { framed, sender: Some(PollSender::new(tx)), answers, ended: false };
+    let mut serving =
+        Serving { framed, sender: Some(PollSender::new(tx)), answers, promised: VecDeque::new(), ended: false };
     poll_fn(|cx| serving.poll(cx, &room)).await
 }
 
@@ -46,6 +49,8 @@ struct Serving<S, Q, F> {
     /// `None` once no more appends are taken.
     sender: Option<PollSender<Q>>,
     answers: Pin<Box<F>>,
+    /// Room for each request that openraft has not answered, oldest first; `None` for one without entries.
+    promised: VecDeque<Option<Promise>>,
     /// openraft ended the stream (conflict, higher vote): flush the answer, then close.
     ended: bool,
 }
@@ -58,7 +63,7 @@ where
     F: Stream<Item = Result<StreamAppendResult<Types<R, M>>, E>>,
     E: std::fmt::Display,
 {
-    fn poll(&mut self, cx: &mut Context<'_>, room: &impl Fn(u64) -> Option<String>) -> Poll<io::Result<()>> {
+    fn poll(&mut self, cx: &mut Context<'_>, room: &impl Fn(u64) -> Result<Promise, String>) -> Poll<io::Result<()>> {
         loop {
             let mut moved = self.poll_answers(cx)?;
             if !self.framed.write_buffer().is_empty() {
@@ -91,6 +96,7 @@ where
                 Poll::Ready(Some(Err(e))) => return Err(io::Error::other(format!("the node has stopped: {e}"))),
                 Poll::Ready(Some(Ok(answer))) => answer,
             };
+            self.promised.pop_front();
             self.send(&WireAppended::from_stream(&answer))?;
             moved = true;
         }
@@ -102,7 +108,11 @@ where
     }
 
     /// Takes one append. Ready(false) when the leader closed the connection.
-    fn poll_read(&mut self, cx: &mut Context<'_>, room: &impl Fn(u64) -> Option<String>) -> io::Result<Poll<bool>> {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: &impl Fn(u64) -> Result<Promise, String>,
+    ) -> io::Result<Poll<bool>> {
         let Some(sender) = self.sender.as_mut().filter(|_| !self.ended) else {
             return Ok(Poll::Pending);
         };
@@ -120,14 +130,18 @@ where
             Poll::Ready(Some(frame)) => frame,
         };
         let bytes = frame.raw.len() as u64;
-        if let Some(why) = (bytes > 0).then(|| room(bytes)).flatten() {
-            self.send(&WireAppended::NoSpace(why))?;
-            self.ended = true;
-            return Ok(Poll::Ready(true));
-        }
+        let promise = match (bytes > 0).then(|| room(bytes)).transpose() {
+            Ok(promise) => promise,
+            Err(why) => {
+                self.send(&WireAppended::NoSpace(why))?;
+                self.ended = true;
+                return Ok(Poll::Ready(true));
+            }
+        };
         let request = from_wire(frame)?;
-        if sender.send_item(request).is_err() {
-            self.sender = None;
+        match sender.send_item(request) {
+            Ok(()) => self.promised.push_back(promise),
+            Err(_) => self.sender = None,
         }
         Ok(Poll::Ready(true))
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use quorumq_raft::runtime::Runtime;
 
 use crate::broker::Broker;
+use crate::broker::commander::CommandError;
 use crate::broker::send::Refused;
 use crate::machine::command::Command as MachineCommand;
 use crate::machine::{Outcome, SubscriptionGroupConfig};
@@ -29,7 +30,7 @@ impl<R: Runtime> Broker<R> {
     /// only.
     ///
     /// # Errors
-    /// This node does not lead, or a limit of the machine is reached.
+    /// This node does not lead, a limit of the machine is reached, or nobody knows whether they were created.
     pub(super) async fn create_groups(&self, groups: &BTreeSet<&str>) -> Result<(), Refused> {
         let mut commands: Vec<MachineCommand> = Vec::new();
         for group in groups {
@@ -40,7 +41,7 @@ impl<R: Runtime> Broker<R> {
         let mut refused = None;
         while commands.peek().is_some() {
             let batch = commands.by_ref().take(BATCH).collect();
-            for outcome in self.command(batch).await? {
+            for outcome in self.command(batch).await.map_err(CommandError::refuse_send)? {
                 if let Outcome::Refused(refusal) = outcome {
                     refused.get_or_insert(refusal);
                 }
@@ -59,7 +60,7 @@ impl<R: Runtime> Broker<R> {
     /// Creates `%RETRY%group` if it is missing, and the group's settings if they may be created. Leader only.
     ///
     /// # Errors
-    /// This node does not lead, or a limit of the machine is reached.
+    /// This node does not lead, a limit of the machine is reached, or nobody knows whether they were created.
     pub async fn ensure_retry_topic(&self, group: &str) -> Result<(), Refused> {
         if self.node.machine().topic(&retry_topic(group)).is_some() {
             return Ok(());

@@ -84,6 +84,8 @@ pub(super) struct Fifo {
     pub(super) status: Status,
     /// Bytes of frames appended and not yet done.
     pub(super) pending_bytes: u64,
+    /// Bytes of frames that have a [`Promise`](super::Promise): not appended yet, or without an outcome.
+    pub(super) promised: u64,
     /// First byte of the log for which no file is allocated.
     pub(super) held_until: PhysicalOffset,
     /// Why the segment behind it could not be allocated, if that was tried.
@@ -101,6 +103,7 @@ impl Fifo {
             vote,
             status: Status::Running,
             pending_bytes: 0,
+            promised: 0,
             held_until,
             full: None,
             times: None,

@@ -32,6 +32,7 @@ use background::SyncGate;
 use fifo::{Fifo, Op};
 pub(crate) use open::take_lock;
 pub use open::{OnInstall, Options};
+pub use room::Promise;
 pub use store_checkpoint::StoreTimes;
 use worker::Worker;
 

@@ -1,5 +1,7 @@
 //! Space is checked before Raft sees the bytes: once an entry is appended, running out of it ends the node.
 
+use std::sync::Arc;
+
 use super::LogStore;
 use super::fifo::{Fifo, Status};
 use crate::PhysicalOffset;
@@ -8,6 +10,28 @@ use crate::frame::HEADER_LEN;
 
 /// Bytes never promised to anyone: for a leader's blank entry, memberships, and the headers of a batch of entries.
 const RESERVE: u64 = 64 << 10;
+
+/// Room that an entry has which is on its way into the log. Kept until its outcome is there, so that what Raft holds and
+/// the log does not know yet is not promised to another.
+#[derive(Debug)]
+pub struct Promise {
+    store: Arc<LogStore>,
+    bytes: u64,
+}
+
+impl Promise {
+    fn new(store: &Arc<LogStore>, body: u64) -> Self {
+        let bytes = HEADER_LEN + body;
+        store.lock().promised += bytes;
+        Self { store: Arc::clone(store), bytes }
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        self.store.lock().promised -= self.bytes;
+    }
+}
 
 impl LogStore {
     pub(super) fn layout(&self) -> Layout {
@@ -42,22 +66,38 @@ impl LogStore {
     /// Why `bytes` more of entry bodies cannot be stored for certain; `None` if they can: they fit into the segments that
     /// are allocated or, while the next allocation has not failed, into what the volume has left.
     pub fn no_room(&self, bytes: u64) -> Option<String> {
+        self.lacks(bytes, bytes)
+    }
+
+    /// Room for an entry with a body of `bytes`, until the promise is dropped.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn promise(self: &Arc<Self>, bytes: u64) -> Result<Promise, String> {
+        // Counted before the look: of two at a time, one at least sees the other.
+        let promise = Promise::new(self, bytes);
+        self.lacks(bytes, 0).map_or(Ok(promise), Err)
+    }
+
+    /// Why `bytes` cannot be stored beside all that is promised, with `more` that is not.
+    fn lacks(&self, bytes: u64, more: u64) -> Option<String> {
         let reserve = RESERVE.min(self.identity.constants.segment_size / 16);
-        let (room, from) = {
+        let (room, wanted, from) = {
             let fifo = self.lock();
             if let Some(e) = fifo.status.error() {
                 return Some(e.to_string());
             }
             let room = self.held_room(&fifo);
-            if room >= bytes + reserve {
+            let wanted = fifo.promised + more + reserve;
+            if room >= wanted {
                 return None;
             }
             if let Some(full) = &fifo.full {
                 return Some(format!("no room for {bytes} bytes in the CommitLog: {full}"));
             }
-            (room, fifo.held_until.max(fifo.view.end))
+            (room, wanted, fifo.held_until.max(fifo.view.end))
         };
-        self.no_space(bytes + reserve - room, from)
+        self.no_space(wanted - room, from)
     }
 
     /// Why the volume cannot take the segments that `bytes` more would need from `from` on.
