@@ -12,6 +12,7 @@ pub mod cast;
 pub mod counter;
 pub mod echo;
 pub mod group;
+pub mod launch;
 pub mod members;
 pub mod nodes;
 pub mod seat;
