@@ -1,35 +1,29 @@
 //! Each bug planted in the broker and the NameServer that needs no fault to show breaks a check that holds without it.
 //! What the others need, a leader lost in the middle, is the simulator's.
-//!
-//! A process has one planted bug: the test runs itself again for each, with the bug's name in the environment.
 #![cfg(test)]
 #![cfg(debug_assertions)]
 
 use std::path::Path;
-use std::process::Command;
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use quorumq::machine::Machine;
 use quorumq::nameserver::route_table::{Registration, RouteTable, TableVersion, TopicTable};
 use quorumq::protocol::batch::{self, BatchMessage};
 use quorumq_raft::machine::Machine as _;
 use quorumq_store::QueueOffset;
 use quorumq_store::disk::MemoryDisk;
-use quorumq_store::mutant::{Mutant, plant};
+use quorumq_store::mutant::Mutant;
 
 #[path = "harness/free_addr.rs"]
 mod free_addr;
+#[path = "harness/planted.rs"]
+mod planted;
 #[path = "broker_pull/rig.rs"]
 #[expect(dead_code, reason = "shared with tests that need more of it")]
 mod rig;
 
+use planted::{Check, Outcome, each_breaks_its_check, holds};
 use rig::{Client, GROUP, Rig, bodies, from, held};
-
-const PLANT: &str = "QUORUMQ_PLANT";
-
-type Outcome = Result<(), String>;
-type Check = fn() -> BoxFuture<'static, Outcome>;
 
 /// What must hold, and the bug that breaks it.
 const CHECKS: &[(Mutant, Check)] = &[
@@ -41,29 +35,9 @@ const CHECKS: &[(Mutant, Check)] = &[
     (Mutant::RouteTermFenceOff, || a_leader_of_the_past_is_not_registered().boxed()),
 ];
 
-fn run(check: Check) -> Outcome {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(check())
-}
-
 #[test]
 fn each_bug_breaks_a_check_that_holds_without_it() {
-    if let Ok(name) = std::env::var(PLANT) {
-        let (mutant, check) = CHECKS.iter().find(|(mutant, _)| mutant.name() == name).unwrap();
-        plant(*mutant);
-        println!("{name}: {}", run(*check).unwrap_err());
-        return;
-    }
-    for (mutant, check) in CHECKS {
-        run(*check).unwrap_or_else(|e| panic!("without {mutant:?}: {e}"));
-        let mut child = Command::new(std::env::current_exe().unwrap());
-        let name = "each_bug_breaks_a_check_that_holds_without_it";
-        let ended = child.args(["--exact", name]).env(PLANT, mutant.name()).output().unwrap();
-        assert!(ended.status.success(), "{mutant:?} breaks nothing:\n{}", String::from_utf8_lossy(&ended.stdout));
-    }
-}
-
-fn holds(condition: bool, what: impl Into<String>) -> Outcome {
-    if condition { Ok(()) } else { Err(what.into()) }
+    each_breaks_its_check("each_bug_breaks_a_check_that_holds_without_it", CHECKS);
 }
 
 /// Stores a batch in queue 0 of `t`.

@@ -1,32 +1,26 @@
 //! Each bug planted in the consensus node breaks a check that holds without it.
-//!
-//! A process has one planted bug: the test runs itself again for each, with the bug's name in the environment.
 #![cfg(test)]
 #![cfg(debug_assertions)]
 
-use std::process::Command;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use quorumq_raft::form::Start;
 use quorumq_store::disk::MemoryDisk;
 use quorumq_store::frame::Kind;
 use quorumq_store::log_store::FlushMode;
-use quorumq_store::mutant::{Mutant, plant};
+use quorumq_store::mutant::Mutant;
 
 #[path = "group/common/mod.rs"]
 #[expect(dead_code, reason = "shared with tests that need more of it")]
 mod common;
+#[path = "../../tests/harness/planted.rs"]
+mod planted;
 
 use common::{
     Host, Seat, TestNode, at, converge, form_hosts, leader, memory_seats, nodes_of, proposed, synced, until, write,
 };
-
-const PLANT: &str = "QUORUMQ_PLANT";
-
-type Outcome = Result<(), String>;
-type Check = fn() -> BoxFuture<'static, Outcome>;
+use planted::{Check, Outcome, each_breaks_its_check, holds};
 
 /// What must hold, and the bug that breaks it.
 const CHECKS: &[(Mutant, Check)] = &[
@@ -39,29 +33,9 @@ const CHECKS: &[(Mutant, Check)] = &[
     (Mutant::ApplyDependsOnClock, || members_apply_alike().boxed()),
 ];
 
-fn run(check: Check) -> Outcome {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(check())
-}
-
 #[test]
 fn each_bug_breaks_a_check_that_holds_without_it() {
-    if let Ok(name) = std::env::var(PLANT) {
-        let (mutant, check) = CHECKS.iter().find(|(mutant, _)| mutant.name() == name).unwrap();
-        plant(*mutant);
-        println!("{name}: {}", run(*check).unwrap_err());
-        return;
-    }
-    for (mutant, check) in CHECKS {
-        run(*check).unwrap_or_else(|e| panic!("without {mutant:?}: {e}"));
-        let mut child = Command::new(std::env::current_exe().unwrap());
-        let name = "each_bug_breaks_a_check_that_holds_without_it";
-        let ended = child.args(["--exact", name]).env(PLANT, mutant.name()).output().unwrap();
-        assert!(ended.status.success(), "{mutant:?} breaks nothing:\n{}", String::from_utf8_lossy(&ended.stdout));
-    }
-}
-
-fn holds(condition: bool, what: impl Into<String>) -> Outcome {
-    if condition { Ok(()) } else { Err(what.into()) }
+    each_breaks_its_check("each_bug_breaks_a_check_that_holds_without_it", CHECKS);
 }
 
 /// A group of three with ten entries, its leader first.

@@ -2,36 +2,24 @@
 #![cfg(test)]
 
 use std::path::Path;
-use std::sync::PoisonError;
 use std::time::Duration;
 
-use quorumq::client::ClientOptions;
-use quorumq::client::producer::ProducerBuilder;
-use quorumq_sim::runtime::SimRuntime;
-use quorumq_sim::scenario::brokers::Brokers;
-use quorumq_sim::scenario::client::{Content, Followed, Lane, create_topic, follow, read_all, send_lane};
-use quorumq_sim::scenario::history::{Ended, History, Ledger};
+use quorumq_sim::history::{Ended, Ledger};
+use quorumq_sim::scenario::Verdict;
+use quorumq_sim::scenario::cast::{Cast, on_host};
 use quorumq_sim::scenario::members::{self, Members};
-use quorumq_sim::scenario::nodes::SOON;
-use quorumq_sim::scenario::{Verdict, address, until};
 use quorumq_sim::tally::Fault;
-use quorumq_sim::world::{Config, Node, World, run};
-use quorumq_store::log_store::FlushMode;
+use quorumq_sim::workload::scan::scan;
+use quorumq_sim::workload::{Client, synchronous};
+use quorumq_sim::world::{Config, World, run};
 
-const TOPIC: &str = "orders";
-
-/// Sends `count` messages, one after the other. How each ended.
-async fn send(client: &Node, options: ClientOptions, name: &str, count: u32, ledger: &Ledger) -> Vec<Ended> {
-    let already = ledger.sent().len();
-    let lane =
-        Lane { topic: TOPIC.to_owned(), name: name.to_owned(), count, pause: Duration::ZERO, ledger: ledger.clone() };
-    let sending = client.spawn(async move {
-        let producer = ProducerBuilder::with_client("senders", options).start::<SimRuntime>().unwrap();
-        send_lane(producer.clone(), lane).await;
-        producer.close().await;
-    });
-    sending.await.unwrap();
-    ledger.sent().into_iter().skip(already).map(|sent| sent.ended).collect()
+/// A client sends `count` messages, one after the other. How each ended.
+async fn send(cast: &mut Cast, name: &str, count: u32) -> Result<Vec<Ended>, String> {
+    let client = cast.client(name, Duration::ZERO);
+    on_host(&client, synchronous::send(client.clone(), count)).await?;
+    Ok(cast
+        .ledger
+        .look(|history| history.ops.iter().filter(|op| op.client == client.name).map(|op| op.ended.clone()).collect()))
 }
 
 fn stored(ended: &[Ended]) -> usize {
@@ -44,41 +32,41 @@ fn says_why(ended: &Ended) -> bool {
 
 /// The leader's disk fills up, or that of every member.
 async fn fills_up(world: World, everywhere: bool) -> Verdict {
-    let client = world.add_node(address(20));
-    let brokers = Brokers::form(&world, 3, FlushMode::Sync).await?;
-    let options = brokers.client_options(client.ip());
-    let creating = client.spawn(create_topic::<SimRuntime>(options.clone(), TOPIC, 4));
-    creating.await.map_err(|e| e.to_string())??;
-    let ledger = Ledger::default();
-    if stored(&send(&client, options.clone(), "before", 30, &ledger).await) != 30 {
+    let mut cast = Cast::begin(world.clone()).await?;
+    if stored(&send(&mut cast, "before", 30).await?) != 30 {
         return Err("not all was stored before the disks were full".to_owned());
     }
-    let (leader, _) = brokers.nodes.elected(&[]).await?;
+    let (leader, _) = cast.brokers.nodes.elected(&[]).await?;
     let full: Vec<_> = (0..3).filter(|at| everywhere || *at == leader).collect();
-    full.iter().for_each(|at| brokers.nodes.seat(*at).disk().fill(&mut world.rng()));
+    full.iter().for_each(|at| cast.brokers.nodes.seat(*at).disk().fill(&mut world.rng()));
     let mut meanwhile = Vec::new();
     while !meanwhile.iter().any(says_why) {
         if meanwhile.len() > 500 {
             return Err(format!("nothing was refused for lack of room: {meanwhile:?}"));
         }
-        meanwhile.extend(send(&client, options.clone(), &format!("meanwhile{}-", meanwhile.len()), 10, &ledger).await);
+        meanwhile.extend(send(&mut cast, "meanwhile", 10).await?);
     }
-    let followed = Followed::default();
-    drop(client.spawn(follow::<SimRuntime>(options.clone(), "followers".into(), TOPIC.into(), followed.clone())));
-    let acked = stored(&meanwhile) + 30;
-    let read = || followed.lock().unwrap_or_else(PoisonError::into_inner).len() >= acked;
-    until("all that was stored is read from full disks", SOON, || read().then_some(())).await?;
-    full.iter().for_each(|at| brokers.nodes.seat(*at).disk().relieve());
+    // A scan is the last look of a history: this one is not the last of the cast's.
+    let reader = Client { ledger: Ledger::default(), ..cast.client("reader", Duration::ZERO) };
+    on_host(&reader, scan(reader.clone())).await?;
+    let seen = reader.ledger.take();
+    let (read, acked) = (seen.scanned().values().map(|read| read.len()).sum::<usize>(), stored(&meanwhile) + 30);
+    if read < acked {
+        return Err(format!("{read} messages are read from full disks, {acked} were acknowledged"));
+    }
+    full.iter().for_each(|at| cast.brokers.nodes.seat(*at).disk().relieve());
     madsim::time::sleep(Duration::from_secs(3)).await;
-    let after = send(&client, options.clone(), "after", 100, &ledger).await;
+    let after = send(&mut cast, "after", 100).await?;
     if stored(&after) != 100 {
         return Err(format!("not all was stored once there was room again: {after:?}"));
     }
-    let reading = client.spawn(read_all::<SimRuntime>(options, "readers", TOPIC));
-    let Content { read, begins } = reading.await.map_err(|e| e.to_string())??;
-    let followed = followed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    History { sent: ledger.sent(), read, begins, followed }.check()?;
-    brokers.nodes.agree().await.map(drop)
+    let last = cast.client("last", Duration::ZERO);
+    let left = cast.end(&last).await?;
+    let now = left.history.scanned();
+    match seen.scanned().into_iter().find(|(place, read)| !now[place].starts_with(read)) {
+        Some((place, read)) => Err(format!("{place} held {read:?}, and now {:?}", now[place])),
+        None => Ok(()),
+    }
 }
 
 /// The leader's disk has no room at all when its log goes on to the segment that is allocated already.

@@ -38,7 +38,7 @@ const STATE_MAGIC: u32 = 0x514D_4853;
 const MARK_MAGIC: u32 = 0x514D_534D;
 
 /// Where the hard state of the store in `dir` lives.
-pub(crate) fn path(dir: &Path) -> PathBuf {
+pub fn path(dir: &Path) -> PathBuf {
     dir.join("hardstate")
 }
 
@@ -48,11 +48,6 @@ pub(crate) fn path(dir: &Path) -> PathBuf {
 /// There is no hard state, or no copy of it is sound.
 pub fn vote_in(disk: &dyn Disk, dir: &Path) -> Result<Option<Vote>, StoreError> {
     Ok(HardState::open(disk, dir)?.state.vote)
-}
-
-/// Where the hard state of the store in `dir` lives, as [`vote_in`] reads it.
-pub fn file_in(dir: &Path) -> PathBuf {
-    path(dir)
 }
 
 /// The highest position known durable here.

@@ -240,6 +240,16 @@ impl History {
         outcomes
     }
 
+    /// The messages of every queue as the last look found them.
+    #[must_use]
+    pub fn scanned(&self) -> BTreeMap<&Place, &[Read]> {
+        let scans = self.ops.iter().filter_map(|op| match (&op.action, &op.ended) {
+            (Action::Scan { place }, Ended::Read { messages, .. }) => Some((place, &messages[..])),
+            _ => None,
+        });
+        scans.collect()
+    }
+
     /// Messages acknowledged.
     #[must_use]
     pub fn acknowledged(&self) -> u64 {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use quorumq_store::Term;
 use quorumq_store::disk::MemoryDisk;
-use quorumq_store::hard_state::{file_in, vote_in};
+use quorumq_store::hard_state::{self, vote_in};
 use quorumq_store::log_store::Vote;
 
 use super::{Invariant, MemberKey, SeatView, View};
@@ -39,10 +39,10 @@ impl HardStateMonotonic {
 fn survives(seat: &SeatView, vote: Vote) -> Result<(), String> {
     let dir = Path::new(DIR);
     let kept = MemoryDisk::new();
-    let found = seat.disk.durable(&file_in(dir)).and_then(|bytes| {
+    let found = seat.disk.durable(&hard_state::path(dir)).and_then(|bytes| {
         let disk = kept.mount();
         disk.create_dir_all(dir)?;
-        disk.create(&file_in(dir), bytes.len() as u64)?.write_at(0, &[&bytes])
+        disk.create(&hard_state::path(dir), bytes.len() as u64)?.write_at(0, &[&bytes])
     });
     let on_disk =
         found.map_err(|e| e.to_string()).and_then(|()| vote_in(&*kept.mount(), dir).map_err(|e| e.to_string()));

@@ -1,20 +1,17 @@
 //! A NameServer and a group of brokers: the product's own processes, each on a seat of the world.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr};
 
 use futures_util::future::try_join_all;
-use quorumq::broker::{BrokerOptions, Running};
+use quorumq::broker::Running;
 use quorumq::client::ClientOptions;
 use quorumq::machine::Machine;
 use quorumq::nameserver::{NameServer, NameServerOptions};
-use quorumq::server::Limits;
 use quorumq_raft::form::Start;
-use quorumq_raft::node::{Settings, Timing};
-use quorumq_store::identity::GroupConstants;
 use quorumq_store::log_store::FlushMode;
 
 use super::blow::Cluster;
+use super::launch::{CONSTANTS, Launch, NAMESRV_PORT, PEER_PORT};
 use super::nodes::Nodes;
 use super::watch::Watch;
 use super::{Verdict, address};
@@ -22,15 +19,8 @@ use crate::invariant::{GroupView, RouteView};
 use crate::runtime::SimRuntime;
 use crate::world::{Death, Node as Host, World};
 
-/// The name of the cluster.
-const CLUSTER: &str = "sim";
 /// RocketMQ's brokerName of the group.
 pub const GROUP: &str = "broker-a";
-const CONSTANTS: GroupConstants =
-    GroupConstants { segment_size: 64 * 1024, max_entry: 16 * 1024, frame_version: 1, feature_level: 1 };
-const BROKER_PORT: u16 = 10911;
-const PEER_PORT: u16 = BROKER_PORT + 1;
-const NAMESRV_PORT: u16 = 9876;
 /// The NameServer's number among the world's addresses; brokers have 1, 2, 3.
 const NAMESRV: u8 = 10;
 
@@ -83,47 +73,14 @@ impl Brokers {
     }
 
     fn start(&self, me: usize) -> impl Future<Output = Result<Running<SimRuntime>, String>> + use<> {
-        let peer = |at| SocketAddr::new(self.nodes.ip(at), PEER_PORT);
-        let ip = self.nodes.ip(me);
-        let settings = Settings {
-            cluster: CLUSTER.to_owned(),
-            group: GROUP.to_owned(),
-            listen: peer(me),
-            client_addr: format!("{ip}:{BROKER_PORT}"),
-            constants: CONSTANTS,
-            flush: self.flush,
-            timing: Timing::default(),
-            start: Start::Bootstrap { peers: (0..self.nodes.count()).map(peer).collect(), me },
-        };
-        let options = self.options(ip);
-        let starting =
-            Running::<SimRuntime>::start(settings, options, self.nodes.seat(me).place(), self.nodes.on_fatal(me));
+        let (ip, peer) = (self.nodes.ip(me), |at| SocketAddr::new(self.nodes.ip(at), PEER_PORT));
+        let start = Start::Bootstrap { peers: (0..self.nodes.count()).map(peer).collect(), me };
+        let namesrv = vec![SocketAddr::new(self.namesrv.ip(), NAMESRV_PORT)];
+        let Launch { settings, options } = Launch::new(ip, GROUP, self.flush, start, namesrv);
+        let (place, fatal) = (self.nodes.seat(me).place(), self.nodes.on_fatal(me));
+        let starting = Running::<SimRuntime>::start(settings, options, place, fatal);
         let starting = self.nodes.seat(me).host().spawn(starting);
         async move { starting.await.map_err(|e| e.to_string())?.map_err(|e| format!("{ip} does not start: {e}")) }
-    }
-
-    fn options(&self, ip: IpAddr) -> BrokerOptions {
-        let host = match ip {
-            IpAddr::V4(ip) => ip,
-            IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
-        };
-        BrokerOptions {
-            cluster: CLUSTER.to_owned(),
-            name: GROUP.to_owned(),
-            listen: SocketAddr::new(ip, BROKER_PORT),
-            vip: true,
-            advertised: SocketAddrV4::new(host, BROKER_PORT),
-            namesrv: vec![SocketAddr::new(self.namesrv.ip(), NAMESRV_PORT)],
-            register_period: Duration::from_secs(30),
-            auto_create_topic: true,
-            auto_create_group: true,
-            default_topic_queues: 8,
-            max_message_size: 12 * 1024,
-            max_pending_bytes: 16 << 20,
-            client_expiry: Duration::from_secs(120),
-            max_clock_skew: Duration::from_secs(5),
-            limits: Limits::SERVER,
-        }
     }
 
     fn set_running(&mut self, at: usize, running: Running<SimRuntime>) {

@@ -8,11 +8,11 @@ use crate::world::World;
 
 pub mod blow;
 pub mod brokers;
-pub mod client;
+pub mod cast;
 pub mod counter;
 pub mod echo;
 pub mod group;
-pub mod history;
+pub mod launch;
 pub mod members;
 pub mod nodes;
 pub mod seat;
@@ -32,10 +32,6 @@ pub enum Scenario {
     Group,
     /// The same group; the leader is killed and started again while sends are under way.
     GroupDeaths,
-    /// The same group under faults drawn from the seed.
-    GroupStorm,
-    /// The same group without a fault: eight clients for five minutes, to measure what a run costs.
-    GroupSteady,
     /// Three consensus nodes without brokers: 100 proposals.
     Members,
     /// Three consensus nodes form a group while one of them dies.
@@ -55,9 +51,7 @@ impl Scenario {
         let report = |report: group::Report| report.to_string();
         match self {
             Self::Group => group::calm(world).await.map(report),
-            Self::GroupDeaths => group::deaths::run(world).await.map(report),
-            Self::GroupStorm => group::storm::run(world).await.map(report),
-            Self::GroupSteady => group::steady::run(world).await.map(report),
+            Self::GroupDeaths => group::deaths(world).await.map(report),
             Self::Members => members::calm(world).await.map(|()| String::new()),
             Self::MembersForming => members::forming(world).await.map(|()| String::new()),
             Self::MembersStorm => members::storm(world).await.map(|()| String::new()),

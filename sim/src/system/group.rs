@@ -1,29 +1,17 @@
 //! A broker group: its seats, who may be a member, and how its processes are started.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
-use quorumq::broker::BrokerOptions;
-use quorumq::server::Limits;
 use quorumq_raft::form::Start;
-use quorumq_raft::node::{Settings, Timing};
-use quorumq_store::identity::GroupConstants;
 use quorumq_store::log_store::FlushMode;
 use rand::RngExt;
 
-use super::seat::{BROKER_PORT, Launch, PEER_PORT, Seat};
+use super::seat::Seat;
 use crate::invariant::{GroupView, Member, SeatView};
 use crate::runtime::SimRng;
+use crate::scenario::launch::{CONSTANTS, Launch};
 use crate::world::World;
-
-/// RocketMQ's brokerClusterName of every group.
-pub const CLUSTER: &str = "sim";
-/// Small segments, so that rolls, checkpoints and purges are frequent.
-const CONSTANTS: GroupConstants =
-    GroupConstants { segment_size: 64 * 1024, max_entry: 16 * 1024, frame_version: 1, feature_level: 1 };
-/// Largest body: an entry has to hold its record.
-const MAX_BODY: usize = 12 * 1024;
 
 /// A broker group.
 #[derive(Debug)]
@@ -131,41 +119,7 @@ impl Group {
             Start::Join
         };
         let seat = self.seat(at);
-        seat.start(self.launch(seat, start));
-    }
-
-    fn launch(&self, seat: &Seat, start: Start) -> Launch {
-        let settings = Settings {
-            cluster: CLUSTER.to_owned(),
-            group: self.name.to_string(),
-            listen: SocketAddr::new(seat.ip(), PEER_PORT),
-            client_addr: String::new(),
-            constants: CONSTANTS,
-            flush: self.flush,
-            timing: Timing::default(),
-            start: start.clone(),
-        };
-        seat.launch(start, &settings, &self.options())
-    }
-
-    fn options(&self) -> BrokerOptions {
-        BrokerOptions {
-            cluster: CLUSTER.to_owned(),
-            name: self.name.to_string(),
-            listen: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), BROKER_PORT),
-            vip: true,
-            advertised: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, BROKER_PORT),
-            namesrv: self.namesrv.clone(),
-            register_period: Duration::from_secs(30),
-            auto_create_topic: false,
-            auto_create_group: true,
-            default_topic_queues: 8,
-            max_message_size: MAX_BODY,
-            max_pending_bytes: 16 << 20,
-            client_expiry: Duration::from_secs(120),
-            max_clock_skew: Duration::from_secs(5),
-            limits: Limits::SERVER,
-        }
+        seat.start(Launch::new(seat.ip(), &self.name, self.flush, start, self.namesrv.clone()));
     }
 
     /// The group as invariants see it.

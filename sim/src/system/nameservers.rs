@@ -8,11 +8,9 @@ use quorumq::nameserver::{NameServer, NameServerOptions};
 use super::group::Group;
 use crate::invariant::RouteView;
 use crate::runtime::SimRuntime;
+use crate::scenario::launch::NAMESRV_PORT;
 use crate::tally::Fault;
 use crate::world::{Death, Node as Host, World};
-
-/// Where NameServers listen.
-const NAMESRV_PORT: u16 = 9876;
 
 /// The NameServers of a run.
 #[derive(Debug)]

@@ -4,30 +4,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use quorumq::broker::{BrokerOptions, Running};
-use quorumq_raft::form::Start;
-use quorumq_raft::node::Settings;
+use quorumq::broker::Running;
 use quorumq_raft::state_machine::OnFatal;
 
 use crate::invariant::Member;
 use crate::runtime::SimRuntime;
+use crate::scenario::launch::{Launch, PEER_PORT};
 use crate::scenario::seat::Seat as Machine;
 use crate::tally::Fault;
 use crate::world::{Death, Node as Host, World};
-
-/// Where brokers listen for clients.
-pub const BROKER_PORT: u16 = 10911;
-/// Where they listen for each other.
-pub const PEER_PORT: u16 = BROKER_PORT + 1;
-
-/// What a process is started with.
-#[derive(Clone, Debug)]
-pub struct Launch {
-    /// Of its consensus node.
-    pub settings: Settings,
-    /// Of its broker.
-    pub options: BrokerOptions,
-}
 
 /// What is on a seat.
 enum Process {
@@ -105,12 +90,6 @@ impl Seat {
     #[must_use]
     pub fn ip(&self) -> IpAddr {
         self.machine.host().ip()
-    }
-
-    /// Where its broker listens for clients.
-    #[must_use]
-    pub fn client_addr(&self) -> SocketAddr {
-        SocketAddr::new(self.ip(), BROKER_PORT)
     }
 
     /// Where its broker listens for its peers.
@@ -290,18 +269,5 @@ impl Seat {
                 seat.kill(Fault::Stop, Death::Crash);
             }
         }));
-    }
-
-    /// What a process of this seat is started with, for a store that is there, a new group or a group that exists.
-    #[must_use]
-    pub fn launch(&self, start: Start, settings: &Settings, options: &BrokerOptions) -> Launch {
-        let (mut settings, mut options) = (settings.clone(), options.clone());
-        (settings.listen, settings.client_addr) = (self.peer_addr(), self.client_addr().to_string());
-        settings.start = start;
-        options.listen = self.client_addr();
-        if let SocketAddr::V4(addr) = self.client_addr() {
-            options.advertised = addr;
-        }
-        Launch { settings, options }
     }
 }

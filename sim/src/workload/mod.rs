@@ -34,7 +34,7 @@ mod push;
 mod read;
 pub mod scan;
 pub mod settle;
-mod synchronous;
+pub mod synchronous;
 mod topic_changer;
 pub mod topics;
 
