@@ -282,7 +282,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     /// # Errors
     /// Why there is none.
     pub fn room_at_all(&self, bytes: u64) -> Result<Promise, String> {
-        self.core.store.promise(bytes)
+        self.core.room_at_all(bytes)
     }
     /// Where the log stands.
     pub fn positions(&self) -> Positions {

@@ -66,8 +66,21 @@ impl<R: Runtime, M: Machine> Core<R, M> {
     /// # Errors
     /// Why there is none.
     pub fn room(&self, bytes: u64) -> Result<Promise, String> {
-        let room = self.store.promise(bytes)?;
+        let room = self.room_at_all(bytes)?;
         self.no_reserve().map_or(Ok(room), Err)
+    }
+
+    /// The same without the reserve.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn room_at_all(&self, bytes: u64) -> Result<Promise, String> {
+        self.store.promise(bytes).inspect_err(|_| {
+            // No append will find out, as none is let through.
+            if let Some(e) = self.store.failure() {
+                (self.on_fatal)(e.to_string());
+            }
+        })
     }
 
     fn no_reserve(&self) -> Option<String> {
