@@ -38,6 +38,18 @@ impl Mount {
     }
 }
 
+/// What of a path follows `dir`. By bytes: comparing paths by their components took a tenth of a simulation's time.
+fn below<'a>(path: &'a Path, dir: &Path) -> Option<&'a [u8]> {
+    let dir = dir.as_os_str().as_encoded_bytes();
+    let rest = path.as_os_str().as_encoded_bytes().strip_prefix(dir.strip_suffix(b"/").unwrap_or(dir))?;
+    rest.strip_prefix(b"/")
+}
+
+/// Whether a path is one of a directory's own entries.
+fn is_entry(path: &Path, dir: &Path) -> bool {
+    below(path, dir).is_some_and(|name| !name.is_empty() && !name.contains(&b'/'))
+}
+
 impl Disk for Mount {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.enter(Operation::Entry)?;
@@ -73,7 +85,7 @@ impl Disk for Mount {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let state = self.look()?;
-        let entries = state.files.keys().chain(&state.dirs).filter(|path| path.parent() == Some(dir));
+        let entries = state.files.keys().chain(&state.dirs).filter(|path| is_entry(path, dir));
         let names = entries.filter_map(|path| path.file_name()?.to_str()).map(str::to_owned);
         Ok(names.collect::<BTreeSet<_>>().into_iter().collect())
     }
@@ -101,11 +113,13 @@ impl Disk for Mount {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.enter(Operation::SyncDir)?;
         let State { files, durable, dirs, .. } = &mut *state;
-        // A directory that is gone takes all below it along.
-        durable.retain(|path, _| {
-            path.parent() != Some(dir) && path.parent().is_none_or(|p| dirs.contains(p) || !p.starts_with(dir))
+        durable.retain(|path, _| match below(path, dir) {
+            None => true,
+            Some(_) if is_entry(path, dir) => false,
+            // A directory that is gone takes all below it along.
+            Some(_) => path.parent().is_none_or(|parent| dirs.contains(parent)),
         });
-        let entries = files.iter().filter(|(path, _)| path.parent() == Some(dir));
+        let entries = files.iter().filter(|(path, _)| is_entry(path, dir));
         durable.extend(entries.map(|(path, inode)| (path.clone(), Arc::clone(inode))));
         Ok(())
     }
