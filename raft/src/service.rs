@@ -114,6 +114,7 @@ impl<R: Runtime, M: Machine> Core<R, M> {
             end_offset: positions.end.0,
             digest: self.shared.read().digest(),
             snapshots_installed: self.shared.snapshots_installed(),
+            space: self.place.disk.space(&self.place.dir).ok().map(|space| (space.available, space.total)),
             wall_clock_ms: R::wall_clock_ms(),
         }
     }

@@ -30,6 +30,7 @@ mod proposer;
 mod pull;
 mod register;
 mod reply;
+pub mod retention;
 mod runtime_info;
 mod send;
 mod sessions;
@@ -204,6 +205,7 @@ impl<R: Runtime> Broker<R> {
         self.spawn(sessions::run(Arc::clone(self)));
         self.spawn(hold::run(Arc::clone(self)));
         self.spawn(clock::run(Arc::clone(self)));
+        self.spawn(retention::run(Arc::clone(self)));
         if bootstrapping {
             self.spawn(topic::create_system_topics(Arc::clone(self)));
         }

@@ -34,6 +34,8 @@ pub struct BrokerOptions {
     pub client_expiry: Duration,
     /// How far this node's clock may run ahead of the majority's before it stops leading (maxClockSkewMs, 5 s).
     pub max_clock_skew: Duration,
+    /// When which segments of the log go.
+    pub retention: super::retention::RetentionOptions,
     /// Limits of client connections.
     pub limits: crate::server::Limits,
 }

@@ -1,4 +1,4 @@
-//! `quorumq store verify`.
+//! `quorumq store`: what the disk of a node holds.
 
 use std::path::PathBuf;
 
@@ -9,12 +9,30 @@ use serde_json::json;
 use super::backend;
 use super::error::CliError;
 use super::output;
+use crate::broker::retention::policy::Verdict;
 use crate::verify::VerifiedStore;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum StoreCommand {
     /// Check every frame, record, checkpoint and ConsumeQueue of a store whose node is not running.
     Verify(VerifyArgs),
+    /// Say which CommitLog files retention would delete now, and why the others stay. The node may be running.
+    Retention(RetentionArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RetentionArgs {
+    /// The node's storePathRootDir.
+    dir: PathBuf,
+    /// Only say it. There is no other way: the leader of a running group deletes, on all members alike.
+    #[arg(long, required = true)]
+    dry_run: bool,
+    /// The broker.conf with fileReservedTime, deleteWhen and the disk's settings; without one, their defaults hold.
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print a JSON array.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -31,10 +49,36 @@ pub(super) struct VerifyArgs {
 
 impl StoreCommand {
     pub(super) async fn run(self) -> Result<(), CliError> {
-        let StoreCommand::Verify(VerifyArgs { dir, until, json }) = self;
-        let found = backend::store_verify(&dir, until).await?;
-        output::line(if json { object(&found).to_string() } else { told(&found) })
+        match self {
+            Self::Verify(VerifyArgs { dir, until, json }) => {
+                let found = backend::store_verify(&dir, until).await?;
+                output::line(if json { object(&found).to_string() } else { told(&found) })
+            }
+            Self::Retention(RetentionArgs { dir, dry_run: _, config, json }) => {
+                let verdicts = backend::store_retention(&dir, config.as_deref()).await?;
+                output::line(if json { retention_array(&verdicts).to_string() } else { retention_table(&verdicts) })
+            }
+        }
     }
+}
+
+fn retention_table(verdicts: &[Verdict]) -> String {
+    let row = |verdict: &Verdict| {
+        let goes = if verdict.reason.goes() { "yes" } else { "no" };
+        [format!("{:020}", verdict.start.0), goes.to_owned(), verdict.reason.to_string()]
+    };
+    output::table(["COMMITLOG FILE", "GOES", "WHY"], verdicts.iter().map(row))
+}
+
+fn retention_array(verdicts: &[Verdict]) -> serde_json::Value {
+    let object = |verdict: &Verdict| {
+        json!({
+            "file": format!("{:020}", verdict.start.0),
+            "goes": verdict.reason.goes(),
+            "why": verdict.reason.to_string(),
+        })
+    };
+    verdicts.iter().map(object).collect()
 }
 
 fn told(found: &VerifiedStore) -> String {

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use quorumq_raft::node::Timing;
 
@@ -14,6 +15,7 @@ use super::peer::{Peer, PeerId};
 use super::rule::{Addresses, AlwaysTrue, Bind, Flush, Hours, Location, Name, Peers, Reachable, SelfId, Switch, whole};
 use super::settings::settings;
 use super::source::{Foreign, Loaded, Source};
+use crate::broker::retention::policy::Policy;
 
 /// An entry may fill at most this part of a segment, so that no segment is mostly filler.
 const SEGMENT_PER_ENTRY: u64 = 4;
@@ -69,10 +71,20 @@ settings! {
         /// Bytes kept free on the store's volume: with less, sends are refused and reads go on.
         pub disk_space_reserve_bytes: u64 = "diskSpaceReserveBytes", "disk-space-reserve-bytes", "268435456",
             whole(0, 1 << 50);
-        /// Hours that messages are kept.
+        /// Hours that messages are kept, consumed or not; a topic's attribute reserve.time can ask for more.
         pub file_reserved_time: u32 = "fileReservedTime", "file-reserved-time", "72", whole(1, 87_600);
         /// Hours of the day at which expired CommitLog files go, joined by ';'.
         pub delete_when: Vec<u8> = "deleteWhen", "delete-when", "04", Hours;
+        /// Milliseconds between looks at what is to be deleted.
+        pub clean_resource_interval: u64 =
+            "cleanResourceInterval", "clean-resource-interval", "10000", whole(100, 3_600_000);
+        /// Percentage of the volume in use from which on expired CommitLog files go at any hour.
+        pub disk_max_used_space_ratio: u8 =
+            "diskMaxUsedSpaceRatio", "disk-max-used-space-ratio", "75", whole(10, 95);
+        /// Percentage of the volume in use from which on the oldest CommitLog file goes whatever its age; so it does
+        /// while less than twice diskSpaceReserveBytes is free.
+        pub disk_space_clean_forcibly_ratio: u8 =
+            "diskSpaceCleanForciblyRatio", "disk-space-clean-forcibly-ratio", "85", whole(10, 100);
         /// Create a topic at the first send to it. Turn it off in production.
         pub auto_create_topic_enable: bool = "autoCreateTopicEnable", "auto-create-topic-enable", "true", Switch;
         /// Create a subscription group at its first heartbeat.
@@ -151,6 +163,17 @@ impl BrokerConfig {
         self.mapped_file_size_commit_log / SEGMENT_PER_ENTRY
     }
 
+    /// What of the log goes when.
+    pub fn retention(&self) -> Policy {
+        Policy {
+            reserved: Duration::from_secs(u64::from(self.file_reserved_time) * 3600),
+            delete_when: self.delete_when.clone(),
+            max_used_percent: self.disk_max_used_space_ratio,
+            force_percent: self.disk_space_clean_forcibly_ratio,
+            reserve_bytes: self.disk_space_reserve_bytes,
+        }
+    }
+
     /// Raft's timing.
     pub fn timing(&self) -> Timing {
         Timing {
@@ -181,12 +204,9 @@ impl BrokerConfig {
                 "a node either forms a group (bootstrap) or joins one; set one of the two".to_owned(),
             );
         }
-        for key in ["fileReservedTime", "deleteWhen"] {
-            if source.is_set(key) {
-                source.warn(format!(
-                    "{key} has no effect yet: nothing is deleted by age; `quorumq group purge` cuts the log"
-                ));
-            }
+        if self.disk_space_clean_forcibly_ratio < self.disk_max_used_space_ratio {
+            let used = self.disk_max_used_space_ratio;
+            source.conflict("diskSpaceCleanForciblyRatio", format!("less than diskMaxUsedSpaceRatio = {used}"));
         }
         if self.namesrv_addr.is_empty() {
             source.warn("namesrvAddr is not set: clients will not find this broker; set it, e.g. to 127.0.0.1:9876");

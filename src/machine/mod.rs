@@ -46,7 +46,7 @@ pub use groups::SubscriptionGroupConfig;
 pub use reply::{Appended, Outcome, Refusal, Reply};
 pub use topics::{DataVersion, TopicConfig, TopicFilterType};
 pub use verify::VerifiedQueues;
-pub use view::{Counts, QueueView};
+pub use view::{Counts, QueueView, Segment};
 
 use digest::Digest;
 use effect::Gathered;
@@ -92,7 +92,7 @@ impl Machine {
             groups: Groups::default(),
             offsets: Offsets::default(),
             members: Members::default(),
-            retention: Retention { segment_size, retained_from: PhysicalOffset(0) },
+            retention: Retention::new(segment_size),
             time_ms: 0,
             applied: None,
             digest: Digest::default(),
@@ -249,6 +249,7 @@ impl quorumq_raft::machine::Machine for Machine {
             Kind::Command => self.apply_batch(entry, effects)?,
         };
         reply.digest(&mut self.digest);
+        self.retention.note(entry.position, self.time_ms);
         self.applied = Some(entry.id);
         Ok(reply)
     }

@@ -16,10 +16,11 @@ use super::groups::SubscriptionGroupConfig;
 use super::members::Members;
 use super::offsets::{Offsets, QueueOffsets};
 use super::queues::{Mark, Queue};
+use super::retention::SegmentTime;
 use super::topics::{DataVersion, Topic, TopicConfig};
 
 const MAGIC: [u8; 4] = *b"QMST";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct State {
@@ -29,6 +30,7 @@ struct State {
     time_ms: i64,
     segment_size: u64,
     retained_from: u64,
+    segments: Vec<SegmentTime>,
     members: Members,
     topics: Vec<TopicState>,
     topic_version: DataVersion,
@@ -61,6 +63,7 @@ impl Machine {
             time_ms: self.time_ms,
             segment_size: self.retention.segment_size,
             retained_from: self.retention.retained_from.0,
+            segments: self.retention.segments.clone(),
             members: self.members.clone(),
             topics: self.topics.by_name.values().map(|topic| self.encode_topic(topic)).collect(),
             topic_version: self.topics.version,
@@ -104,6 +107,7 @@ impl Machine {
         restored.digest = Digest(state.digest);
         restored.time_ms = state.time_ms;
         restored.retention.retained_from = PhysicalOffset(state.retained_from);
+        restored.retention.segments = state.segments;
         restored.members = state.members;
         restored.topics.by_name.clear();
         restored.topics.version = state.topic_version;

@@ -18,6 +18,9 @@ pub const MAX_TOPICS: usize = 100_000;
 /// Largest sum of the lengths of a topic's or group's attributes, in bytes.
 pub const MAX_ATTRIBUTES_LEN: usize = 16 * 1024;
 
+/// RocketMQ's attribute for how long a topic's messages are kept, in hours.
+pub const RESERVE_TIME: &str = "reserve.time";
+
 /// RocketMQ's `perm` bits: what clients may do with a topic, and whether topics created automatically inherit it.
 pub mod perm {
     pub const INHERIT: u32 = 1;
@@ -66,6 +69,12 @@ impl TopicConfig {
     /// Queues a record may name: RocketMQ takes sends to any queue that can be written or read.
     pub fn queue_count(&self) -> u32 {
         self.read_queue_nums.max(self.write_queue_nums)
+    }
+
+    /// RocketMQ's attribute `reserve.time`: hours that the topic's messages are kept at least. `None` where it is not
+    /// given or not above 0: the broker's fileReservedTime holds then.
+    pub fn reserve_hours(&self) -> Option<u32> {
+        self.attributes.get(RESERVE_TIME)?.parse().ok().filter(|hours| *hours > 0)
     }
 
     /// Whether the topic can be created or changed like this; a broker asks before it proposes, `apply` asks again.

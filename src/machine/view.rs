@@ -7,6 +7,7 @@ use quorumq_store::{LogId, PhysicalOffset, QueueOffset, StoreError};
 use super::Machine;
 use super::groups::SubscriptionGroupConfig;
 use super::names::is_system_topic;
+use super::retention::SegmentTime;
 use super::topics::{DataVersion, TopicConfig};
 
 /// How much there is.
@@ -18,7 +19,39 @@ pub struct Counts {
     pub messages: u64,
 }
 
+/// A segment of the log that is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Its first byte.
+    pub start: PhysicalOffset,
+    /// When its last entry was stored, in milliseconds since the epoch.
+    pub last_ms: i64,
+    /// The topic with messages in it that is to be kept longest, by its attribute `reserve.time`, and its hours.
+    pub reserved: Option<(String, u32)>,
+}
+
 impl Machine {
+    /// The segments that are kept, oldest first; the last one is still written.
+    pub fn segments(&self) -> Vec<Segment> {
+        let unreserved = |time: &SegmentTime| Segment {
+            start: PhysicalOffset(time.start),
+            last_ms: time.last_ms,
+            reserved: None,
+        };
+        let mut segments: Vec<_> = self.retention.segments.iter().map(unreserved).collect();
+        for topic in self.topics.by_name.values() {
+            let Some(hours) = topic.config.reserve_hours() else { continue };
+            for mark in topic.queues.iter().flatten().flat_map(|queue| &queue.marks) {
+                let Ok(at) = segments.binary_search_by_key(&mark.segment, |segment| segment.start.0) else { continue };
+                let reserved = &mut segments[at].reserved;
+                if reserved.as_ref().is_none_or(|(_, longest)| *longest < hours) {
+                    *reserved = Some((topic.name.to_string(), hours));
+                }
+            }
+        }
+        segments
+    }
+
     /// A topic's settings.
     pub fn topic(&self, name: &str) -> Option<&TopicConfig> {
         self.topics.get(name).map(|topic| &topic.config)

@@ -66,11 +66,13 @@ pub mod request {
         DELETE_TOPIC_IN_BROKER = 215,
         DELETE_TOPIC_IN_NAMESRV = 216,
         GET_KVLIST_BY_NAMESPACE = 219,
+        CLEAN_EXPIRED_CONSUMEQUEUE = 306,
         SEND_MESSAGE_V2 = 310,
         SEND_BATCH_MESSAGE = 320,
         QUERY_DATA_VERSION = 322,
         SEND_REPLY_MESSAGE = 324,
         SEND_REPLY_MESSAGE_V2 = 325,
+        DELETE_EXPIRED_COMMITLOG = 329,
         LITE_PULL_MESSAGE = 361,
         /// Ours: positions and members of a Raft group. Codes from 30000 are unused by Apache and fit 16 bits.
         GROUP_STATUS = 30001,

@@ -69,6 +69,7 @@ fn options(ports: &Ports) -> BrokerOptions {
         max_pending_bytes: 64 << 20,
         client_expiry: Duration::from_secs(120),
         max_clock_skew: Duration::from_secs(5),
+        retention: quorumq::broker::retention::RetentionOptions::default(),
         limits: Limits::SERVER,
     }
 }

@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use futures_util::future::try_join_all;
-use quorumq::broker::Running;
+use quorumq::broker::retention::RetentionOptions;
+use quorumq::broker::{BrokerOptions, Running};
 use quorumq::client::ClientOptions;
 use quorumq::machine::Machine;
 use quorumq::nameserver::{NameServer, NameServerOptions};
@@ -30,6 +31,7 @@ pub struct Brokers {
     pub nodes: Nodes<Machine>,
     running: Vec<Option<Running<SimRuntime>>>,
     flush: FlushMode,
+    retention: RetentionOptions,
     namesrv: Host,
     nameserver: NameServer,
     watch: Watch,
@@ -47,6 +49,19 @@ impl Brokers {
     /// # Errors
     /// One of them did not start.
     pub async fn form(world: &World, n: u8, flush: FlushMode) -> Result<Self, String> {
+        Self::form_with(world, n, flush, RetentionOptions::default()).await
+    }
+
+    /// The same with other settings of retention.
+    ///
+    /// # Errors
+    /// One of them did not start.
+    pub async fn form_with(
+        world: &World,
+        n: u8,
+        flush: FlushMode,
+        retention: RetentionOptions,
+    ) -> Result<Self, String> {
         let namesrv = world.add_node(address(NAMESRV));
         let listen = SocketAddr::new(namesrv.ip(), NAMESRV_PORT);
         let starting = namesrv.spawn(NameServer::start::<SimRuntime>(NameServerOptions::new(listen)));
@@ -56,7 +71,7 @@ impl Brokers {
         let group = GroupView { name: GROUP.into(), flush, segment_size: CONSTANTS.segment_size, seats: Vec::new() };
         let watch = Watch::begin(world, group);
         (0..nodes.count()).for_each(|at| watch.add_seat(nodes.seat(at)));
-        let mut brokers = Self { nodes, running, flush, namesrv, nameserver, watch };
+        let mut brokers = Self { nodes, running, flush, retention, namesrv, nameserver, watch };
         let starting = (0..brokers.nodes.count()).map(|me| brokers.start(me));
         for (at, started) in try_join_all(starting).await?.into_iter().enumerate() {
             brokers.set_running(at, started);
@@ -77,6 +92,7 @@ impl Brokers {
         let start = Start::Bootstrap { peers: (0..self.nodes.count()).map(peer).collect(), me };
         let namesrv = vec![SocketAddr::new(self.namesrv.ip(), NAMESRV_PORT)];
         let Launch { settings, options } = Launch::new(ip, GROUP, self.flush, start, namesrv);
+        let options = BrokerOptions { retention: self.retention.clone(), ..options };
         let (place, fatal) = (self.nodes.seat(me).place(), self.nodes.on_fatal(me));
         let starting = Running::<SimRuntime>::start(settings, options, place, fatal);
         let starting = self.nodes.seat(me).host().spawn(starting);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorumq::broker::retention::RetentionOptions;
 use quorumq_store::log_store::FlushMode;
 use tokio_util::sync::CancellationToken;
 
@@ -49,7 +50,15 @@ impl Cast {
     /// # Errors
     /// One of them did not come to be.
     pub async fn begin(world: World) -> Result<Self, String> {
-        let brokers = Brokers::form(&world, 3, FlushMode::Sync).await?;
+        Self::begin_with(world, RetentionOptions::default()).await
+    }
+
+    /// The same with other settings of retention.
+    ///
+    /// # Errors
+    /// One of them did not come to be.
+    pub async fn begin_with(world: World, retention: RetentionOptions) -> Result<Self, String> {
+        let brokers = Brokers::form_with(&world, 3, FlushMode::Sync, retention).await?;
         let topic = |name: &str, queues| Topic { name: name.into(), queues };
         let topics = Arc::new([topic("orders", 4), topic("payments", 2)]);
         let mut cast = Self { world, brokers, ledger: Ledger::default(), topics, clients: 0 };

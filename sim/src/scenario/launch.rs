@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use quorumq::broker::BrokerOptions;
+use quorumq::broker::retention::RetentionOptions;
 use quorumq::server::Limits;
 use quorumq_raft::form::Start;
 use quorumq_raft::node::{Settings, Timing};
@@ -66,6 +67,7 @@ impl Launch {
             max_pending_bytes: 16 << 20,
             client_expiry: Duration::from_secs(120),
             max_clock_skew: Duration::from_secs(5),
+            retention: RetentionOptions::default(),
             limits: Limits::SERVER,
         };
         Self { settings, options }

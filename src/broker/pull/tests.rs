@@ -43,6 +43,7 @@ pub(in crate::broker) fn options() -> BrokerOptions {
         max_pending_bytes: 64 << 20,
         client_expiry: Duration::from_secs(120),
         max_clock_skew: Duration::from_secs(5),
+        retention: crate::broker::retention::RetentionOptions::default(),
         limits: crate::server::Limits::SERVER,
     }
 }

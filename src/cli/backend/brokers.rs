@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use chrono::{Local, TimeZone, Timelike};
 use quorumq_raft::form::Start;
 use quorumq_raft::node::Settings;
 use quorumq_raft::runtime::tokio::Tokio;
@@ -14,6 +15,7 @@ use quorumq_store::disk::real::RealDisk;
 use quorumq_store::identity::GroupConstants;
 use tokio::sync::oneshot;
 
+use crate::broker::retention::{RetentionOptions, utc_hour};
 use crate::broker::{BrokerOptions, Running};
 use crate::cli::error::CliError;
 use crate::config::{BrokerConfig, Peer};
@@ -101,12 +103,23 @@ fn options(config: &BrokerConfig) -> Result<BrokerOptions, CliError> {
         max_pending_bytes: config.max_pending_bytes,
         client_expiry: Duration::from_millis(config.channel_expired_timeout),
         max_clock_skew: Duration::from_millis(config.max_clock_skew_ms),
+        retention: RetentionOptions {
+            policy: config.retention(),
+            interval: Duration::from_millis(config.clean_resource_interval),
+            hour_of: local_hour,
+        },
         limits: Limits {
             max_connections: config.server_max_connections as usize,
             idle: Duration::from_secs(config.server_channel_max_idle_time_seconds.into()),
             ..Limits::SERVER
         },
     })
+}
+
+/// The hour of the day by this machine's time zone.
+pub(crate) fn local_hour(ms: i64) -> u8 {
+    let local = Local.timestamp_millis_opt(ms).single();
+    local.and_then(|time| u8::try_from(time.hour()).ok()).unwrap_or_else(|| utc_hour(ms))
 }
 
 fn settings(config: &BrokerConfig) -> Result<Settings, CliError> {

@@ -1,13 +1,21 @@
 //! Stores on disk.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use quorumq_raft::machine::Machine as _;
 use quorumq_raft::runtime::Runtime;
 use quorumq_raft::runtime::tokio::Tokio;
-use quorumq_store::disk::RealDisk;
-use quorumq_store::{LogIndex, StoreError};
+use quorumq_store::checkpoint::Checkpoint;
+use quorumq_store::disk::{Disk, MemoryDisk, RealDisk};
+use quorumq_store::identity::Identity;
+use quorumq_store::{LogIndex, PhysicalOffset, StoreError};
 
+use super::brokers::local_hour;
+use crate::broker::retention::policy::{Moment, Policy, Verdict};
 use crate::cli::error::CliError;
+use crate::config::{BrokerConfig, Input};
+use crate::machine::{Machine, Segment};
 use crate::verify::{VerifiedStore, verify_store};
 
 /// Reads a whole store and checks it: frames, chain, records, checkpoints, ConsumeQueues against the log.
@@ -16,6 +24,48 @@ pub(crate) async fn store_verify(dir: &Path, until: Option<u64>) -> Result<Verif
     let checked = Tokio::offload(move || verify_store(&RealDisk::new(), &owned, until.map(LogIndex))).await;
     let checked = checked.map_err(|e| CliError::failed(e.to_string(), "Try it again."))?;
     checked.map_err(|e| CliError::failed(e.to_string(), hint(&e)))
+}
+
+/// What retention would do with the store's segments now. Reads the newest recovery checkpoint, which is at most a
+/// segment old; what was written since never goes.
+pub(crate) async fn store_retention(dir: &Path, config: Option<&Path>) -> Result<Vec<Verdict>, CliError> {
+    let policy = match config {
+        Some(file) => {
+            let input = Input::gather(Some(file), Vec::new())?;
+            BrokerConfig::resolve(&input)?.config.retention()
+        }
+        None => Policy::default(),
+    };
+    let owned = dir.to_owned();
+    let read = Tokio::offload(move || -> Result<_, StoreError> {
+        let disk = RealDisk::new();
+        Ok((kept_segments(&disk, &owned)?, disk.space(&owned).map_err(|source| io_error(&owned, source))?))
+    });
+    let read = read.await.map_err(|e| CliError::failed(e.to_string(), "Try it again."))?;
+    let (segments, space) = read.map_err(|e| CliError::failed(e.to_string(), hint(&e)))?;
+    let now_ms = Tokio::wall_clock_ms();
+    let moment = Moment { now_ms, hour: local_hour(now_ms), space, is_asked: false };
+    Ok(policy.judge(&segments, &moment))
+}
+
+fn io_error(dir: &Path, source: std::io::Error) -> StoreError {
+    StoreError::Io { verb: "look at the volume of", path: dir.to_owned(), source }
+}
+
+fn kept_segments(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Vec<Segment>, StoreError> {
+    let identity = Identity::read(&**disk, dir)?.ok_or_else(|| StoreError::Unformatted { path: dir.to_owned() })?;
+    let Some(newest) = Checkpoint::list(&**disk, dir)?.pop() else {
+        let first = Segment { start: PhysicalOffset(0), last_ms: Tokio::wall_clock_ms(), reserved: None };
+        return Ok(vec![first]);
+    };
+    let checkpoint = Checkpoint::read(&**disk, dir, newest)?;
+    // A machine of its own, without the ConsumeQueues: nobody reads a message.
+    let medium = MemoryDisk::new().mount();
+    let mut machine = Machine::new(medium, Path::new("/"), identity.constants.segment_size)?;
+    machine.restore(&checkpoint.state).map_err(|e| StoreError::Contract(e.to_string()))?;
+    let mut segments = machine.segments();
+    segments.push(Segment { start: checkpoint.position.next, last_ms: machine.time_ms(), reserved: None });
+    Ok(segments)
 }
 
 fn hint(error: &StoreError) -> &'static str {
