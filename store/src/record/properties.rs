@@ -22,19 +22,20 @@ pub fn property<'a>(properties: &'a [u8], key: &str) -> Option<&'a [u8]> {
 
 /// `tagsCode` of a properties string: Java's `String.hashCode` of the TAGS value, sign-extended; 0 without one.
 pub fn tags_code(properties: &[u8]) -> i64 {
-    property(properties, "TAGS").map_or(0, |tags| i64::from(hash_utf8(tags)))
+    property(properties, "TAGS").map_or(0, |tags| i64::from(java_hash_of(&[tags])))
 }
 
 /// Java's `String.hashCode`, over UTF-16 units.
 pub fn java_hash(s: &str) -> i32 {
-    hash_utf8(s.as_bytes())
+    java_hash_of(&[s.as_bytes()])
 }
 
-/// The hash of bytes that should be UTF-8; what is not counts as U+FFFD, as in Java's decoder.
-fn hash_utf8(bytes: &[u8]) -> i32 {
+/// The hash of the string that `parts` make together. They should be UTF-8; what is not counts as U+FFFD, as in Java's
+/// decoder.
+pub fn java_hash_of(parts: &[&[u8]]) -> i32 {
     let mut hash = 0_u32;
     let mut add = |unit: u16| hash = hash.wrapping_mul(31).wrapping_add(u32::from(unit));
-    for chunk in bytes.utf8_chunks() {
+    for chunk in parts.iter().flat_map(|part| part.utf8_chunks()) {
         chunk.valid().encode_utf16().for_each(&mut add);
         if !chunk.invalid().is_empty() {
             add(0xFFFD);
@@ -103,6 +104,7 @@ mod tests {
         assert_eq!(java_hash("TagA"), 2_598_919);
         assert_eq!(java_hash("null"), 3_392_903);
         assert_eq!(java_hash("polygenelubricants"), i32::MIN, "wraps");
+        assert_eq!(java_hash_of(&[b"poly", b"", b"gene", b"lubricants"]), i32::MIN, "of parts");
         assert_eq!(java_hash("é"), 233);
         assert_eq!(java_hash("😀"), 0xD83D * 31 + 0xDE00, "two UTF-16 units");
     }
