@@ -67,7 +67,7 @@ mod tests {
         assert_eq!(slots.runs(), []);
         // The first page holds the header and 1014 slots, every other 1024.
         assert_eq!(slots.replace(1013, 1), 0);
-        assert_eq!(slots.runs(), [0..1014]);
+        assert_eq!(slots.runs(), [Range { start: 0, end: 1014 }]);
         assert_eq!(slots.replace(1014, 2), 0);
         assert_eq!(slots.replace(999_999, 3), 0);
         assert_eq!(slots.replace(1014, 4), 2);
