@@ -1,6 +1,7 @@
 //! When files begin, what they are called, and when they go.
 
 use super::*;
+use crate::index_file::files::MAX_HANDLES;
 
 /// Names of the files, without `.format`.
 fn names(medium: &MemoryDisk) -> Vec<String> {
@@ -31,7 +32,22 @@ fn a_file_begins_with_each_segment_and_when_one_is_full() {
         assert_eq!(files.iter().sum::<u64>(), keys, "segment {segment}");
         assert!(files.iter().rev().skip(1).all(|keys| *keys == 8), "only the last is not full: {files:?}");
     }
-    assert!(index.files.open_handles() <= crate::index_file::files::MAX_HANDLES);
+}
+
+#[test]
+fn so_many_handles_are_open_and_no_more() {
+    let medium = medium();
+    let mut index = open_sized(&medium, IndexSizes { slots: 1, units: 2 }, 0, 0);
+    let records = records();
+    push_all(&mut index, &records);
+    flush(&mut index, true, true);
+    assert!(names(&medium).len() > 2 * MAX_HANDLES);
+    assert_eq!(index.files.open_handles(), MAX_HANDLES);
+    assert_finds(&index, &records);
+    assert_eq!(index.files.open_handles(), MAX_HANDLES);
+    index.drop_below(PhysicalOffset(u64::MAX));
+    flush(&mut index, true, true);
+    assert!(index.files.open_handles() <= names(&medium).len(), "files that are gone are closed");
 }
 
 #[test]
@@ -82,6 +98,12 @@ fn a_plan_that_failed_is_made_again() {
     push_all(&mut index, &records[..100]);
     flush(&mut index, true, true);
     assert_eq!(disturbed, contents(&undisturbed));
+    // No segment is complete with these, but a file begins.
+    (0..9).for_each(|_| put(&mut index, records[100].position, records[100].ms, "a"));
+    flush(&mut index, true, true);
+    let synced = contents(&undisturbed);
+    undisturbed.crash();
+    assert_eq!(contents(&undisturbed), synced, "what a synced plan wrote stays");
 }
 
 #[test]
@@ -100,6 +122,7 @@ fn retention_drops_whole_segments() {
     assert_finds(&index, &kept);
     flush(&mut index, false, true);
     assert_finds(&index, &kept);
+    assert!(index.plan_flush(false).is_none(), "removed once");
     index.drop_below(PhysicalOffset(u64::MAX));
     flush(&mut index, true, true);
     let last: Vec<_> = kept.into_iter().filter(|record| record.segment() == records[199].segment()).collect();
