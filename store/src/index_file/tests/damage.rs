@@ -125,3 +125,31 @@ fn without_a_sound_format_everything_is_missing_and_a_newer_one_is_refused() {
     let e = IndexFiles::open(medium.mount(), Path::new(DIR), SIZES, SEGMENT, zero, zero).unwrap_err();
     assert!(matches!(e, StoreError::UnknownVersion { found: 2, known: 1, .. }), "{e}");
 }
+
+/// Whatever bit is flipped in a file: what is read of it is an error or positions of its segment, and it opens.
+#[test]
+fn no_flipped_bit_leads_astray() {
+    let (mut corrupt, mut missing) = (0, 0);
+    for bit in 0..244 * 8 {
+        let (medium, index, path) = sealed();
+        medium.flip_bit(&path, bit / 8, (bit % 8) as u8).unwrap();
+        let sound = |found: Result<Candidates, StoreError>| match found {
+            Ok(found) => {
+                assert!(found.positions.iter().all(|position| position.0 < SEGMENT), "bit {bit}: {found:?}");
+                assert!(found.positions.is_sorted_by(|newer, older| newer > older), "bit {bit}: {found:?}");
+                true
+            }
+            Err(StoreError::Corrupt { path: at, .. }) => {
+                assert_eq!(at, path);
+                false
+            }
+            Err(e) => panic!("bit {bit}: {e}"),
+        };
+        corrupt += u32::from(!sound(query(&index)));
+        drop(index);
+        let index = open_sized(&medium, SIZES, 0, SEGMENT);
+        missing += index.missing().len();
+        sound(query(&index));
+    }
+    assert!(corrupt > 300 && missing > 100, "{corrupt} corrupt, {missing} missing");
+}

@@ -119,3 +119,54 @@ fn a_query_of_files_that_were_dropped_meanwhile_finds_nothing_in_them() {
     assert_eq!(during.run().unwrap().positions, [PhysicalOffset(SEGMENT + 48)]);
     assert_eq!(find(&index, "a"), [SEGMENT + 48]);
 }
+
+/// Queries run without the index's lock while it is filled, flushed, rolled and dropped.
+#[test]
+fn queries_run_beside_everything_else() {
+    use std::sync::atomic::AtomicBool;
+    use std::sync::{Barrier, RwLock};
+    let medium = medium();
+    let index = RwLock::new(open_sized(&medium, IndexSizes { slots: 3, units: 50 }, 0, 0));
+    let (done, start) = (AtomicBool::new(false), Barrier::new(2));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            start.wait();
+            let mut found_most = 0;
+            loop {
+                let (query, (_, newest)) = {
+                    let index = index.read().unwrap();
+                    (index.plan_query("T", b"a", 0, i64::MAX, 100), index.last().unwrap())
+                };
+                let found = query.run().unwrap().positions;
+                // Every hundredth byte holds a record; retention may have taken the oldest meanwhile, from the end.
+                assert_eq!(found[0], newest);
+                assert!(found.windows(2).all(|pair| pair[0].0 == pair[1].0 + 100), "{found:?}");
+                found_most = found_most.max(found.len());
+                if done.load(Ordering::Acquire) {
+                    break;
+                }
+            }
+            assert!(found_most > 50, "{found_most}");
+        });
+        for n in 0..4000 {
+            let mut filled = index.write().unwrap();
+            put(&mut filled, n * 100, START_MS + n as i64, "a");
+            if n == 100 {
+                drop(filled);
+                start.wait();
+                continue;
+            }
+            if n % 500 == 499 {
+                let from = filled.segment_of(PhysicalOffset((n - 300) * 100));
+                filled.drop_below(from);
+            }
+            let plan = if n % 7 == 0 { filled.plan_flush(n % 3 == 0) } else { None };
+            drop(filled);
+            if let Some(plan) = plan {
+                plan.write(n % 2 == 0).unwrap();
+                index.write().unwrap().flushed(plan);
+            }
+        }
+        done.store(true, Ordering::Release);
+    });
+}
