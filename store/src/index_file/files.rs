@@ -48,6 +48,8 @@ pub(super) struct Files {
     /// Milliseconds that name a file.
     names: Mutex<BTreeSet<i64>>,
     next_serial: AtomicU64,
+    /// What `.format` must tell before anything else is written: not what was found there.
+    opened: Mutex<Option<String>>,
     /// Which state of the complete segments `.format` tells.
     pub format_version: AtomicU64,
     /// Cleared when the index is dropped (a snapshot replaced it): what is still out writes nothing.
@@ -89,8 +91,27 @@ pub(super) fn write_tables(
 impl Files {
     pub fn new(disk: Arc<dyn Disk>, root: PathBuf) -> Self {
         let (handles, unsynced, names) = Default::default();
-        let (next_serial, format_version) = Default::default();
-        Self { disk, root, handles, unsynced, names, next_serial, format_version, alive: AtomicBool::new(true) }
+        let (next_serial, opened, format_version) = Default::default();
+        let alive = AtomicBool::new(true);
+        Self { disk, root, handles, unsynced, names, next_serial, opened, format_version, alive }
+    }
+
+    pub fn note_opened(&self, text: String) {
+        *lock(&self.opened) = Some(text);
+    }
+
+    /// Whether `.format` still tells what was found there, and not what was kept of it.
+    pub fn is_to_be_opened(&self) -> bool {
+        lock(&self.opened).is_some()
+    }
+
+    pub fn write_opened(&self) -> Result<(), StoreError> {
+        let mut opened = lock(&self.opened);
+        if let Some(text) = &*opened {
+            Format::write(&*self.disk, &self.root, text)?;
+            *opened = None;
+        }
+        Ok(())
     }
 
     /// Whether the index is still there.

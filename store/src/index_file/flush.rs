@@ -73,7 +73,8 @@ impl IndexFiles {
         let removals = self.removals.clone();
         let parts: Vec<Part> = self.filling.iter().filter_map(|filling| Part::of(filling, whole)).collect();
         let is_news = self.files.format_version.load(Ordering::Acquire) < self.format_version;
-        if parts.is_empty() && removals.is_empty() && !is_news && !self.files.has_unsynced() {
+        let is_idle = !is_news && !self.files.is_to_be_opened() && !self.files.has_unsynced();
+        if parts.is_empty() && removals.is_empty() && is_idle {
             return None;
         }
         let format = is_news.then(|| (self.format_version, self.format().encode()));
@@ -125,6 +126,7 @@ impl IndexFlush {
         if self.files.check_alive().is_err() {
             return Ok(()); // A snapshot replaced the index this plan is of.
         }
+        self.files.write_opened()?;
         // Removals come first: a file that begins in the same millisecond has the same path.
         self.removals.iter().try_for_each(|path| self.files.remove_file(path))?;
         self.parts.iter().try_for_each(|part| part.write(&self.files))?;

@@ -1,6 +1,6 @@
 //! Opening: what is there and provably complete is kept, the rest goes and is made again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use super::filling::{IndexFile, Stored};
 use super::format::{FORMAT_FILE, Format, Held};
 use super::layout::{HEADER_LEN, Header};
-use super::name::ms_of;
+use super::name::{ms_of, name_of};
 use super::{DIR, Files, IndexFiles, IndexSizes, Missing, Segment};
 use crate::disk::Disk;
 use crate::error::At;
@@ -91,10 +91,10 @@ pub(super) fn check_segment(segment: u64, segment_size: u64, held: Held, found: 
 
 impl IndexFiles {
     /// The index below `dir/index/` of a log that holds segments from `first` on and is replayed from `replay_from`,
-    /// both segment starts. Files of segments from there on are removed: the replay makes them again. So are files of
-    /// segments before `first`. Of the segments between, those that are not provably complete are
-    /// [`IndexFiles::missing`], and what is left of their files is removed too. (Segments that retention dropped behind the
-    /// checkpoint are missing as well, until the replay drops them again: rebuild after it.)
+    /// both segment starts. Files of segments from there on go with the first flush: the replay makes them again. So do
+    /// files of segments before `first`. Of the segments between, those that are not provably complete are
+    /// [`IndexFiles::missing`]. (So are segments that retention dropped behind the checkpoint, until the replay drops
+    /// them again: rebuild after it.) Reads little, and writes nothing.
     ///
     /// Files that are begun from now on get `sizes`; older ones keep theirs, and a rebuilt segment gets those it had.
     ///
@@ -119,11 +119,10 @@ impl IndexFiles {
         let format = Format::read(&*index.files.disk, &index.files.root)?;
         index.find_segments(first.0, format.as_ref().map_or(&BTreeMap::new(), |format| &format.segments))?;
         index.format_version = 1;
+        index.files.format_version.store(1, Ordering::Release);
         let now = index.format();
-        if format.as_ref() == Some(&now) {
-            index.files.format_version.store(1, Ordering::Release);
-        } else {
-            index.files.write_format(1, &now.encode())?;
+        if format.as_ref() != Some(&now) {
+            index.files.note_opened(now.encode());
         }
         index.segments.insert(replay_from.0, Segment { sizes, keys: 0, files: Vec::new() });
         Ok(index)
@@ -150,43 +149,49 @@ impl IndexFiles {
         }
     }
 
-    /// Takes the segments of [first, entered) that are complete, and removes every file of another.
+    /// Takes the segments of [first, entered) that are complete. Files of other segments go with the next flush; what is
+    /// left of a missing one's when it is rebuilt.
     fn find_segments(&mut self, first: u64, held: &BTreeMap<u64, Held>) -> Result<(), StoreError> {
         let files = Arc::clone(&self.files);
-        let mut remove = |name: &str| files.remove_file(&files.root.join(name));
-        let found = find_files(&*files.disk, &files.root, &mut remove)?;
+        let found = find_files(&*files.disk, &files.root, &mut |name| {
+            self.removals.push(files.root.join(name));
+            Ok(())
+        })?;
         let mut by_segment: BTreeMap<u64, Vec<&Found>> = BTreeMap::new();
         // One without a header was still being filled: it would seem to be of the first segment.
         for file in found.iter().filter(|file| !file.is_blank()) {
             by_segment.entry(file.segment(self.segment_size)).or_default().push(file);
         }
-        let mut kept = Vec::new();
+        let mut kept = BTreeSet::new();
         for start in (first..self.entered).step_by(self.segment_size as usize) {
             let of = by_segment.get(&start).map_or(&[][..], Vec::as_slice);
+            let names = of.iter().map(|file| file.name_ms);
+            kept.extend(names.clone());
             let checked = held
                 .get(&start)
                 .and_then(|held| check_segment(start, self.segment_size, *held, of).map(|headers| (*held, headers)));
             let Some((Held { sizes, keys }, headers)) = checked else {
                 let sizes = held.get(&start).map_or(self.sizes, |held| held.sizes);
-                self.missing.insert(start, Missing { sizes, leftovers: Vec::new() });
+                let leftovers = names.map(|name_ms| self.held(name_ms, start, sizes)).collect();
+                self.missing.insert(start, Missing { sizes, leftovers });
                 continue;
             };
-            let names = of.iter().map(|file| file.name_ms);
-            kept.extend(names.clone());
-            let stored = names.zip(headers).map(|(name_ms, header)| self.stored(name_ms, start, sizes, header));
+            let stored = names.zip(headers).map(|(name_ms, header)| {
+                let file = self.held(name_ms, start, sizes);
+                Stored { file, header }
+            });
             let segment = Segment { sizes, keys, files: stored.collect() };
             self.segments.insert(start, segment);
         }
-        for file in found.iter().filter(|file| !kept.contains(&file.name_ms)) {
-            remove(&super::name::name_of(file.name_ms))?;
-        }
-        self.last_name_ms = kept.into_iter().max();
+        let gone = found.iter().filter(|file| !kept.contains(&file.name_ms));
+        self.removals.extend(gone.map(|file| files.root.join(name_of(file.name_ms))));
+        self.last_name_ms = kept.last().copied();
         Ok(())
     }
 
-    fn stored(&self, name_ms: i64, segment: u64, sizes: IndexSizes, header: Header) -> Stored {
+    /// A file that is there and keeps its name.
+    fn held(&self, name_ms: i64, segment: u64, sizes: IndexSizes) -> Arc<IndexFile> {
         self.files.keep_name(name_ms);
-        let file: Arc<IndexFile> = self.files.file(name_ms, segment, sizes);
-        Stored { file, header }
+        self.files.file(name_ms, segment, sizes)
     }
 }

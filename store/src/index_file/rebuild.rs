@@ -53,12 +53,14 @@ impl IndexFiles {
     /// them corrupt: queries find nothing of it until it is [rebuilt](IndexFiles::rebuilt). A rebuild that is dropped
     /// changes nothing on disk that counts.
     ///
-    /// `None` if it cannot be done now: another rebuild is out, the segment has not all its keys yet or some that no
+    /// `None` if it cannot be done now: another rebuild is out, removals wait for a flush (it could take what is rebuilt
+    /// for what is to be removed) or the first flush has not been yet, the segment has not all its keys yet or some that no
     /// flush has covered, or the index does not hold it.
     pub fn plan_rebuild(&mut self, segment: PhysicalOffset) -> Option<Rebuild> {
         let start = segment.0;
         let is_filling = start >= self.entered || self.filling.iter().any(|filling| filling.file.segment == start);
-        if self.rebuild.strong_count() > 0 || is_filling {
+        let is_unsettled = !self.removals.is_empty() || self.files.is_to_be_opened();
+        if self.rebuild.strong_count() > 0 || is_filling || is_unsettled {
             return None;
         }
         if let Some(Segment { sizes, files, .. }) = self.segments.remove(&start) {

@@ -92,7 +92,6 @@ fn an_incomplete_segment_is_missing_at_open() {
         harm(&medium, &files);
         let index = open(&medium, 0, 6 * SEGMENT);
         assert_eq!(index.missing(), [PhysicalOffset(2 * SEGMENT)], "{what}");
-        assert!(files.iter().all(|file| medium.content(file).is_err()), "{what}: what is left of it goes");
         let sound = |record: &&Keyed| record.segment() < 6 * SEGMENT && record.segment() != 2 * SEGMENT;
         assert_finds(&index, &records.iter().filter(sound).cloned().collect::<Vec<_>>());
         drop(index);
@@ -114,7 +113,7 @@ fn without_a_sound_format_everything_is_missing_and_a_newer_one_is_refused() {
         }
         let index = open(&medium, 0, 2 * SEGMENT);
         assert_eq!(index.missing(), [PhysicalOffset(0), PhysicalOffset(SEGMENT)]);
-        assert_eq!(contents(&medium).len(), 1);
+        assert_eq!(find(&index, "a"), [0; 0]);
     }
     let (medium, index, _) = sealed();
     drop(index);

@@ -167,6 +167,8 @@ fn a_plan_of_an_index_that_was_replaced_writes_nothing() {
     index.flushed(plan);
     assert_eq!(index.missing(), []);
     assert_eq!((index.unflushed(), index.last()), (0, None));
+    assert!(index.plan_rebuild(PhysicalOffset(0)).is_none());
+    flush(&mut index, false, false);
     medium.crash();
     assert_eq!(contents(&medium).len(), 1);
 }

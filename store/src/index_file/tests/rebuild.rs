@@ -35,9 +35,20 @@ fn a_lost_segment_is_rebuilt_to_the_byte() {
     files.for_each(|stored| medium.mount().remove(&stored.file.path).unwrap());
     drop(index);
     let last = records.last().unwrap().segment();
+    let operations = || {
+        use crate::disk::memory::Operation::*;
+        [Write, Sync, Allocate, Entry, SyncDir].map(|operation| medium.count(operation))
+    };
+    let before_open = operations();
     let mut index = open(&medium, 0, last);
+    assert_eq!(operations(), before_open, "opening writes nothing");
     // The segment without keys has no file to lose.
     assert_eq!(index.missing(), [PhysicalOffset(SEGMENT), PhysicalOffset(2 * SEGMENT)]);
+    assert!(
+        index.plan_rebuild(PhysicalOffset(SEGMENT)).is_none(),
+        "files of the replayed segment are to be removed first"
+    );
+    flush(&mut index, false, false);
     for segment in index.missing() {
         rebuild(&mut index, segment.0, &records).unwrap();
     }
@@ -60,6 +71,7 @@ fn an_index_of_an_older_store_is_built_from_nothing() {
     let last = records.last().unwrap().segment();
     let mut index = open(&medium, 0, last);
     assert_eq!(index.missing().len() as u64, last / SEGMENT);
+    flush(&mut index, false, false);
     for segment in index.missing() {
         rebuild(&mut index, segment.0, &records).unwrap();
     }
@@ -152,6 +164,7 @@ fn a_rebuild_survives_a_crash_at_every_operation() {
             && index.plan_flush(false).is_none_or(|plan| plan.write(true).is_ok());
         medium.crash();
         let mut index = open(&medium, 0, last);
+        flush(&mut index, false, false);
         match &index.missing()[..] {
             [] => {}
             [segment] => rebuild(&mut index, segment.0, &records).unwrap(),
