@@ -140,3 +140,18 @@ fn files_of_another_log_and_lost_ones_are_named() {
     let Err(StoreError::Corrupt { path: at, .. }) = check(&medium, &records, 0) else { panic!("a file too many") };
     assert_eq!(at, path("20350101000000000"));
 }
+
+#[test]
+fn files_of_sizes_that_were_changed_are_compared_as_they_are() {
+    let records = records();
+    let medium = medium();
+    let mut index = open(&medium, 0, 0);
+    push_all(&mut index, &records[..100]);
+    flush(&mut index, false, true);
+    let mut index = open_sized(&medium, IndexSizes { slots: 30, units: 40 }, 0, 2 * SEGMENT);
+    push_all(&mut index, &records.iter().filter(|record| record.segment() >= 2 * SEGMENT).cloned().collect::<Vec<_>>());
+    flush(&mut index, true, false);
+    let verified = check(&medium, &records, 0).unwrap();
+    assert_eq!((verified.keys, verified.unflushed), (keys(&records), 0));
+    assert!(verified.files > 10);
+}
