@@ -10,6 +10,7 @@ pub mod error;
 pub mod frame;
 pub mod hard_state;
 pub mod identity;
+pub mod index_file;
 pub mod log_store;
 pub mod mutant;
 mod position;

@@ -89,6 +89,7 @@ pub trait DiskFile: Debug + Send + Sync {
     fn sync_data(&self) -> io::Result<()>;
     /// Allocates blocks so that the file is at least `len` bytes long. `StorageFull` if there is no room.
     fn allocate(&self, len: u64) -> io::Result<()>;
-    /// Sets the length. Never called on a file of which slices may be alive.
+    /// Sets the length. What a longer file gains reads as zeroes and takes no room on the volume until it is written,
+    /// which may then answer `StorageFull`. Never called on a file of which slices may be alive.
     fn set_len(&self, len: u64) -> io::Result<()>;
 }

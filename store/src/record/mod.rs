@@ -22,7 +22,7 @@ mod stamp;
 #[cfg(test)]
 mod tests;
 
-pub use properties::{java_hash, property, tags_code};
+pub use properties::{java_hash, java_hash_of, property, tags_code};
 pub use stamp::set_store_timestamp;
 
 /// Bytes of a record without body, topic and properties (IPv4 hosts).

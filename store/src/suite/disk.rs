@@ -16,6 +16,7 @@ pub fn checks() -> Vec<Check> {
         Check { name: "a slice outlives file and handle", run: a_slice_outlives_file_and_handle },
         Check { name: "a slice sees what was written before it", run: a_slice_sees_what_was_written_before_it },
         Check { name: "data is found behind what was never written", run: data_is_found_behind_what_was_never_written },
+        Check { name: "a set length takes no room", run: a_set_length_takes_no_room },
         Check { name: "allocating grows and never shrinks", run: allocating_grows_and_never_shrinks },
         Check { name: "entries are listed in order", run: entries_are_listed_in_order },
         Check { name: "a rename replaces its target", run: a_rename_replaces_its_target },
@@ -137,6 +138,22 @@ fn data_is_found_behind_what_was_never_written(medium: &dyn Medium) -> Outcome {
         because(file.sync_data(), "sync")?;
     }
     Ok(())
+}
+
+fn a_set_length_takes_no_room(medium: &dyn Medium) -> Outcome {
+    // More than a test's volume has to spare.
+    const LEN: u64 = 1 << 40;
+    let (disk, dir) = setup(medium)?;
+    let file = because(disk.create(&dir.join("file"), 0), "create")?;
+    because(file.set_len(LEN), "set length")?;
+    same(because(file.len(), "length")?, LEN, "length")?;
+    because(file.write_at(LEN / 2, &[b"x"]), "write")?;
+    let mut read = [1; 3];
+    because(file.read_at(LEN / 2 - 1, &mut read), "read")?;
+    same(&read[..], &b"\0x\0"[..], "what is read around it")?;
+    let ranges = because(file.data_ranges(0), "data ranges")?;
+    let data: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+    holds(data < 1 << 24, &format!("holes must be told from data: {ranges:?}"))
 }
 
 fn allocating_grows_and_never_shrinks(medium: &dyn Medium) -> Outcome {

@@ -1,6 +1,6 @@
 //! The bytes of one file in memory: sparse pages, and what each was when it was last durable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 
@@ -18,6 +18,10 @@ type Page = Box<[u8; PAGE as usize]>;
 #[derive(Debug)]
 pub(super) struct Inode {
     len: u64,
+    /// The first bytes that take room, written or not.
+    allocated: u64,
+    /// Pages written behind those: what lies between is a hole, which takes none.
+    scattered: BTreeSet<u64>,
     pages: BTreeMap<u64, Page>,
     durable_len: u64,
     /// For every page changed since the last sync: what it was then.
@@ -44,8 +48,37 @@ fn is_blank(bytes: &[u8]) -> bool {
 
 impl Inode {
     pub(super) fn new(len: u64) -> Self {
-        let (pages, before, lost) = Default::default();
-        Self { len, pages, durable_len: 0, before, lost, rot: Rot::default() }
+        let (scattered, pages, before, lost) = Default::default();
+        Self { len, allocated: len, scattered, pages, durable_len: 0, before, lost, rot: Rot::default() }
+    }
+
+    /// Bytes of the volume it takes.
+    pub(super) fn room(&self) -> u64 {
+        self.allocated + self.scattered.len() as u64 * PAGE
+    }
+
+    /// Bytes of the volume it would take more, were `range` written.
+    pub(super) fn room_for(&self, range: Range<u64>) -> u64 {
+        if range.start <= self.allocated {
+            return range.end.saturating_sub(self.allocated);
+        }
+        parts(range).filter(|(number, _)| !self.scattered.contains(number)).count() as u64 * PAGE
+    }
+
+    /// Takes room for `range`.
+    fn take_room(&mut self, range: Range<u64>) {
+        if range.start > self.allocated {
+            self.scattered.extend(parts(range).map(|(number, _)| number));
+        } else if range.end > self.allocated {
+            self.allocated = range.end;
+            self.scattered = self.scattered.split_off(&range.end.div_ceil(PAGE));
+        }
+    }
+
+    /// Makes the file at least that long, and takes room for all of it.
+    pub(super) fn allocate(&mut self, len: u64) {
+        self.take_room(0..len);
+        self.set_len(len.max(self.len));
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -62,6 +95,7 @@ impl Inode {
         let range = offset..offset + bytes.len() as u64;
         self.rot.overwrite(range.clone());
         self.len = self.len.max(range.end);
+        self.take_room(range.clone());
         let mut rest = bytes;
         for (number, within) in parts(range) {
             let (now, later) = rest.split_at(within.len());
@@ -140,6 +174,8 @@ impl Inode {
                 let Self { before, lost, .. } = self;
                 before.entry(number).or_insert_with(|| lost.remove(&number).unwrap_or(Some(page)));
             }
+            self.allocated = self.allocated.min(len);
+            self.scattered.split_off(&len.div_ceil(PAGE));
         }
         self.len = len;
     }

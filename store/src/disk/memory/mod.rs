@@ -241,7 +241,7 @@ impl MemoryDisk {
         lock(&self.medium.state).files.keys().cloned().collect()
     }
 
-    /// Bytes that all files take.
+    /// Bytes that all files take; the holes of a file take none.
     pub fn used(&self) -> u64 {
         lock(&self.medium.state).used()
     }
@@ -341,7 +341,7 @@ impl State {
     }
 
     fn used(&self) -> u64 {
-        self.files.values().map(|inode| lock(inode).len()).sum()
+        self.files.values().map(|inode| lock(inode).room()).sum()
     }
 
     fn check_room(&self, more: u64) -> io::Result<()> {

@@ -185,7 +185,7 @@ impl DiskFile for Handle {
         let mut state = lock(&self.medium.state);
         state.enter(self.number, Operation::Write)?;
         let total: u64 = parts.iter().map(|part| part.len() as u64).sum();
-        let growth = (offset + total).saturating_sub(lock(&self.inode).len());
+        let growth = lock(&self.inode).room_for(offset..offset + total);
         state.check_room(growth)?;
         let mut inode = lock(&self.inode);
         let mut at = offset;
@@ -233,9 +233,9 @@ impl DiskFile for Handle {
     fn allocate(&self, len: u64) -> io::Result<()> {
         let mut state = lock(&self.medium.state);
         state.enter(self.number, Operation::Allocate)?;
-        let now = lock(&self.inode).len();
-        state.check_room(len.saturating_sub(now))?;
-        lock(&self.inode).set_len(len.max(now));
+        let growth = lock(&self.inode).room_for(0..len);
+        state.check_room(growth)?;
+        lock(&self.inode).allocate(len);
         Ok(())
     }
 

@@ -157,3 +157,32 @@ fn zeroes_written_ahead_take_no_memory_and_read_as_zeroes() {
     file.write_at(PAGE, &[&[0; 8192]]).unwrap();
     assert_eq!(content(&medium)[4096..], [0; 8192]);
 }
+
+#[test]
+fn holes_take_no_room_and_what_is_written_into_them_does() {
+    let medium = MemoryDisk::new();
+    medium.set_capacity(Some(5 * PAGE));
+    let disk = medium.mount();
+    disk.create_dir_all(Path::new("/d")).unwrap();
+    let file = disk.create(Path::new(FILE), 0).unwrap();
+    file.set_len(1 << 30).unwrap();
+    assert_eq!(medium.used(), 0);
+    file.write_at(10 * PAGE + 1, &[b"x"]).unwrap();
+    file.write_at(10 * PAGE + 9, &[b"x"]).unwrap();
+    assert_eq!(medium.used(), PAGE);
+    file.write_at(0, &[&[1; 2 * PAGE as usize]]).unwrap();
+    file.write_at(PAGE, &[&[1; 2 * PAGE as usize]]).unwrap();
+    assert_eq!(medium.used(), 4 * PAGE);
+    let full = |done: std::io::Result<()>| assert_eq!(done.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+    full(file.write_at(20 * PAGE - 1, &[b"xx"]));
+    full(file.allocate(5 * PAGE));
+    file.write_at(20 * PAGE, &[b"x"]).unwrap();
+    assert_eq!(medium.used(), 5 * PAGE);
+    medium.set_capacity(None);
+    file.allocate(15 * PAGE).unwrap();
+    assert_eq!(medium.used(), 16 * PAGE, "the page at 10 counts once");
+    file.set_len(12 * PAGE).unwrap();
+    assert_eq!(medium.used(), 12 * PAGE);
+    medium.crash();
+    assert_eq!(medium.used(), 0);
+}
