@@ -159,6 +159,8 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
         }
         let (last_applied, membership, segment) = match &restored {
             Some(checkpoint) => {
+                // What was applied is committed; the position that says so becomes durable later than the checkpoint.
+                store.save_committed(checkpoint.position.last);
                 (Some(checkpoint.position.last), stored_membership(checkpoint)?, checkpoint.position.next)
             }
             None if positions.purged.is_some() => {

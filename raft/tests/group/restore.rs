@@ -47,3 +47,32 @@ fn a_checkpoint_ahead_of_the_log_is_dropped_though_the_log_ends_with_a_later_ter
         assert_eq!(Checkpoint::list(&*disk, dir).unwrap(), [], "{name}");
     }
 }
+
+/// The committed position becomes durable later than the checkpoint. A node that lost power in between said that it had
+/// applied more than is committed, until a leader told it otherwise.
+#[test]
+fn what_a_checkpoint_has_applied_is_committed() {
+    let (disk, dir) = (MemoryDisk::new().mount(), Path::new("/store"));
+    let (cluster, group) = ("c".to_owned(), "g".to_owned());
+    let identity = Identity { cluster, group, group_uuid: 1, node_id: 1, incarnation: 1, constants: CONSTANTS };
+    identity.format(&*disk, dir).unwrap();
+    let (store, _) = LogStore::open(Arc::clone(&disk), dir, CONSTANTS, FlushMode::Sync, Box::new(|| {})).unwrap();
+    let len = CONSTANTS.max_entry as usize;
+    let entry = |index| NewEntry { id: id(4, index), kind: Kind::Records, body: Bytes::from(vec![0; len]) };
+    store.append((0..4).map(entry).collect(), Box::new(|result| result.unwrap())).unwrap();
+    store.run_pending();
+    let next = PhysicalOffset(CONSTANTS.segment_size);
+    // Three of the largest entries fill a segment.
+    let last = id(4, 2);
+    let position = SnapshotPosition { last, next, chain: 7 };
+    let membership = encode_membership(&Membership::default()).unwrap().into();
+    let state = Counter { entries: last.index.0 + 1, ..Counter::default() }.encode();
+    Checkpoint { position, membership_id: None, membership, state }.write(&*disk, dir).unwrap();
+    assert_eq!(store.positions().committed, None);
+    let place = Place { disk: Arc::clone(&disk), dir: dir.to_owned(), reserve_bytes: 0 };
+    let on_fatal = Arc::new(|why| panic!("{why}"));
+    let (fresh, opened) = (|| Ok(Counter::default()), Arc::clone(&store));
+    let shell = Shell::<Tokio, Counter>::open(fresh, opened, place, Arc::new(|_| {}), on_fatal).unwrap();
+    assert_eq!(shell.shared().read().entries, last.index.0 + 1);
+    assert_eq!(store.positions().committed, Some(last));
+}

@@ -23,6 +23,10 @@ impl Default for CacheLimits {
     }
 }
 
+/// An offset that a broker has confirmed is committed again after so many rounds without a new one. Another consumer can
+/// have set it back: one that held the queue for a moment, and committed what it began with.
+const REPEAT_AFTER: u32 = 6;
+
 /// The messages of one queue that are pulled and not yet consumed.
 #[derive(Debug)]
 pub(super) struct ProcessQueue {
@@ -44,12 +48,19 @@ struct State {
     next: QueueOffset,
     /// The last offset a broker has confirmed.
     committed: Option<QueueOffset>,
+    /// Rounds of commits since then.
+    rounds: u32,
 }
 
 impl ProcessQueue {
-    /// Begins at `next`, a child of the consumer's own `stop`.
-    pub(super) fn new(next: QueueOffset, limits: CacheLimits, stop: &CancellationToken) -> Self {
-        let state = State { waiting: BTreeMap::new(), bytes: 0, running: 0, next, committed: None };
+    /// Begins at `next`, a child of the consumer's own `stop`. `committed` is what the brokers have, if they have one.
+    pub(super) fn new(
+        next: QueueOffset,
+        committed: Option<QueueOffset>,
+        limits: CacheLimits,
+        stop: &CancellationToken,
+    ) -> Self {
+        let state = State { waiting: BTreeMap::new(), bytes: 0, running: 0, next, committed, rounds: 0 };
         Self { limits, state: Mutex::new(state), changed: Notify::new(), dropped: stop.child_token() }
     }
 
@@ -120,9 +131,18 @@ impl ProcessQueue {
         (state.committed != Some(offset)).then_some(offset)
     }
 
+    /// As [`Self::to_commit`], asked once a round: what was confirmed long ago is confirmed anew.
+    pub(super) fn due(&self) -> Option<QueueOffset> {
+        let new = self.to_commit();
+        let mut state = self.lock();
+        state.rounds += 1;
+        new.or_else(|| state.committed.filter(|_| state.rounds >= REPEAT_AFTER))
+    }
+
     /// A broker has confirmed `offset`.
     pub(super) fn committed(&self, offset: QueueOffset) {
-        self.lock().committed = Some(offset);
+        let mut state = self.lock();
+        (state.committed, state.rounds) = (Some(offset), 0);
     }
 
     /// The queue goes to another consumer: nothing more is pulled or handed to listeners.
@@ -147,7 +167,7 @@ mod tests {
     use super::*;
 
     fn queue(limits: CacheLimits) -> ProcessQueue {
-        ProcessQueue::new(QueueOffset(10), limits, &CancellationToken::new())
+        ProcessQueue::new(QueueOffset(10), None, limits, &CancellationToken::new())
     }
 
     fn consume(queue: &ProcessQueue, offset: u64) {
@@ -171,6 +191,27 @@ mod tests {
         assert_eq!(queue.to_commit(), None, "13 was not consumed");
         consume(&queue, 13);
         assert_eq!(queue.to_commit(), Some(QueueOffset(15)), "all consumed: where the next pull begins");
+    }
+
+    #[test]
+    fn what_the_brokers_have_is_not_committed_by_one_who_consumed_nothing() {
+        let begun = Some(QueueOffset(10));
+        let queue = ProcessQueue::new(QueueOffset(10), begun, CacheLimits::default(), &CancellationToken::new());
+        assert_eq!(queue.to_commit(), None);
+    }
+
+    #[test]
+    fn a_confirmed_offset_is_committed_again_after_some_rounds() {
+        let queue = queue(CacheLimits::default());
+        for _ in 0..2 {
+            assert_eq!(queue.due(), Some(QueueOffset(10)));
+        }
+        for _ in 0..2 {
+            queue.committed(QueueOffset(10));
+            let rounds: Vec<_> = (0..REPEAT_AFTER).map(|_| queue.due()).collect();
+            let (last, before) = rounds.split_last().unwrap();
+            assert_eq!((*last, before.iter().flatten().count()), (Some(QueueOffset(10)), 0));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use openraft_rt::Select2;
 use quorumq_raft::runtime::Runtime;
+use quorumq_store::QueueOffset;
 
 use super::Shared;
 use crate::client::consumer::process_queue::ProcessQueue;
@@ -18,7 +19,7 @@ pub(super) async fn keep_up<R: Runtime>(shared: Arc<Shared<R>>) {
             R::sleep(shared.options.commit_interval).await;
             let held = || shared.queues().iter().map(|(queue, process)| (queue.clone(), Arc::clone(process))).collect();
             let queues: Vec<_> = held();
-            join_all(queues.iter().map(|(queue, process)| shared.commit(queue, process))).await;
+            join_all(queues.iter().map(|(queue, process)| shared.commit(queue, process, process.due()))).await;
         };
         match R::select2(stop.cancelled(), round).await {
             Select2::First(()) => return,
@@ -28,9 +29,9 @@ pub(super) async fn keep_up<R: Runtime>(shared: Arc<Shared<R>>) {
 }
 
 impl<R: Runtime> Shared<R> {
-    /// Commits what is consumed of a queue, if a broker does not have it yet.
-    pub(super) async fn commit(&self, queue: &MessageQueue, process: &ProcessQueue) {
-        let Some(offset) = process.to_commit() else { return };
+    /// Commits an offset of a queue, if there is one to commit.
+    pub(super) async fn commit(&self, queue: &MessageQueue, process: &ProcessQueue, offset: Option<QueueOffset>) {
+        let Some(offset) = offset else { return };
         match self.core.commit(&self.options.group, queue, offset).await {
             Ok(_) => process.committed(offset),
             // Tried again with the next round; until then some messages might come twice.
@@ -44,6 +45,6 @@ impl<R: Runtime> Shared<R> {
         if R::timeout(self.options.patience, process.idle()).await.is_err() {
             tracing::info!(%queue, "a listener is still at work while its queue is given up");
         }
-        self.commit(queue, process).await;
+        self.commit(queue, process, process.to_commit()).await;
     }
 }

@@ -148,20 +148,21 @@ async fn take_share<R: Runtime>(
 
 /// Begins to pull a queue.
 async fn begin<R: Runtime>(shared: &Arc<Shared<R>>, queue: &MessageQueue) -> Result<(), ClientError> {
-    let offset = begin_at(shared, queue).await?;
-    let process = Arc::new(ProcessQueue::new(offset, shared.options.cache, &shared.core.stopped()));
+    let committed = shared.core.committed(&shared.options.group, queue).await?;
+    let offset = match committed {
+        Some(offset) => offset,
+        None => begin_at(shared, queue).await?,
+    };
+    let process = Arc::new(ProcessQueue::new(offset, committed, shared.options.cache, &shared.core.stopped()));
     shared.queues().insert(queue.clone(), Arc::clone(&process));
     // Ends with the queue's token, which is a child of the client's.
     drop(R::spawn(puller::run(Arc::clone(shared), queue.clone(), process)));
     Ok(())
 }
 
-/// Where to begin in a queue: at the committed offset if there is one. Without an answer to that nothing is assumed.
+/// Where to begin in a queue for which the group has committed no offset. Without an answer to that nothing is assumed.
 async fn begin_at<R: Runtime>(shared: &Shared<R>, queue: &MessageQueue) -> Result<QueueOffset, ClientError> {
     let core = &shared.core;
-    if let Some(offset) = core.committed(&shared.options.group, queue).await? {
-        return Ok(offset);
-    }
     if queue.topic.starts_with(names::RETRY_PREFIX) {
         return core.min_offset(queue).await;
     }
