@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorumq_store::PhysicalOffset;
-use quorumq_store::consume_queue::FlushPlan;
+use quorumq_store::derived::DerivedFlush;
 use quorumq_store::log_store::Entry;
 
 /// A replicated state machine. A pure function of the log: no clock, no rand, no hash order, no I/O but what
@@ -42,20 +42,35 @@ pub trait Machine: Debug + Send + Sync + 'static {
     /// What is missing. An older checkpoint is tried then; the one at `log_first` misses nothing.
     fn check_derived(&self, log_first: PhysicalOffset) -> Result<(), MachineError>;
 
+    /// Before the first entry is applied, and after a snapshot was installed: the log is held from `log_first` on and will
+    /// be applied from `replay_from` on, both segment starts. What derived files hold of it is made again.
+    ///
+    /// # Errors
+    /// Derived files that cannot be opened.
+    fn start(&mut self, log_first: PhysicalOffset, replay_from: PhysicalOffset) -> Result<(), MachineError> {
+        let _ = (log_first, replay_from);
+        Ok(())
+    }
+
+    /// The entries to be applied from now on lie in that segment or later: what is derived from those before is complete.
+    fn enter(&mut self, segment: PhysicalOffset) {
+        let _ = segment;
+    }
+
     /// Digest chain value over every (entry, reply) applied so far.
     fn digest(&self) -> u64;
 
     /// Segment start below which the log may be dropped: the last purge command, 0 without one.
     fn retained_from(&self) -> PhysicalOffset;
 
-    /// Derived units (ConsumeQueue) waiting in memory, to decide when to flush.
+    /// Derived units (of ConsumeQueues and the key index) waiting in memory, to decide when to flush.
     fn unflushed(&self) -> usize;
 
-    /// Plans a flush of derived files; see [`quorumq_store::consume_queue::ConsumeQueues::plan_flush`].
-    fn plan_flush(&mut self) -> Option<FlushPlan>;
+    /// Plans a flush of derived files, `whole` at a clean stop; see [`DerivedFlush::plan`].
+    fn plan_flush(&mut self, whole: bool) -> Option<DerivedFlush>;
 
     /// A planned flush was written.
-    fn flushed(&mut self, plan: FlushPlan);
+    fn flushed(&mut self, plan: DerivedFlush);
 }
 
 /// Receives the effects of applied entries, after the machine's lock is released, in log order. Never called for

@@ -13,6 +13,7 @@ use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{ChangeMembers, Config, Raft, ReadPolicy, ServerState};
 use quorumq_store::consume_queue::ConsumeQueues;
 use quorumq_store::identity::{GroupConstants, Identity};
+use quorumq_store::index_file::IndexFiles;
 use quorumq_store::log_store::{Entry, FlushMode, LogStore, OnInstall, Options, Positions, Promise, Vote};
 use quorumq_store::mutant::{Mutant, planted};
 use quorumq_store::{LogId, LogIndex, StoreError};
@@ -516,7 +517,10 @@ async fn open_store<R: Runtime>(
     });
     let (place, constants) = (place.clone(), identity.constants);
     let derived = place.clone();
-    let on_install: OnInstall = Arc::new(move || ConsumeQueues::wipe(&*derived.disk, &derived.dir));
+    let on_install: OnInstall = Arc::new(move || {
+        ConsumeQueues::wipe(&*derived.disk, &derived.dir)?;
+        IndexFiles::wipe(&*derived.disk, &derived.dir)
+    });
     let options = Options { mode: flush, on_install: Some(on_install), ..Options::default() };
     let opened = R::offload(move || LogStore::open(place.disk, &place.dir, constants, options, wake)).await;
     let (store, recovered) = opened.map_err(|e| StartError::Raft(e.to_string()))??;

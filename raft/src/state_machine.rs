@@ -11,7 +11,7 @@ use futures_util::{FutureExt, Stream, StreamExt};
 use openraft::alias::{SnapshotMetaOf, SnapshotOf};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use quorumq_store::checkpoint::Checkpoint;
-use quorumq_store::consume_queue::FlushPlan;
+use quorumq_store::derived::DerivedFlush;
 use quorumq_store::disk::Disk;
 use quorumq_store::frame::Kind;
 use quorumq_store::log_store::{Entry, LogStore};
@@ -88,11 +88,11 @@ impl<M: Machine> Shared<M> {
     }
     /// Writes derived units out, on the disk thread; durably if `sync`.
     fn flush(&self, sync: bool) -> Result<(), StoreError> {
-        let plan = self.write().plan_flush();
+        let plan = self.write().plan_flush(false);
         plan.map_or(Ok(()), |plan| self.write_plan(plan, sync))
     }
 
-    fn write_plan(&self, plan: FlushPlan, sync: bool) -> Result<(), StoreError> {
+    fn write_plan(&self, plan: DerivedFlush, sync: bool) -> Result<(), StoreError> {
         plan.write(sync)?;
         self.write().flushed(plan);
         Ok(())
@@ -176,6 +176,7 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
             true => (positions.purged, positions.first),
             false => (last_applied, segment),
         };
+        machine.start(positions.first, segment).map_err(|e| StoreError::Contract(e.to_string()))?;
         let shared = Arc::new(Shared {
             machine: RwLock::new(machine),
             applied_next: AtomicU64::new(last_applied.map_or(0, |id| id.index.0 + 1)),
@@ -199,7 +200,7 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
     }
 
     /// Queues the checkpoint of the segment about to be entered: the state covers every entry before it.
-    fn checkpoint(&self, segment: PhysicalOffset, state: Bytes, plan: Option<FlushPlan>) -> io::Result<()> {
+    fn checkpoint(&self, segment: PhysicalOffset, state: Bytes, plan: Option<DerivedFlush>) -> io::Result<()> {
         let membership_id = self.membership.log_id().as_ref().map(from_raft_log_id);
         let membership: Bytes = encode_membership(self.membership.membership()).map_err(io::Error::other)?.into();
         let (shared, place, on_fatal) = (Arc::clone(&self.shared), self.place.clone(), Arc::clone(&self.on_fatal));
@@ -257,7 +258,8 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
             }
             let segment = self.segment_of(stored.position);
             if segment != self.segment {
-                let (state, plan) = (machine.encode(), machine.plan_flush());
+                machine.enter(segment);
+                let (state, plan) = (machine.encode(), machine.plan_flush(false));
                 self.checkpoint(segment, state, plan)?;
                 self.segment = segment;
             }
@@ -377,7 +379,11 @@ impl<R: Runtime, M: Machine> RaftStateMachine<Types<R, M>> for Shell<R, M> {
             Ok(())
         })
         .await?;
-        self.shared.write().restore(&checkpoint.state).map_err(io::Error::other)?;
+        let next = checkpoint.position.next;
+        {
+            let mut machine = self.shared.write();
+            machine.restore(&checkpoint.state).and_then(|()| machine.start(next, next)).map_err(io::Error::other)?;
+        }
         self.membership = stored_membership(&checkpoint)?;
         self.last_applied = Some(last);
         self.segment = checkpoint.position.next;

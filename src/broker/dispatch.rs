@@ -177,6 +177,7 @@ impl<R: Runtime> Broker<R> {
             request::GET_MIN_OFFSET => self.get_min_offset(command).await,
             request::SEARCH_OFFSET_BY_TIMESTAMP => self.search_offset(command).await,
             request::GET_EARLIEST_MSG_STORETIME => self.earliest_store_time(command).await,
+            request::QUERY_MESSAGE => self.query_message(command).await,
             request::VIEW_MESSAGE_BY_ID => self.view_message(command).await,
             request::GET_CONSUMER_LIST_BY_GROUP => self.consumer_list(command).await,
             request::UPDATE_AND_CREATE_TOPIC => self.create_topic(command).await,

@@ -28,6 +28,7 @@ mod offset;
 mod options;
 mod proposer;
 mod pull;
+mod query;
 mod register;
 mod reply;
 pub mod retention;
@@ -106,12 +107,13 @@ impl<R: Runtime> Running<R> {
         }
         let cell: Cell<R> = Arc::default();
         let effects = Arc::clone(&cell);
-        let machine_place = place.clone();
+        let (machine_place, index_sizes) = (place.clone(), options.index);
         let bootstrapping = matches!(settings.start, Start::Bootstrap { .. });
         let parts = Parts::<Machine> {
             place,
             machine: Box::new(move |identity| {
-                Machine::new(Arc::clone(&machine_place.disk), &machine_place.dir, identity.constants.segment_size)
+                let (disk, size) = (Arc::clone(&machine_place.disk), identity.constants.segment_size);
+                Machine::new(disk, &machine_place.dir, size).map(|machine| machine.with_index(index_sizes))
             }),
             sink: Arc::new(move |applied| {
                 if let Some(broker) = effects.get().and_then(Weak::upgrade) {

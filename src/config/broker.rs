@@ -71,6 +71,10 @@ settings! {
         /// Bytes kept free on the store's volume: with less, sends are refused and reads go on.
         pub disk_space_reserve_bytes: u64 = "diskSpaceReserveBytes", "disk-space-reserve-bytes", "268435456",
             whole(0, 1 << 50);
+        /// Hash slots of an index file.
+        pub max_hash_slot_num: u32 = "maxHashSlotNum", "max-hash-slot-num", "5000000", whole(1, 500_000_000);
+        /// Keys of an index file.
+        pub max_index_num: u32 = "maxIndexNum", "max-index-num", "20000000", whole(1, 100_000_000);
         /// Hours that messages are kept, consumed or not; a topic's attribute reserve.time can ask for more.
         pub file_reserved_time: u32 = "fileReservedTime", "file-reserved-time", "72", whole(1, 87_600);
         /// Hours of the day at which expired CommitLog files go, joined by ';'.

@@ -13,9 +13,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorumq_raft::machine::MachineError;
-use quorumq_store::consume_queue::{ConsumeQueues, FlushPlan};
+use quorumq_store::consume_queue::ConsumeQueues;
+use quorumq_store::derived::DerivedFlush;
 use quorumq_store::disk::Disk;
 use quorumq_store::frame::Kind;
+use quorumq_store::index_file::{IndexFiles, IndexSizes};
 use quorumq_store::log_store::Entry;
 use quorumq_store::mutant::{Mutant, planted};
 use quorumq_store::{LogId, PhysicalOffset, StoreError};
@@ -62,6 +64,10 @@ pub struct Machine {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     queues: ConsumeQueues,
+    /// `None` without one, and before [`quorumq_raft::machine::Machine::start`].
+    index: Option<IndexFiles>,
+    /// Of index files that are begun from now on; `None` keeps no index.
+    index_sizes: Option<IndexSizes>,
     topics: Topics,
     groups: Groups,
     offsets: Offsets,
@@ -86,6 +92,8 @@ impl Machine {
         assert!(segment_size > 0, "a segment has bytes");
         Ok(Self {
             queues: ConsumeQueues::new(disk.clone(), dir)?,
+            index: None,
+            index_sizes: None,
             disk,
             dir: dir.to_path_buf(),
             topics: Topics::new(),
@@ -97,6 +105,12 @@ impl Machine {
             applied: None,
             digest: Digest::default(),
         })
+    }
+
+    /// The same with a key index below `dir/index/`.
+    #[must_use]
+    pub fn with_index(self, sizes: IndexSizes) -> Self {
+        Self { index_sizes: Some(sizes), ..self }
     }
 
     fn check_order(&self, id: LogId) -> Result<(), MachineError> {
@@ -211,6 +225,9 @@ impl Machine {
         }
         let queues = self.topics.by_name.values_mut().flat_map(|topic| topic.queues.iter_mut().flatten());
         queues.for_each(|queue| queue.purge(segment, &mut self.queues));
+        if let Some(index) = &mut self.index {
+            index.drop_below(segment);
+        }
         gathered.purged = Some(segment);
         Ok(Outcome::Done)
     }
@@ -266,6 +283,21 @@ impl quorumq_raft::machine::Machine for Machine {
         self.check_queues(log_first)
     }
 
+    fn start(&mut self, log_first: PhysicalOffset, replay_from: PhysicalOffset) -> Result<(), MachineError> {
+        let Some(sizes) = self.index_sizes else { return Ok(()) };
+        let first = log_first.max(self.retention.retained_from);
+        let (disk, size) = (Arc::clone(&self.disk), self.retention.segment_size);
+        let index = IndexFiles::open(disk, &self.dir, sizes, size, first, replay_from);
+        self.index = Some(index.map_err(|e| MachineError(format!("open the key index: {e}")))?);
+        Ok(())
+    }
+
+    fn enter(&mut self, segment: PhysicalOffset) {
+        if let Some(index) = &mut self.index {
+            index.roll(segment);
+        }
+    }
+
     fn digest(&self) -> u64 {
         self.digest.0
     }
@@ -275,14 +307,14 @@ impl quorumq_raft::machine::Machine for Machine {
     }
 
     fn unflushed(&self) -> usize {
-        self.queues.unflushed()
+        self.queues.unflushed() + self.index.as_ref().map_or(0, IndexFiles::unflushed)
     }
 
-    fn plan_flush(&mut self) -> Option<FlushPlan> {
-        self.queues.plan_flush()
+    fn plan_flush(&mut self, whole: bool) -> Option<DerivedFlush> {
+        DerivedFlush::plan(&mut self.queues, self.index.as_mut(), whole)
     }
 
-    fn flushed(&mut self, plan: FlushPlan) {
-        self.queues.flushed(plan);
+    fn flushed(&mut self, plan: DerivedFlush) {
+        plan.flushed(&mut self.queues, self.index.as_mut());
     }
 }

@@ -19,6 +19,9 @@ const HEAD_LEN: usize = 88;
 /// Bytes of a typical record: a guess at how many an entry holds.
 const TYPICAL_LEN: usize = 512;
 
+/// RocketMQ's sysFlag of a half message's rollback: nobody looks for it.
+const ROLLBACK: i32 = 0xC;
+
 /// What is the same for all records of an entry.
 struct Append<'a> {
     queues: &'a mut ConsumeQueues,
@@ -49,6 +52,11 @@ impl Machine {
                 topic_name = record.topic();
                 topic = self.topics.by_name.get_mut(topic_name);
                 self.digest.text(topic_name);
+            }
+            // Of every record: a rebuild of the index reads the log alone, and does not know which were refused.
+            if let Some(index) = self.index.as_mut().filter(|_| record.sys_flag() & ROLLBACK != ROLLBACK) {
+                let position = start + at as u64;
+                index.push(position, record.store_timestamp_ms(), record.topic(), record.keys());
             }
             let unit = Unit { position: start + at as u64, size: record.len() as u32, tags_code: record.tags_code() };
             let result = match topic.as_deref_mut() {

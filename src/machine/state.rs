@@ -103,6 +103,7 @@ impl Machine {
             return Err(MachineError(format!("state of a group with segments of {found} bytes, here {segment_size}")));
         }
         let mut restored = Self::new(self.disk.clone(), &self.dir, segment_size).map_err(store_error)?;
+        restored.index_sizes = self.index_sizes;
         restored.applied = state.applied.map(|(term, index)| LogId { term: Term(term), index: LogIndex(index) });
         restored.digest = Digest(state.digest);
         restored.time_ms = state.time_ms;

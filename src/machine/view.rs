@@ -1,7 +1,10 @@
 //! What handlers read, under the machine's read lock. Everything here is as of the last applied entry.
 
+use std::ops::RangeInclusive;
+
 use quorumq_raft::machine::MachineError;
 use quorumq_store::consume_queue::{ConsumeQueues, QueueHandle, Unit, UnitRead};
+use quorumq_store::index_file::{IndexFiles, KeyQuery};
 use quorumq_store::{LogId, PhysicalOffset, QueueOffset, StoreError};
 
 use super::Machine;
@@ -152,6 +155,16 @@ impl Machine {
             }
         }
         Ok(())
+    }
+
+    /// Prepares a query by key; see [`IndexFiles::plan_query`]. `None` without an index.
+    pub fn plan_query(&self, topic: &str, key: &[u8], times: RangeInclusive<i64>, max: usize) -> Option<KeyQuery> {
+        self.index.as_ref().map(|index| index.plan_query(topic, key, *times.start(), *times.end(), max))
+    }
+
+    /// Store time and position of the newest message with a key.
+    pub fn last_key(&self) -> Option<(i64, PhysicalOffset)> {
+        self.index.as_ref().and_then(IndexFiles::last)
     }
 
     /// How many topics and messages there are.

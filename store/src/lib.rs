@@ -5,6 +5,7 @@ compile_error!("QuoruMQ runs on Linux only: its store relies on fallocate, fdata
 pub mod checkpoint;
 pub mod commit_log;
 pub mod consume_queue;
+pub mod derived;
 pub mod disk;
 pub mod error;
 pub mod frame;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use quorumq_raft::machine::{Machine, MachineError};
 use quorumq_store::PhysicalOffset;
-use quorumq_store::consume_queue::FlushPlan;
+use quorumq_store::derived::DerivedFlush;
 use quorumq_store::frame::Kind;
 use quorumq_store::log_store::Entry;
 
@@ -88,9 +88,9 @@ impl Machine for Counter {
         0
     }
 
-    fn plan_flush(&mut self) -> Option<FlushPlan> {
+    fn plan_flush(&mut self, _whole: bool) -> Option<DerivedFlush> {
         None
     }
 
-    fn flushed(&mut self, _plan: FlushPlan) {}
+    fn flushed(&mut self, _plan: DerivedFlush) {}
 }

@@ -13,6 +13,7 @@ use quorumq_raft::runtime::tokio::Tokio;
 use quorumq_raft::state_machine::{OnFatal, Place};
 use quorumq_store::disk::real::RealDisk;
 use quorumq_store::identity::GroupConstants;
+use quorumq_store::index_file::IndexSizes;
 use tokio::sync::oneshot;
 
 use crate::broker::retention::{RetentionOptions, utc_hour};
@@ -108,6 +109,7 @@ fn options(config: &BrokerConfig) -> Result<BrokerOptions, CliError> {
             interval: Duration::from_millis(config.clean_resource_interval),
             hour_of: local_hour,
         },
+        index: IndexSizes { slots: config.max_hash_slot_num, units: config.max_index_num },
         limits: Limits {
             max_connections: config.server_max_connections as usize,
             idle: Duration::from_secs(config.server_channel_max_idle_time_seconds.into()),

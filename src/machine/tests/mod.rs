@@ -135,7 +135,7 @@ impl World {
 }
 
 fn flush(machine: &mut Machine, sync: bool) {
-    if let Some(plan) = machine.plan_flush() {
+    if let Some(plan) = machine.plan_flush(false) {
         plan.write(sync).unwrap();
         machine.flushed(plan);
     }

@@ -8,6 +8,7 @@ mod field;
 pub mod kv;
 pub mod offset;
 pub mod pull;
+pub mod query;
 pub mod registration;
 pub mod send;
 pub mod topic;

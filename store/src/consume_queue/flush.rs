@@ -40,11 +40,16 @@ pub(super) struct Run {
 }
 
 impl ConsumeQueues {
+    /// Whether a plan is out.
+    pub fn has_plan_out(&self) -> bool {
+        self.plan.strong_count() > 0
+    }
+
     /// What a flush would write: every unit and removal so far. At most one plan is out at a time; `None` if one is,
     /// or there is nothing to write, remove or sync. A plan that is dropped without [`ConsumeQueues::flushed`] (its
     /// write failed) is made again by the next call.
     pub fn plan_flush(&mut self) -> Option<FlushPlan> {
-        if self.plan.strong_count() > 0 {
+        if self.has_plan_out() {
             return None;
         }
         let removals = self.removals.clone();

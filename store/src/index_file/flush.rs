@@ -62,12 +62,17 @@ impl Part {
 }
 
 impl IndexFiles {
+    /// Whether a plan is out.
+    pub fn has_plan_out(&self) -> bool {
+        self.plan.strong_count() > 0
+    }
+
     /// What a flush would write: every unit so far, slots and header of every file that is full or whose segment is, and
     /// every removal. With `whole`, for a clean stop, slots and header of the file being filled as well. At most one plan
     /// is out at a time; `None` if one is, or there is nothing to write, remove or sync. A plan that is dropped without
     /// [`IndexFiles::flushed`] (its write failed) is made again by the next call.
     pub fn plan_flush(&mut self, whole: bool) -> Option<IndexFlush> {
-        if self.plan.strong_count() > 0 {
+        if self.has_plan_out() {
             return None;
         }
         let removals = self.removals.clone();

@@ -272,6 +272,13 @@ impl<'a> Record<'a> {
         property(self.properties(), key).and_then(|value| std::str::from_utf8(value).ok())
     }
 
+    /// What the record is found by: its UNIQ_KEY, then each word of its KEYS.
+    pub fn keys(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let properties = self.properties();
+        let words = property(properties, "KEYS").into_iter().flat_map(|keys| keys.split(|byte| *byte == b' '));
+        property(properties, "UNIQ_KEY").into_iter().chain(words).filter(|key| !key.is_empty())
+    }
+
     /// The ConsumeQueue's `tagsCode` of this record.
     pub fn tags_code(&self) -> i64 {
         tags_code(self.properties())

@@ -17,7 +17,7 @@ use quorumq_raft::types::{NodeId, Proposal};
 use quorumq_store::PhysicalOffset;
 use quorumq_store::commit_log::segment_path;
 use quorumq_store::commit_log::verify::verify;
-use quorumq_store::consume_queue::FlushPlan;
+use quorumq_store::derived::DerivedFlush;
 use quorumq_store::disk::{Disk, MemoryDisk, RealDisk};
 use quorumq_store::frame::Kind;
 use quorumq_store::identity::GroupConstants;
@@ -78,10 +78,10 @@ impl Machine for Counter {
     fn unflushed(&self) -> usize {
         0
     }
-    fn plan_flush(&mut self) -> Option<FlushPlan> {
+    fn plan_flush(&mut self, _whole: bool) -> Option<DerivedFlush> {
         None
     }
-    fn flushed(&mut self, _plan: FlushPlan) {}
+    fn flushed(&mut self, _plan: DerivedFlush) {}
 }
 
 pub type TestNode = Arc<Node<Tokio, Counter>>;

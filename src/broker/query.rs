@@ -1,0 +1,140 @@
+//! Messages by key: 12.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use quorumq_raft::node::Node;
+use quorumq_raft::runtime::Runtime;
+use quorumq_store::record::Record;
+use quorumq_store::{PhysicalOffset, StoreError};
+
+use super::Broker;
+use super::answer;
+use super::units::UnitsError;
+use super::view::view;
+use crate::machine::Machine;
+use crate::protocol::code::response;
+use crate::protocol::command::Command;
+use crate::protocol::header::query::{QueryMessageRequest, QueryMessageResponse};
+use crate::protocol::properties::name;
+
+/// Most messages of an answer (RocketMQ's maxMsgsNumBatch), and of one to a query by UNIQ_KEY (defaultQueryMaxNum).
+const MAX_NUM: usize = 64;
+const MAX_UNIQUE: usize = 32;
+/// Bytes of messages after which no more are added to an answer.
+const MAX_BYTES: usize = 4 << 20;
+/// Most records looked at for an answer: many keys can have one hash.
+const MAX_CANDIDATES: usize = 4096;
+
+/// What is looked for.
+#[derive(Clone, Debug)]
+struct Wanted {
+    topic: String,
+    key: String,
+    times: std::ops::RangeInclusive<i64>,
+    max: usize,
+    is_unique: bool,
+}
+
+impl Wanted {
+    fn of(header: &QueryMessageRequest<'_>) -> Self {
+        let is_unique = header.is_unique_key.unwrap_or(false);
+        let asked = usize::try_from(header.max_num).unwrap_or(0);
+        Self {
+            topic: header.topic.to_owned(),
+            key: header.key.to_owned(),
+            times: header.begin_timestamp..=header.end_timestamp,
+            max: if is_unique { MAX_UNIQUE } else { asked.min(MAX_NUM) },
+            is_unique,
+        }
+    }
+
+    /// Whether a record that the index names has the very key.
+    fn is_met_by(&self, record: &Record<'_>) -> bool {
+        let has_key = || match self.is_unique {
+            true => record.property(name::UNIQ_KEY) == Some(&*self.key),
+            false => record.keys().any(|key| key == self.key.as_bytes()),
+        };
+        record.topic() == self.topic && self.times.contains(&record.store_timestamp_ms()) && has_key()
+    }
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+struct Found {
+    messages: BytesMut,
+    count: usize,
+    last: Option<(i64, PhysicalOffset)>,
+}
+
+impl<R: Runtime> Broker<R> {
+    /// Answers 12: the messages of a topic with a key, stored within a time, the newest first.
+    pub async fn query_message(&self, command: &Command) -> Command {
+        let header = match QueryMessageRequest::decode(command) {
+            Ok(header) => header,
+            Err(e) => return answer::error(command, e),
+        };
+        // A message that its producer knows of may not be applied here yet.
+        if let Err(e) = self.confirm().await {
+            return self.not_leading(command, &e.to_string());
+        }
+        let (node, wanted) = (Arc::clone(&self.node), Wanted::of(&header));
+        let found = match R::offload(move || find(&node, &wanted)).await {
+            Ok(found) => found,
+            Err(e) => Err(StoreError::Contract(format!("the query did not end: {e}")).into()),
+        };
+        match found {
+            Ok(Found { messages, count, last }) => {
+                let mut answer = match count {
+                    0 => command.reply(response::QUERY_NOT_FOUND, Some(not_found(&header))),
+                    _ => command.reply(response::SUCCESS, None).with_body(messages.freeze()),
+                };
+                let (timestamp, position) = last.unwrap_or_default();
+                let told = QueryMessageResponse {
+                    index_last_update_timestamp: timestamp,
+                    index_last_update_phyoffset: position.to_i64(),
+                };
+                answer.ext = told.encode();
+                answer
+            }
+            Err(e) => {
+                tracing::warn!(topic = header.topic, key = header.key, "a query by key failed: {e}");
+                answer::error(command, format!("the index cannot be read: {e}"))
+            }
+        }
+    }
+}
+
+fn not_found(header: &QueryMessageRequest<'_>) -> String {
+    let QueryMessageRequest { topic, key, begin_timestamp, end_timestamp, .. } = header;
+    format!("can not find message of topic {topic} with key {key}, stored between {begin_timestamp} and {end_timestamp}")
+}
+
+/// Looks at more and more candidates until enough of them are what is wanted, or there are no more.
+fn find<R: Runtime>(node: &Arc<Node<R, Machine>>, wanted: &Wanted) -> Result<Found, UnitsError> {
+    let mut max = wanted.max;
+    loop {
+        let (query, last) = {
+            let machine = node.machine();
+            (machine.plan_query(&wanted.topic, wanted.key.as_bytes(), wanted.times.clone(), max), machine.last_key())
+        };
+        let Some(query) = query else { return Ok(Found::default()) };
+        let candidates = query.run()?;
+        let mut found = Found { last, ..Found::default() };
+        for position in candidates.positions {
+            if found.count == wanted.max || found.messages.len() >= MAX_BYTES {
+                return Ok(found);
+            }
+            // Whatever is not there: purged, of a deleted topic, or refused when it was applied.
+            let Some(message) = view(Arc::clone(node), position)? else { continue };
+            if Record::parse(&message).is_ok_and(|record| wanted.is_met_by(&record)) {
+                found.messages.extend_from_slice(&message);
+                found.count += 1;
+            }
+        }
+        if candidates.is_whole || found.count == wanted.max || max >= MAX_CANDIDATES {
+            return Ok(found);
+        }
+        max = (max * 4).min(MAX_CANDIDATES);
+    }
+}
