@@ -4,6 +4,7 @@ mod catch_up;
 pub mod codec;
 mod fatal;
 pub mod form;
+mod health;
 // For the tests that pin openraft's behaviour.
 #[doc(hidden)]
 pub mod log_storage;

@@ -15,6 +15,7 @@ use openraft::raft::TransferLeaderRequest;
 use rand::RngExt;
 use tokio::sync::mpsc;
 
+use crate::health::Fitness;
 use crate::machine::Machine;
 use crate::peer::handshake::DialError;
 use crate::peer::message::Purpose;
@@ -38,6 +39,7 @@ pub struct LeaderWatch<R: Runtime, M: Machine> {
     pub raft: Raft<Types<R, M>, Shell<R, M>>,
     pub peers: Arc<Peers<R>>,
     pub processes: Arc<Processes>,
+    pub fitness: Arc<Fitness>,
     pub me: NodeId,
 }
 
@@ -97,7 +99,8 @@ impl<R: Runtime, M: Machine> LeaderWatch<R, M> {
                 // An election is under way, unless it was already at the last look: then votes were split.
                 None => before == Some(vote),
             };
-            if asks && self.raft.trigger().elect(true).await.is_err() {
+            // One that must not lead leaves it to the others.
+            if asks && !self.fitness.is_barred() && self.raft.trigger().elect(true).await.is_err() {
                 return;
             }
             before = Some(vote);

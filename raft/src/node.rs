@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::barrier::{Barrier, ReadError};
 use crate::fatal::told;
 use crate::form::{Desk, FormError, Start, form};
+use crate::health;
 use crate::log_storage::{LogStorage, finish};
 use crate::lost::LeaderWatch;
 use crate::machine::{EffectSink, Machine};
@@ -54,13 +55,15 @@ pub struct Timing {
     pub election_max_ms: u64,
     /// Pause between syncs in ASYNC_FLUSH (RocketMQ's flushIntervalCommitLog, 500 ms).
     pub flush_interval_ms: u64,
+    /// A node whose sync takes longer does not lead while another can.
+    pub sync_stall_ms: u64,
 }
 
 impl Default for Timing {
     /// A frozen leader is replaced within `2 * election_max_ms`; a dead one within tens of milliseconds
     /// (see the module `lost`).
     fn default() -> Self {
-        Self { heartbeat_ms: 150, election_min_ms: 600, election_max_ms: 1100, flush_interval_ms: 500 }
+        Self { heartbeat_ms: 150, election_min_ms: 600, election_max_ms: 1100, flush_interval_ms: 500, sync_stall_ms: 3000 }
     }
 }
 
@@ -204,7 +207,8 @@ impl<R: Runtime, M: Machine> Node<R, M> {
             .map_err(|e| StartError::Raft(e.to_string()))?;
         let processes = Arc::new(Processes::default());
         let handler = OnceLock::new();
-        Ok(Arc::new(Core { raft, shared, store, peers, processes, handler, on_fatal, place, id: identity.node_id }))
+        let (fitness, id) = (Arc::default(), identity.node_id);
+        Ok(Arc::new(Core { raft, shared, store, peers, processes, handler, on_fatal, place, fitness, id }))
     }
 
     /// The coordinator of a new group writes its first entry.
@@ -227,6 +231,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
             raft: core.raft.clone(),
             peers: Arc::clone(&core.peers),
             processes: Arc::clone(&core.processes),
+            fitness: Arc::clone(&core.fitness),
             me: core.id,
         };
         let tasks = tasks::Tasks::<R>::new(self.stop.clone(), Arc::clone(&core.on_fatal));
@@ -236,6 +241,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         tasks.spawn(tasks::persist_marks(Arc::clone(core), flush, timing.flush_interval_ms));
         tasks.spawn(tasks::retain(Arc::clone(core), Arc::clone(&self.retain)));
         tasks.spawn(tasks::log_elections(Arc::clone(core)));
+        tasks.spawn(health::watch_disk(Arc::clone(core), Duration::from_millis(timing.sync_stall_ms)));
     }
 
     /// Who this node is.
@@ -407,11 +413,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
             return Ok(self.status());
         }
         let member = self.member(id).ok_or_else(|| CallError::NotSent(format!("node {id} is no member")))?;
-        let limit = Duration::from_secs(1);
-        match self.core.peers.call((id, &member), Purpose::Control, Request::Status, &[], limit).await? {
-            (Response::Status(status), _) => Ok(status),
-            (other, _) => Err(CallError::Unknown(format!("unexpected answer {other:?}"))),
-        }
+        self.core.ask_status(id, &member).await
     }
 
     /// Cuts the log at the machine's retention boundary, in the background.

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::barrier::ReadError;
 use crate::form::Desk;
+use crate::health::Fitness;
 use crate::machine::Machine;
 use crate::node::{READ_POLICY, role_of};
 use crate::peer::handshake::LocalPeer;
@@ -44,6 +45,7 @@ pub struct Core<R: Runtime, M: Machine> {
     pub handler: OnceLock<AppHandler>,
     pub on_fatal: OnFatal,
     pub place: Place,
+    pub fitness: Arc<Fitness>,
     pub id: NodeId,
 }
 
@@ -83,7 +85,8 @@ impl<R: Runtime, M: Machine> Core<R, M> {
         })
     }
 
-    fn no_reserve(&self) -> Option<String> {
+    /// Why the volume has less free than it is to keep.
+    pub fn no_reserve(&self) -> Option<String> {
         let (place, reserve) = (self.place.dir.display(), self.place.reserve_bytes);
         match self.place.disk.space(&self.place.dir) {
             Ok(space) if space.available >= reserve => None,
@@ -114,8 +117,21 @@ impl<R: Runtime, M: Machine> Core<R, M> {
             end_offset: positions.end.0,
             digest: self.shared.read().digest(),
             snapshots_installed: self.shared.snapshots_installed(),
+            is_fit: !self.fitness.is_barred(),
             space: self.place.disk.space(&self.place.dir).ok().map(|space| (space.available, space.total)),
             wall_clock_ms: R::wall_clock_ms(),
+        }
+    }
+
+    /// How another member stands.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn ask_status(&self, id: NodeId, member: &Member) -> Result<NodeStatus, CallError> {
+        let limit = Duration::from_secs(1);
+        match self.peers.call((id, member), Purpose::Control, Request::Status, &[], limit).await? {
+            (Response::Status(status), _) => Ok(status),
+            (other, _) => Err(CallError::Unknown(format!("unexpected answer {other:?}"))),
         }
     }
 

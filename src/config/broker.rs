@@ -115,6 +115,9 @@ settings! {
         /// Milliseconds without a leader before an election; each node draws from once to twice of it. A leader whose
         /// process ends is noticed sooner, by its lost connection.
         pub election_timeout_ms: u64 = "electionTimeoutMs", "election-timeout-ms", "500", whole(100, 600_000);
+        /// Milliseconds that a sync of the log may take before this node hands leadership over; it does not lead again
+        /// until the disk has recovered.
+        pub sync_stall_ms: u64 = "syncStallMs", "sync-stall-ms", "3000", whole(100, 600_000);
         /// Milliseconds that this node's clock may run ahead of the majority's before it stops leading.
         pub max_clock_skew_ms: u64 = "maxClockSkewMs", "max-clock-skew-ms", "5000", whole(10, 3_600_000);
     }
@@ -185,6 +188,7 @@ impl BrokerConfig {
             election_min_ms: self.election_timeout_ms,
             election_max_ms: self.election_timeout_ms * 2,
             flush_interval_ms: self.flush_interval_commit_log,
+            sync_stall_ms: self.sync_stall_ms,
         }
     }
 

@@ -237,6 +237,8 @@ pub struct NodeStatus {
     pub digest: u64,
     /// Snapshots installed since the process started.
     pub snapshots_installed: u64,
+    /// Whether its disk is fit to lead.
+    pub is_fit: bool,
     /// Bytes available and in all on the volume of its store, if it could tell.
     pub space: Option<(u64, u64)>,
     /// The node's wall clock when it answered.

@@ -1,0 +1,153 @@
+//! A node whose disk is sick does not lead while another can: one whose sync stalls, or whose volume is full.
+//!
+//! A stalled node follows on, and does not stand for election until a sync has ended. One without room stays eligible: it
+//! can lead, and says why it refuses sends; it only prefers another.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use openraft_rt::Instant;
+use quorumq_store::LogIndex;
+use quorumq_store::log_store::Positions;
+
+use crate::machine::Machine;
+use crate::peer::message::NodeStatus;
+use crate::runtime::Runtime;
+use crate::service::Core;
+use crate::types::NodeId;
+
+/// Pause between looks.
+const LOOK: Duration = Duration::from_millis(200);
+/// Pause after an attempt to hand leadership over.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
+/// How long a successor may take.
+const HAND_OVER: Duration = Duration::from_secs(1);
+/// A successor lacks at most so many entries.
+const CLOSE_BEHIND: u64 = 1000;
+
+/// How long the disk has been busy with one sync, seen from outside.
+#[derive(Debug)]
+struct SyncWatch<I> {
+    /// The last entry synced, and when the log was first seen to have more.
+    stuck: Option<(Option<LogIndex>, I)>,
+}
+
+impl<I: Instant> SyncWatch<I> {
+    /// How long the synced position has stood still while there was more to sync.
+    fn look(&mut self, positions: &Positions, now: I) -> Duration {
+        let (last, synced) = (positions.last.map(|id| id.index), positions.synced.map(|id| id.index));
+        if last == synced {
+            self.stuck = None;
+            return Duration::ZERO;
+        }
+        match self.stuck {
+            Some((then, since)) if then == synced => now - since,
+            _ => {
+                self.stuck = Some((synced, now));
+                Duration::ZERO
+            }
+        }
+    }
+}
+
+/// Whether this node may stand for election, as far as its disk goes.
+#[derive(Debug, Default)]
+pub struct Fitness {
+    barred: AtomicBool,
+}
+
+impl Fitness {
+    /// Whether its disk is too slow to lead.
+    pub fn is_barred(&self) -> bool {
+        self.barred.load(Ordering::Acquire)
+    }
+}
+
+/// Looks after the disk as long as the node runs. A sync that takes longer than `stall` bars the node from leading.
+pub async fn watch_disk<R: Runtime, M: Machine>(core: Arc<Core<R, M>>, stall: Duration) {
+    let mut syncs = SyncWatch { stuck: None };
+    let mut tried: Option<R::Instant> = None;
+    loop {
+        R::sleep(LOOK).await;
+        let now = <R::Instant as Instant>::now();
+        let stuck = syncs.look(&core.store.positions(), now);
+        let is_stalled = stuck > stall;
+        if core.fitness.barred.swap(is_stalled, Ordering::AcqRel) != is_stalled {
+            core.raft.runtime_config().elect(!is_stalled);
+            match is_stalled {
+                true => tracing::warn!(?stuck, "a sync of the log has stalled: this node does not lead until it ends"),
+                false => tracing::info!("the disk syncs again: this node may lead"),
+            }
+        }
+        let why = match core.no_reserve() {
+            _ if is_stalled => "its sync has stalled".to_owned(),
+            Some(why) => why,
+            None => continue,
+        };
+        let may_try = tried.is_none_or(|tried| now - tried >= TRY_AGAIN);
+        if core.leads() && may_try {
+            tried = Some(now);
+            core.hand_over_to_a_healthy_one(&why).await;
+        }
+    }
+}
+
+impl<R: Runtime, M: Machine> Core<R, M> {
+    fn leads(&self) -> bool {
+        self.raft.metrics().borrow_watched().state == openraft::ServerState::Leader
+    }
+
+    async fn hand_over_to_a_healthy_one(&self, why: &str) {
+        let Some(to) = self.healthy_successor().await else {
+            tracing::warn!("this node leads on although {why}: no other voter is better off");
+            return;
+        };
+        match self.transfer(Some(to), HAND_OVER).await {
+            Ok(leader) => tracing::warn!(leader, "this node has handed leadership over: {why}"),
+            Err(e) => tracing::warn!("leadership was not handed over although {why}: {e}"),
+        }
+    }
+
+    /// The voter with a working disk that is furthest along.
+    async fn healthy_successor(&self) -> Option<NodeId> {
+        let others: Vec<_> = self.members().into_iter().filter(|(id, _, voter)| *voter && *id != self.id).collect();
+        let asked = others.iter().map(|(id, member, _)| self.ask_status(*id, member));
+        let last = self.store.positions().last.map_or(0, |id| id.index.0);
+        let is_healthy = |status: &NodeStatus| {
+            let has_room = status.space.is_some_and(|(available, _)| available >= self.place.reserve_bytes);
+            let synced = status.synced.as_ref().map_or(0, |id| id.1);
+            status.is_fit && has_room && synced + CLOSE_BEHIND >= last
+        };
+        let healthy = join_all(asked).await.into_iter().flatten().filter(is_healthy);
+        healthy.max_by_key(|status| status.synced.as_ref().map(|id| id.1)).map(|status| status.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft_rt_tokio::TokioInstant;
+    use quorumq_store::{LogId, Term};
+
+    use super::*;
+
+    fn positions(last: u64, synced: u64) -> Positions {
+        let id = |index| Some(LogId { term: Term(1), index: LogIndex(index) });
+        Positions { last: id(last), synced: id(synced), ..Positions::default() }
+    }
+
+    #[test]
+    fn a_sync_is_stalled_while_there_is_more_to_sync_and_nothing_moves() {
+        let mut watch = SyncWatch { stuck: None };
+        let begun = TokioInstant::now();
+        let mut look = |last, synced, ms| watch.look(&positions(last, synced), begun + Duration::from_millis(ms));
+        assert_eq!(look(5, 5, 0), Duration::ZERO);
+        assert_eq!(look(6, 5, 9_000), Duration::ZERO, "it stood still for lack of work");
+        assert_eq!(look(9, 5, 11_000), Duration::from_secs(2));
+        assert_eq!(look(12, 8, 12_000), Duration::ZERO, "it moves");
+        assert_eq!(look(12, 8, 13_000), Duration::from_secs(1));
+        assert_eq!(look(12, 12, 14_000), Duration::ZERO);
+        assert_eq!(look(13, 12, 30_000), Duration::ZERO);
+    }
+}
