@@ -3,6 +3,7 @@ pub mod broker;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod inspect;
 pub mod machine;
 pub mod nameserver;
 pub mod protocol;

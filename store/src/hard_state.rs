@@ -50,6 +50,14 @@ pub fn vote_in(disk: &dyn Disk, dir: &Path) -> Result<Option<Vote>, StoreError> 
     Ok(HardState::open(disk, dir)?.state.vote)
 }
 
+/// The whole hard state, for the same.
+///
+/// # Errors
+/// As [`vote_in`].
+pub fn state_in(disk: &dyn Disk, dir: &Path) -> Result<State, StoreError> {
+    Ok(HardState::open(disk, dir)?.state)
+}
+
 /// The highest position known durable here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mark {

@@ -15,15 +15,31 @@ use super::brokers::local_hour;
 use crate::broker::retention::policy::{Moment, Policy, Verdict};
 use crate::cli::error::CliError;
 use crate::config::{BrokerConfig, Input};
+use crate::inspect::{Dump, Inspected, Wanted, dump, inspect};
 use crate::machine::{Machine, Segment};
 use crate::verify::{VerifiedStore, verify_store};
 
 /// Reads a whole store and checks it: frames, chain, records, checkpoints, ConsumeQueues against the log.
 pub(crate) async fn store_verify(dir: &Path, until: Option<u64>) -> Result<VerifiedStore, CliError> {
     let owned = dir.to_owned();
-    let checked = Tokio::offload(move || verify_store(&RealDisk::new(), &owned, until.map(LogIndex))).await;
-    let checked = checked.map_err(|e| CliError::failed(e.to_string(), "Try it again."))?;
-    checked.map_err(|e| CliError::failed(e.to_string(), hint(&e)))
+    looked(Tokio::offload(move || verify_store(&RealDisk::new(), &owned, until.map(LogIndex))).await)
+}
+
+/// What a store says of itself.
+pub(crate) async fn store_inspect(dir: &Path) -> Result<Inspected, CliError> {
+    let owned = dir.to_owned();
+    looked(Tokio::offload(move || inspect(&*RealDisk::new(), &owned)).await)
+}
+
+/// Frames and records of a store's log.
+pub(crate) async fn store_dump(dir: &Path, wanted: Wanted) -> Result<Dump, CliError> {
+    let owned = dir.to_owned();
+    looked(Tokio::offload(move || dump(&*RealDisk::new(), &owned, &wanted)).await)
+}
+
+fn looked<T, E: std::fmt::Display>(read: Result<Result<T, StoreError>, E>) -> Result<T, CliError> {
+    let read = read.map_err(|e| CliError::failed(e.to_string(), "Try it again."))?;
+    read.map_err(|e| CliError::failed(e.to_string(), hint(&e)))
 }
 
 /// What retention would do with the store's segments now. Reads the newest recovery checkpoint, which is at most a
@@ -37,12 +53,11 @@ pub(crate) async fn store_retention(dir: &Path, config: Option<&Path>) -> Result
         None => Policy::default(),
     };
     let owned = dir.to_owned();
-    let read = Tokio::offload(move || -> Result<_, StoreError> {
+    let read = looked(Tokio::offload(move || -> Result<_, StoreError> {
         let disk = RealDisk::new();
         Ok((kept_segments(&disk, &owned)?, disk.space(&owned).map_err(|source| io_error(&owned, source))?))
-    });
-    let read = read.await.map_err(|e| CliError::failed(e.to_string(), "Try it again."))?;
-    let (segments, space) = read.map_err(|e| CliError::failed(e.to_string(), hint(&e)))?;
+    }).await);
+    let (segments, space) = read?;
     let now_ms = Tokio::wall_clock_ms();
     let moment = Moment { now_ms, hour: local_hour(now_ms), space, is_asked: false };
     Ok(policy.judge(&segments, &moment))

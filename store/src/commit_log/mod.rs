@@ -19,6 +19,7 @@ pub(crate) mod chain;
 pub(crate) mod erase;
 pub(crate) mod reader;
 pub(crate) mod recover;
+pub mod dump;
 pub mod verify;
 pub(crate) mod view;
 pub(crate) mod writer;

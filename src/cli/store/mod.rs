@@ -12,12 +12,28 @@ use super::output;
 use crate::broker::retention::policy::Verdict;
 use crate::verify::VerifiedStore;
 
+mod dump;
+mod inspect;
+
 #[derive(Debug, Subcommand)]
 pub(super) enum StoreCommand {
     /// Check every frame, record, checkpoint and ConsumeQueue of a store whose node is not running.
     Verify(VerifyArgs),
+    /// Show what a store says of itself: whose it is, how far its log goes, what it holds.
+    Inspect(InspectArgs),
+    /// Show frames and records of a store's log, by offset, topic, queue or key.
+    Dump(dump::DumpArgs),
     /// Say which CommitLog files retention would delete now, and why the others stay. The node may be running.
     Retention(RetentionArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InspectArgs {
+    /// The node's storePathRootDir. The node may be running.
+    dir: PathBuf,
+    /// Print a JSON object.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -53,6 +69,14 @@ impl StoreCommand {
             Self::Verify(VerifyArgs { dir, until, json }) => {
                 let found = backend::store_verify(&dir, until).await?;
                 output::line(if json { object(&found).to_string() } else { told(&found) })
+            }
+            Self::Inspect(InspectArgs { dir, json }) => {
+                let found = backend::store_inspect(&dir).await?;
+                output::line(if json { inspect::object(&found).to_string() } else { inspect::text(&found) })
+            }
+            Self::Dump(args) => {
+                let found = backend::store_dump(&args.dir, args.wanted()).await?;
+                output::line(if args.json { dump::lines(&found) } else { dump::text(&found) })
             }
             Self::Retention(RetentionArgs { dir, dry_run: _, config, json }) => {
                 let verdicts = backend::store_retention(&dir, config.as_deref()).await?;
