@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft_rt::Instant;
 use quorumq_store::LogIndex;
 use quorumq_store::log_store::Positions;

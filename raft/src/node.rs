@@ -63,7 +63,13 @@ impl Default for Timing {
     /// A frozen leader is replaced within `2 * election_max_ms`; a dead one within tens of milliseconds
     /// (see the module `lost`).
     fn default() -> Self {
-        Self { heartbeat_ms: 150, election_min_ms: 600, election_max_ms: 1100, flush_interval_ms: 500, sync_stall_ms: 3000 }
+        Self {
+            heartbeat_ms: 150,
+            election_min_ms: 600,
+            election_max_ms: 1100,
+            flush_interval_ms: 500,
+            sync_stall_ms: 3000,
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use crate::node::{READ_POLICY, role_of};
 use crate::peer::handshake::LocalPeer;
 use crate::peer::log_server;
 use crate::peer::message::{NodeStatus, Purpose, Request, Response};
+use crate::peer::mux::CallError;
 use crate::peer::peers::Peers;
 use crate::peer::server::{Answer, PeerService, Processes};
 use crate::runtime::Runtime;

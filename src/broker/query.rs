@@ -107,7 +107,9 @@ impl<R: Runtime> Broker<R> {
 
 fn not_found(header: &QueryMessageRequest<'_>) -> String {
     let QueryMessageRequest { topic, key, begin_timestamp, end_timestamp, .. } = header;
-    format!("can not find message of topic {topic} with key {key}, stored between {begin_timestamp} and {end_timestamp}")
+    format!(
+        "can not find message of topic {topic} with key {key}, stored between {begin_timestamp} and {end_timestamp}"
+    )
 }
 
 /// Looks at more and more candidates until enough of them are what is wanted, or there are no more.

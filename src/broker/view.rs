@@ -60,7 +60,10 @@ impl<R: Runtime> Broker<R> {
 
 /// The message at `at` with its offsets set; `None` if no applied message begins there. Bytes inside a body can look
 /// like a record: only the queue they name tells, whose units are all applied.
-pub(super) fn view<R: Runtime>(node: Arc<Node<R, Machine>>, at: PhysicalOffset) -> Result<Option<BytesMut>, UnitsError> {
+pub(super) fn view<R: Runtime>(
+    node: Arc<Node<R, Machine>>,
+    at: PhysicalOffset,
+) -> Result<Option<BytesMut>, UnitsError> {
     let Some(len) = record_len(&node, at)? else {
         return Ok(None);
     };

@@ -36,11 +36,8 @@ pub struct Segment {
 impl Machine {
     /// The segments that are kept, oldest first; the last one is still written.
     pub fn segments(&self) -> Vec<Segment> {
-        let unreserved = |time: &SegmentTime| Segment {
-            start: PhysicalOffset(time.start),
-            last_ms: time.last_ms,
-            reserved: None,
-        };
+        let unreserved =
+            |time: &SegmentTime| Segment { start: PhysicalOffset(time.start), last_ms: time.last_ms, reserved: None };
         let mut segments: Vec<_> = self.retention.segments.iter().map(unreserved).collect();
         for topic in self.topics.by_name.values() {
             let Some(hours) = topic.config.reserve_hours() else { continue };

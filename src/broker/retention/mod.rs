@@ -73,7 +73,8 @@ impl<R: Runtime> Broker<R> {
         let members = self.node.members();
         let answers = join_all(members.iter().map(|(id, ..)| self.node.status_of(*id))).await;
         let spaces = answers.into_iter().flatten().filter_map(|status| status.space);
-        let least = spaces.min_by_key(|(available, total)| u128::from(*available) * 1_000_000 / u128::from(*total).max(1));
+        let least =
+            spaces.min_by_key(|(available, total)| u128::from(*available) * 1_000_000 / u128::from(*total).max(1));
         least.map_or(Space { available: u64::MAX, total: u64::MAX }, |(available, total)| Space { available, total })
     }
 

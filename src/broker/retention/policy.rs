@@ -56,12 +56,28 @@ pub struct Moment {
 #[expect(missing_docs, reason = "the variants' texts name their fields")]
 pub enum Reason {
     /// Goes.
-    Expired { age: Age, kept: Age },
+    Expired {
+        age: Age,
+        kept: Age,
+    },
     /// Goes.
-    DiskPressure { used_percent: u8, available: u64 },
-    NotExpired { age: Age, kept: Age },
-    Reserved { topic: String, age: Age, kept: Age },
-    NotTheHour { age: Age, delete_when: Vec<u8> },
+    DiskPressure {
+        used_percent: u8,
+        available: u64,
+    },
+    NotExpired {
+        age: Age,
+        kept: Age,
+    },
+    Reserved {
+        topic: String,
+        age: Age,
+        kept: Age,
+    },
+    NotTheHour {
+        age: Age,
+        delete_when: Vec<u8>,
+    },
     Written,
     BehindOneThatStays,
     NextSweep,
@@ -119,12 +135,10 @@ impl fmt::Display for Reason {
     }
 }
 
-impl Space {
-    /// How much of the volume is in use, in percent.
-    fn used_percent(&self) -> u8 {
-        let used = self.total.saturating_sub(self.available);
-        (u128::from(used) * 100).checked_div(u128::from(self.total)).map_or(0, |percent| percent.min(100) as u8)
-    }
+/// How much of the volume is in use, in percent.
+fn used_percent(space: Space) -> u8 {
+    let used = space.total.saturating_sub(space.available);
+    (u128::from(used) * 100).checked_div(u128::from(space.total)).map_or(0, |percent| percent.min(100) as u8)
 }
 
 impl Policy {
@@ -153,7 +167,7 @@ impl Policy {
         {
             return Reason::Reserved { topic: topic.clone(), age: Age(age), kept: Age(HOUR * *hours) };
         }
-        let used_percent = moment.space.used_percent();
+        let used_percent = used_percent(moment.space);
         let at_any_hour = moment.is_asked || used_percent >= self.max_used_percent;
         let is_full =
             used_percent >= self.force_percent || moment.space.available < self.reserve_bytes.saturating_mul(2);
@@ -163,9 +177,7 @@ impl Policy {
                 Reason::Expired { age, kept }
             }
             (true, _) => Reason::NotTheHour { age, delete_when: self.delete_when.clone() },
-            (false, true) if forced == 0 => {
-                Reason::DiskPressure { used_percent, available: moment.space.available }
-            }
+            (false, true) if forced == 0 => Reason::DiskPressure { used_percent, available: moment.space.available },
             (false, true) => Reason::NextSweep,
             (false, false) => Reason::NotExpired { age, kept },
         }
@@ -221,7 +233,7 @@ mod tests {
         let at_five = Moment { hour: 5, ..AT_FOUR };
         assert_eq!(cut(&old, at_five), None);
         assert_eq!(cut(&old, Moment { is_asked: true, ..at_five }), Some(100));
-        let used = |available| Moment { space: Space { available: available << 30, total: 100 << 30 }, ..at_five };
+        let used = |gib: u64| Moment { space: Space { available: gib << 30, total: 100 << 30 }, ..at_five };
         assert_eq!(cut(&old, used(26)), None);
         assert_eq!(cut(&old, used(25)), Some(100));
     }

@@ -53,10 +53,13 @@ pub(crate) async fn store_retention(dir: &Path, config: Option<&Path>) -> Result
         None => Policy::default(),
     };
     let owned = dir.to_owned();
-    let read = looked(Tokio::offload(move || -> Result<_, StoreError> {
-        let disk = RealDisk::new();
-        Ok((kept_segments(&disk, &owned)?, disk.space(&owned).map_err(|source| io_error(&owned, source))?))
-    }).await);
+    let read = looked(
+        Tokio::offload(move || -> Result<_, StoreError> {
+            let disk = RealDisk::new();
+            Ok((kept_segments(&disk, &owned)?, disk.space(&owned).map_err(|source| io_error(&owned, source))?))
+        })
+        .await,
+    );
     let (segments, space) = read?;
     let now_ms = Tokio::wall_clock_ms();
     let moment = Moment { now_ms, hour: local_hour(now_ms), space, is_asked: false };

@@ -11,7 +11,7 @@ use crate::inspect::{Dump, ShownFrame, ShownRecord, Wanted};
 use crate::protocol::properties::name;
 
 #[derive(Debug, Args)]
-pub(super) struct DumpArgs {
+pub(in crate::cli) struct DumpArgs {
     /// The node's storePathRootDir. The node may be running.
     pub dir: PathBuf,
     /// Begin with the frame at or around this byte of the log: an offset of `store inspect`, or a commitLogOffset.

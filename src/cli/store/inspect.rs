@@ -35,7 +35,10 @@ pub(super) fn text(found: &Inspected) -> String {
         ("synced", format!("{} up to byte {}", id(state.mark.last), state.mark.end)),
         ("purged", format!("{}, the log begins at byte {}", id(state.purged), state.first)),
         ("under way", intent(found).to_owned()),
-        ("abort file", if found.has_abort { "there: the node runs or did not stop cleanly" } else { "none" }.to_owned()),
+        (
+            "abort file",
+            if found.has_abort { "there: the node runs or did not stop cleanly" } else { "none" }.to_owned(),
+        ),
         ("segments", listed(found.segments.iter().map(|start| format!("{:020}", start.0)))),
         ("index files", listed(found.index_files.iter().cloned())),
     ];

@@ -16,10 +16,10 @@ use crate::PhysicalOffset;
 use crate::frame::HEADER_LEN;
 
 pub(crate) mod chain;
+pub mod dump;
 pub(crate) mod erase;
 pub(crate) mod reader;
 pub(crate) mod recover;
-pub mod dump;
 pub mod verify;
 pub(crate) mod view;
 pub(crate) mod writer;
