@@ -238,7 +238,7 @@ fn a_failed_sync_poisons_the_store_for_good() {
         assert!(matches!(refused, Err(StoreError::Poisoned { .. })));
         assert_eq!(medium.disk.count(Operation::Sync), syncs, "a failed sync is never tried again");
         assert_eq!((rig.log.room(), rig.log.positions().synced), (0, Some(id(1, 0))));
-        assert!(rig.log.no_room(1).unwrap().contains("poisoned"));
+        assert!(no_room(&rig, 1).unwrap().contains("poisoned"));
         drop(rig);
         medium.disk.crash();
         open(&medium, FlushMode::Sync).must_hold(&[id(1, 0)]).unwrap();
@@ -263,6 +263,11 @@ fn a_write_that_fails_while_a_truncation_waits_acknowledges_neither() {
     open(&medium, FlushMode::Sync).must_hold(&[id(1, 0)]).unwrap();
 }
 
+/// Why an entry with a body of so many bytes has no room.
+fn no_room(rig: &Rig, bytes: u64) -> Option<String> {
+    rig.log.promise(bytes).err()
+}
+
 #[test]
 fn a_full_volume_is_told_before_an_append_needs_it() {
     let medium = MemoryMedium::default();
@@ -271,21 +276,21 @@ fn a_full_volume_is_told_before_an_append_needs_it() {
     let rig = open(&medium, FlushMode::Sync);
     let room = rig.log.room();
     assert!(room > 1000 && room < 4096, "{room}");
-    assert_eq!(rig.log.no_room(1000), None);
-    let why = rig.log.no_room(3500).unwrap();
+    assert_eq!(no_room(&rig, 1000), None);
+    let why = no_room(&rig, 3500).unwrap();
     assert!(why.contains("4096 bytes needed"), "{why}");
     rig.fill(1, 2, 1000).unwrap();
-    let why = rig.log.no_room(1000).unwrap();
+    let why = no_room(&rig, 1000).unwrap();
     assert!(why.contains("cannot allocate") && why.contains("00000000000000004096"), "{why}");
     assert!(rig.log.room() < 1000);
     // Reads, votes and what still fits go on; once there is room, so does the rest.
     rig.save_vote(vote(2)).unwrap();
     rig.fill(2, 1, 300).unwrap();
     medium.disk.set_capacity(None);
-    assert!(rig.log.no_room(1000).is_some(), "nobody has tried again yet");
+    assert!(no_room(&rig, 1000).is_some(), "nobody has tried again yet");
     rig.log.persist_mark();
     rig.log.run_pending();
-    assert_eq!(rig.log.no_room(1000), None);
+    assert_eq!(no_room(&rig, 1000), None);
     rig.fill(2, 6, 1000).unwrap();
     assert_eq!(rig.log.positions().last, Some(id(2, 8)));
 }
@@ -373,7 +378,7 @@ fn a_segment_file_that_a_crash_left_short_is_made_anew() {
     // Even with no room left the node starts.
     medium.disk.set_capacity(Some(24_576 + 4096 + 1000));
     let rig = open(&medium, FlushMode::Sync);
-    assert!(rig.log.no_room(3500).is_some());
+    assert!(no_room(&rig, 3500).is_some());
     medium.disk.set_capacity(None);
     rig.log.persist_mark();
     rig.log.run_pending();
@@ -424,7 +429,7 @@ fn room_that_is_promised_to_entries_under_way_is_not_promised_again() {
     while let Ok(promise) = rig.log.promise(500) {
         promises.push(promise);
     }
-    assert!(promises.len() > 1 && rig.log.no_room(600).is_some());
+    assert!(promises.len() > 1 && no_room(&rig, 600).is_some());
     let all: Vec<_> = (0..promises.len() as u64).map(|index| entry(id(1, index), 500)).collect();
     rig.log.append(all, rig.finished.done("all")).unwrap();
     rig.log.run_pending();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use crate::common::gate::{Gate, GatedDisk};
+use crate::common::gate::{Gate, GatedDisk, gates};
 use crate::common::{
     Host, PANIC, Seat, TestNode, assert_sound, at, converge, form, form_hosts, leader, memory_seats, nodes_of, propose,
     proposed, stays_unanswered, synced, until, write,
@@ -195,10 +195,7 @@ async fn a_failed_sync_ends_a_follower_and_the_group_goes_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_vote_lets_out_no_acknowledgement_of_an_append_that_waits_for_its_sync() {
     let (_, mut seats) = memory_seats(3);
-    let gates: Vec<Arc<Gate>> = (0..3).map(|_| Arc::default()).collect();
-    for (seat, gate) in seats.iter_mut().zip(&gates) {
-        seat.disk = Arc::new(GatedDisk { disk: Arc::clone(&seat.disk), gate: Arc::clone(gate) });
-    }
+    let gates = gates(&mut seats);
     let nodes = form(&seats, FlushMode::Sync).await;
     let lead = leader(&nodes).await;
     write(&lead, 10, 100).await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::common::gate::{Gate, GatedDisk};
+use crate::common::gate::gates;
 use crate::common::{
     CONSTANTS, Fatals, Host, Seat, TestNode, assert_sound, converge, form_hosts, leader, memory_seats, nodes_of,
     propose, proposed, same_logs, until, write,
@@ -129,10 +129,7 @@ async fn a_wiped_member_comes_back_under_a_new_id_while_writes_go_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_member_gets_a_snapshot_while_an_append_holds_the_purge_back() {
     let (_, mut seats) = memory_seats(4);
-    let gates: Vec<Arc<Gate>> = (0..4).map(|_| Arc::default()).collect();
-    for (seat, gate) in seats.iter_mut().zip(&gates) {
-        seat.disk = Arc::new(GatedDisk { disk: Arc::clone(&seat.disk), gate: Arc::clone(gate) });
-    }
+    let gates = gates(&mut seats);
     let mut hosts = form_hosts(&seats[..3], FlushMode::Sync).await;
     let lead = leader(&nodes_of(&hosts)).await;
     write(&lead, 20, LEN).await;

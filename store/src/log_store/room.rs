@@ -63,24 +63,19 @@ impl LogStore {
         room
     }
 
-    /// Why `bytes` more of entry bodies cannot be stored for certain; `None` if they can: they fit into the segments that
-    /// are allocated or, while the next allocation has not failed, into what the volume has left.
-    pub fn no_room(&self, bytes: u64) -> Option<String> {
-        self.lacks(bytes, bytes)
-    }
-
-    /// Room for an entry with a body of `bytes`, until the promise is dropped.
+    /// Room for an entry with a body of `bytes`, until the promise is dropped: in the segments that are allocated or,
+    /// while the next allocation has not failed, in what the volume has left.
     ///
     /// # Errors
     /// Why there is none.
     pub fn promise(self: &Arc<Self>, bytes: u64) -> Result<Promise, String> {
         // Counted before the look: of two at a time, one at least sees the other.
         let promise = Promise::new(self, bytes);
-        self.lacks(bytes, 0).map_or(Ok(promise), Err)
+        self.lacks(bytes).map_or(Ok(promise), Err)
     }
 
-    /// Why `bytes` cannot be stored beside all that is promised, with `more` that is not.
-    fn lacks(&self, bytes: u64, more: u64) -> Option<String> {
+    /// Why all that is promised, `bytes` with their header included, cannot be stored.
+    fn lacks(&self, bytes: u64) -> Option<String> {
         let reserve = RESERVE.min(self.identity.constants.segment_size / 16);
         let (room, wanted, from) = {
             let fifo = self.lock();
@@ -88,7 +83,7 @@ impl LogStore {
                 return Some(e.to_string());
             }
             let room = self.held_room(&fifo);
-            let wanted = fifo.promised + more + reserve;
+            let wanted = fifo.promised + reserve;
             if room >= wanted {
                 return None;
             }

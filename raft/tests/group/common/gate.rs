@@ -8,6 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorumq_store::disk::{Disk, DiskFile, DiskLock, Space};
 
+use super::Seat;
+
 /// Lets CommitLog syncs pass one by one.
 #[derive(Debug, Default)]
 pub struct Gate {
@@ -21,6 +23,16 @@ struct State {
     permits: u64,
     waiting: u64,
     panics: bool,
+}
+
+/// A gate before the disk of every seat, open at first.
+pub fn gates(seats: &mut [Seat]) -> Vec<Arc<Gate>> {
+    let gate = |seat: &mut Seat| {
+        let gate = Arc::<Gate>::default();
+        seat.disk = Arc::new(GatedDisk { disk: Arc::clone(&seat.disk), gate: Arc::clone(&gate) });
+        gate
+    };
+    seats.iter_mut().map(gate).collect()
 }
 
 impl Gate {
