@@ -328,6 +328,7 @@ fn settings_have_rocketmqs_names_and_the_rest_is_listed() {
             "maxPendingBytes",
             "heartBeatTimeIntervalMs",
             "electionTimeoutMs",
+            "syncStallMs",
             "maxClockSkewMs"
         ]
     );

@@ -173,6 +173,7 @@ impl<'a> Facts<'a> {
             | Action::Commit { place, .. }
             | Action::Committed { place, .. }
             | Action::Ends { place }
+            | Action::Query { place, .. }
             | Action::Scan { place } => {
                 if let Some(queue) = self.queue(place, op) {
                     note_read(queue, op);
@@ -200,7 +201,7 @@ fn note_read<'a>(queue: &mut Queue<'a>, op: &'a Op) {
             if let Some(last) = messages.last() {
                 queue.known.push((op.ended_ns, last.offset + 1));
             }
-            if !matches!(action, Action::Consume { .. }) {
+            if !matches!(action, Action::Consume { .. } | Action::Query { .. }) {
                 queue.known.push((op.ended_ns, *max));
             }
             if matches!(action, Action::Scan { .. }) {

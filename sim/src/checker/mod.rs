@@ -12,6 +12,7 @@ mod dense_offsets;
 mod duplicate;
 pub mod facts;
 mod inconsistent_offset;
+mod lost_key;
 mod lost_write;
 mod phantom;
 mod poll;
@@ -57,6 +58,7 @@ pub fn all() -> &'static [&'static dyn Checker] {
         &skipped_message::SkippedMessage,
         &unseen::Unseen,
         &consumer_offset::ConsumerOffset,
+        &lost_key::LostKey,
     ]
 }
 

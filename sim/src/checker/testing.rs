@@ -126,6 +126,13 @@ impl Story {
         self.tell(Action::Committed { group: "g".into(), place: place(queue) }, Ended::Offset(offset.into()))
     }
 
+    /// A message is looked for by its key, and these are found, with their offsets.
+    pub fn query(self, key: &str, queue: u32, found: &[(&str, u64)]) -> Self {
+        let messages = found.iter().map(|(key, offset)| read(key, queue, *offset)).collect();
+        let action = Action::Query { place: place(queue), key: key.into() };
+        self.tell(action, Ended::Read { messages, next: 0, min: 0, max: 0 })
+    }
+
     pub fn ends(self, queue: u32, min: u64, max: u64) -> Self {
         self.tell(Action::Ends { place: place(queue) }, Ended::Ends { min, max })
     }

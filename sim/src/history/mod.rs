@@ -131,6 +131,13 @@ pub enum Action {
         /// Queues on each group.
         queues: u32,
     },
+    /// Look for a message by its key. Ends as `Ended::Read` with what lies in the queue; its offsets are all 0.
+    Query {
+        /// Where it was acknowledged.
+        place: Place,
+        /// The key.
+        key: Arc<str>,
+    },
     /// The last look, once all faults are over: everything a queue holds, from its first offset to its last.
     Scan {
         /// The queue.
@@ -219,6 +226,7 @@ impl Action {
             Self::Committed { .. } => "query offset",
             Self::Ends { .. } => "query ends",
             Self::Topic { .. } => "change topic",
+            Self::Query { .. } => "query by key",
             Self::Scan { .. } => "scan",
         }
     }

@@ -2,16 +2,25 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
+use quorumq::broker::retention::RetentionOptions;
+use quorumq::broker::retention::policy::Policy;
 use quorumq_raft::form::Start;
 use quorumq_store::log_store::FlushMode;
 use rand::RngExt;
 
+use super::plan::GroupPlan;
 use super::seat::Seat;
 use crate::invariant::{GroupView, Member, SeatView};
 use crate::runtime::SimRng;
 use crate::scenario::launch::{CONSTANTS, Launch};
 use crate::world::World;
+
+/// Brokers register so often: more often than the product's usual 30 s, as much happens in a short run.
+const REGISTER: Duration = Duration::from_secs(5);
+/// Pause between sweeps of retention.
+const SWEEP: Duration = Duration::from_secs(5);
 
 /// A broker group.
 #[derive(Debug)]
@@ -20,8 +29,7 @@ pub struct Group {
     pub name: Arc<str>,
     /// When members acknowledge.
     pub flush: FlushMode,
-    /// Members founded it.
-    founders: usize,
+    plan: GroupPlan,
     world: World,
     /// Third byte of its seats' addresses.
     net: u8,
@@ -31,20 +39,20 @@ pub struct Group {
 }
 
 impl Group {
-    /// A group of `founders` seats with empty disks; nothing runs.
+    /// A group of seats with empty disks; nothing runs.
     #[must_use]
-    pub fn new(world: &World, number: u8, founders: usize, flush: FlushMode, namesrv: &[SocketAddr]) -> Self {
+    pub fn new(world: &World, number: u8, plan: GroupPlan, namesrv: &[SocketAddr]) -> Self {
         let name = format!("broker-{}", char::from(b'a' + number));
         let mut group = Self {
             name: name.into(),
-            flush,
-            founders,
+            flush: plan.flush,
+            plan,
             world: world.clone(),
             net: number + 1,
             namesrv: namesrv.to_vec(),
             seats: Vec::new(),
         };
-        for _ in 0..founders {
+        for _ in 0..plan.founders {
             group.add_seat();
         }
         group
@@ -113,13 +121,19 @@ impl Group {
     /// Starts the process of a seat.
     pub fn start(&self, at: usize) {
         let start = if self.is_founder(at) {
-            let peers = self.seats.iter().take(self.founders).map(|(seat, _)| seat.peer_addr()).collect();
+            let peers = self.seats.iter().take(self.plan.founders).map(|(seat, _)| seat.peer_addr()).collect();
             Start::Bootstrap { peers, me: at }
         } else {
             Start::Join
         };
         let seat = self.seat(at);
-        seat.start(Launch::new(seat.ip(), &self.name, self.flush, start, self.namesrv.clone()));
+        let mut launch = Launch::new(seat.ip(), &self.name, self.flush, start, self.namesrv.clone());
+        launch.options.register_period = REGISTER;
+        if let Some(reserved) = self.plan.reserved {
+            let policy = Policy { reserved, delete_when: (0..24).collect(), ..Policy::default() };
+            launch.options.retention = RetentionOptions { policy, interval: SWEEP, ..RetentionOptions::default() };
+        }
+        seat.start(launch);
     }
 
     /// The group as invariants see it.
@@ -182,6 +196,6 @@ impl Group {
     /// Whether a seat is one of those that formed the group.
     #[must_use]
     pub fn is_founder(&self, at: usize) -> bool {
-        at < self.founders
+        at < self.plan.founders
     }
 }

@@ -55,6 +55,7 @@ const CREW: &[Kind] = &[
     Kind::Committer,
     Kind::TopicChanger,
     Kind::EndsWatcher,
+    Kind::KeyReader,
 ];
 /// Virtual time that a run may take beyond its length.
 const GRACE: Duration = Duration::from_secs(1_200);
@@ -180,7 +181,7 @@ impl System {
         let addrs = nameservers.addrs();
         let group = |(number, group): (usize, &plan::GroupPlan)| {
             let number = u8::try_from(number).unwrap_or(u8::MAX);
-            Group::new(world, number, group.founders, group.flush, &addrs)
+            Group::new(world, number, *group, &addrs)
         };
         let groups: Vec<_> = plan.groups.iter().enumerate().map(group).collect();
         let atlases = groups.iter().map(|_| Atlas::new()).collect();

@@ -16,6 +16,8 @@ pub struct GroupPlan {
     pub founders: usize,
     /// When they acknowledge.
     pub flush: FlushMode,
+    /// How long messages are kept; `None`: for the whole run, unless a fault purges them.
+    pub reserved: Option<Duration>,
 }
 
 /// A fault of the plan: which member or link it strikes is drawn when it begins, from those there are.
@@ -88,6 +90,9 @@ const MIX: &[(Fault, u32, (u64, u64))] = &[
     (Fault::Purge, 5, (1_000, 8_000)),
 ];
 
+/// Seconds that messages are kept in a group whose retention is short.
+const KEPT_SECS: std::ops::Range<u64> = 40..120;
+
 impl Plan {
     /// Draws the plan of a run.
     #[must_use]
@@ -146,7 +151,8 @@ impl GroupPlan {
     fn draw(rng: &mut SimRng) -> Self {
         let founders = if rng.random_range(0..8) == 0 { 5 } else { 3 };
         let flush = if rng.random_range(0..5) == 0 { FlushMode::Async } else { FlushMode::Sync };
-        Self { founders, flush }
+        let reserved = rng.random::<bool>().then(|| Duration::from_secs(rng.random_range(KEPT_SECS)));
+        Self { founders, flush, reserved }
     }
 }
 
@@ -157,8 +163,9 @@ impl fmt::Display for Plan {
             f,
             "{length:?}, {nameservers} NameServers, {queues} queues a topic and group, clocks off by up to {skew_ms} ms"
         )?;
-        for (at, GroupPlan { founders, flush }) in groups.iter().enumerate() {
-            writeln!(f, "group {at}: {founders} members, {flush:?}")?;
+        for (at, GroupPlan { founders, flush, reserved }) in groups.iter().enumerate() {
+            let kept = reserved.map_or_else(String::new, |kept| format!(", messages kept for {kept:?}"));
+            writeln!(f, "group {at}: {founders} members, {flush:?}{kept}")?;
         }
         if steps.is_empty() {
             writeln!(f, "no faults")?;

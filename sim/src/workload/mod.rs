@@ -26,6 +26,7 @@ mod committer;
 mod ends;
 mod follower;
 pub mod fresh;
+mod key_reader;
 mod message;
 mod one_way;
 mod ordered;
@@ -98,6 +99,8 @@ kinds! {
     TopicChanger: topic_changer, "topic-changer", 4000;
     /// Asks where queues begin and end.
     EndsWatcher: ends, "ends-watcher", 1500;
+    /// Finds messages by their keys.
+    KeyReader: key_reader, "key-reader", 2500;
 }
 
 impl Kind {

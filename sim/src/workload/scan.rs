@@ -93,8 +93,11 @@ async fn read_queue(consumer: &PullConsumer, queue: &MessageQueue) -> Result<End
             PullStatus::NoNewMessage if at == max => {
                 return Ok(Ended::Read { messages, next: at.0, min: min.0, max: max.0 });
             }
-            // What lies before was purged.
-            PullStatus::OffsetIllegal if messages.is_empty() && at < min => at = min,
+            // What lies before was purged, perhaps just now.
+            PullStatus::OffsetIllegal if at < min => {
+                messages.clear();
+                at = min;
+            }
             status => return Err(format!("{queue} from {at}: {status:?}, and it holds {min}..{max}")),
         }
     }

@@ -90,17 +90,29 @@ impl MessageExt {
 /// # Errors
 /// What is wrong with the bytes.
 pub(in crate::client) fn decode(body: &Bytes, queue: &MessageQueue) -> Result<Vec<MessageExt>, String> {
+    decode_of(body, |_| queue.clone())
+}
+
+/// Reads the messages in the body of a query's answer: each record says which queue it is in.
+///
+/// # Errors
+/// What is wrong with the bytes.
+pub(in crate::client) fn decode_found(body: &Bytes, topic: &str, broker: &str) -> Result<Vec<MessageExt>, String> {
+    decode_of(body, |record| MessageQueue::new(topic, broker, record.queue_id()))
+}
+
+fn decode_of(body: &Bytes, queue: impl Fn(&Record<'_>) -> MessageQueue) -> Result<Vec<MessageExt>, String> {
     let mut messages = Vec::new();
     let mut at = 0;
     while at < body.len() {
         let record = Record::parse(&body[at..]).map_err(|error| format!("message at byte {at}: {error}"))?;
         at += record.len();
-        messages.push(read(&record, body, queue));
+        messages.push(read(&record, body, queue(&record)));
     }
     Ok(messages)
 }
 
-fn read(record: &Record<'_>, body: &Bytes, queue: &MessageQueue) -> MessageExt {
+fn read(record: &Record<'_>, body: &Bytes, queue: MessageQueue) -> MessageExt {
     let mut sys_flag = record.sys_flag();
     let stored = body.slice_ref(record.body());
     let inflated = match inflate(stored.clone(), sys_flag) {
@@ -120,7 +132,7 @@ fn read(record: &Record<'_>, body: &Bytes, queue: &MessageQueue) -> MessageExt {
     };
     MessageExt {
         topic,
-        queue: queue.clone(),
+        queue,
         queue_offset: record.queue_offset(),
         physical_offset: record.physical_offset(),
         body: inflated,
