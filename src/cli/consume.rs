@@ -7,7 +7,7 @@ use openraft_rt::{AsyncRuntime, Select2};
 use quorumq_raft::runtime::tokio::Tokio;
 use tokio_util::sync::CancellationToken;
 
-use super::backend::{Incoming, Receiver, Subscription};
+use super::backend::{Receiver, Subscription};
 use super::error::CliError;
 use super::{NameServers, duration, output};
 
@@ -68,25 +68,9 @@ impl ConsumeArgs {
             let next = Tokio::select2(stop.cancelled(), Tokio::timeout(idle, receiver.next()));
             match next.await {
                 Select2::First(()) | Select2::Second(Err(_)) => break,
-                Select2::Second(Ok(message)) => output::line(self.told(&message?))?,
+                Select2::Second(Ok(message)) => output::line(output::message(&message?, self.json))?,
             }
         }
         Ok(())
-    }
-
-    fn told(&self, message: &Incoming) -> String {
-        let body = String::from_utf8_lossy(&message.body);
-        if self.json {
-            return serde_json::json!({
-                "broker": message.group, "queue": message.queue, "offset": message.offset, "id": message.msg_id,
-                "tag": message.tag, "keys": message.keys, "born_ms": message.born_ms, "store_ms": message.store_ms,
-                "body": body,
-            })
-            .to_string();
-        }
-        let tag = message.tag.as_deref().unwrap_or("-");
-        let keys = message.keys.as_deref().unwrap_or("-");
-        let at = format!("{} queue {} offset {}", message.group, message.queue, message.offset);
-        format!("{at} tag {tag} keys {keys} {}", body.escape_debug())
     }
 }

@@ -12,6 +12,7 @@ mod log;
 mod nameserver;
 mod output;
 mod process;
+mod query;
 mod send;
 mod server;
 mod settings;
@@ -58,6 +59,8 @@ enum Command {
     Send(send::SendArgs),
     /// Receive messages.
     Consume(consume::ConsumeArgs),
+    /// Find messages by key or id.
+    Query(query::QueryArgs),
     /// Show a broker group's members, add or remove one.
     #[command(subcommand)]
     Group(group::GroupCommand),
@@ -109,6 +112,7 @@ fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Topic(command) => process::run(Patience::None, |_| command.run()),
         Command::Send(args) => process::run(Patience::None, |_| args.run()),
         Command::Consume(args) => process::run(Patience::Graceful, |stop| args.run(stop)),
+        Command::Query(args) => process::run(Patience::None, |_| args.run()),
         Command::Group(command) => process::run(Patience::None, |_| command.run()),
         Command::Store(command) => process::run(Patience::None, |_| command.run()),
         Command::Bench(args) => process::run(Patience::Graceful, |stop| args.run(stop)),

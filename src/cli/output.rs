@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Write};
 
 use comfy_table::{Table, presets};
 
+use super::backend::Incoming;
 use super::error::CliError;
 
 /// Writes one or several lines; nothing for an empty text.
@@ -34,6 +35,23 @@ pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<I
     }
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     lines.join("\n")
+}
+
+/// A message on one line, or as a JSON object.
+pub(super) fn message(message: &Incoming, json: bool) -> String {
+    let body = String::from_utf8_lossy(&message.body);
+    if json {
+        return serde_json::json!({
+            "broker": message.group, "queue": message.queue, "offset": message.offset, "id": message.msg_id,
+            "tag": message.tag, "keys": message.keys, "born_ms": message.born_ms, "store_ms": message.store_ms,
+            "body": body,
+        })
+        .to_string();
+    }
+    let tag = message.tag.as_deref().unwrap_or("-");
+    let keys = message.keys.as_deref().unwrap_or("-");
+    let at = format!("{} queue {} offset {}", message.group, message.queue, message.offset);
+    format!("{at} tag {tag} keys {keys} {}", body.escape_debug())
 }
 
 #[cfg(test)]
