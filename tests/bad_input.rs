@@ -1,4 +1,4 @@
-//! What a broker makes of input it cannot use, and of a disk it cannot use: a clear error, and nothing is lost.
+//! What a broker makes of input it cannot use: a clear error, and nothing is lost.
 #![cfg(test)]
 
 mod harness;
@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use harness::cluster::Cluster;
 use harness::load::{Load, body};
-use harness::node::{Launch, Node};
+use harness::node::Node;
 use harness::ports::Ports;
-use harness::process::{Finished, in_mount_namespace, quorumq, run};
+use harness::process::{Finished, quorumq, run};
 use harness::raw::send_header;
 use harness::wire::Wire;
-use harness::{Plan, readback, until};
+use harness::{Plan, readback};
 use quorumq::protocol::code::{request, response};
 
 /// Enough for a slow machine.
@@ -201,160 +201,4 @@ fn tell(what: &str, refused: &Finished, parts: &[&str]) {
         assert!(refused.stderr.contains(part), "{what}: nothing of {part}");
     }
     assert!(!refused.stderr.contains("FATAL"), "{what}: a panic");
-}
-
-/// Bytes of a volume: some CommitLog files of 4 MiB.
-const VOLUME: u64 = 32 << 20;
-/// Bytes of the bodies that fill it.
-const FILLING: usize = 64 << 10;
-
-/// Whether a process can have a volume of its own; says so if not.
-fn volumes() -> bool {
-    let mut command = in_mount_namespace();
-    let tried = command.args(["sh", "-c", "mount -t tmpfs -o size=65536 tmpfs /mnt"]).output();
-    let why = match tried {
-        Ok(output) if output.status.success() => return true,
-        Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
-        Err(e) => e.to_string(),
-    };
-    eprintln!("SKIPPED: a full volume, because none can be mounted, neither as root nor with unshare -Urm: {why}");
-    false
-}
-
-/// A group whose member at this place has a small volume. It may not be restarted: its volume ends with its process.
-async fn with_a_small_volume(name: &'static str, at: usize) -> Cluster {
-    let conf = &[("diskSpaceReserveBytes", "1048576")];
-    let mut cluster = Plan { conf, ..Plan::new(name) }.make();
-    cluster.groups[0].nodes[at].launch = Launch::OnVolume(VOLUME);
-    cluster.start().await;
-    cluster.create_topic("T", 1).await;
-    cluster
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_whose_volume_is_full_refuses_sends_and_goes_on_reading() {
-    if !volumes() {
-        return;
-    }
-    let mut cluster = with_a_small_volume("full-leader", 0).await;
-    let small = cluster.groups[0].nodes[0].addr();
-    lead(&mut cluster, small).await;
-    let mut wire = Wire::connect(small).await;
-    let mut acked = 0;
-    let refused = loop {
-        let message = body(acked, FILLING);
-        let answer = wire.call_fields(request::SEND_MESSAGE_V2, send_header("T", 0), message).await;
-        if answer.code != response::SUCCESS {
-            break answer;
-        }
-        acked += 1;
-        assert!(acked * (FILLING as u64) < VOLUME, "the volume holds more than it can");
-    };
-    assert_eq!(refused.code, response::SERVICE_NOT_AVAILABLE, "{:?}", refused.remark);
-    let remark = refused.remark.unwrap_or_default();
-    println!("{acked} messages of {FILLING} bytes on a volume of {VOLUME}, then code 14: {remark}");
-    let store = cluster.groups[0].nodes[0].store.display().to_string();
-    // The disk's own words, or the reserve that was to stay free.
-    let told = remark.contains("No space left on device") || remark.contains("diskSpaceReserveBytes");
-    assert!(remark.contains(&store) && told, "the cause: {remark}");
-
-    let stored = readback::read(&cluster.namesrv(), "T").await;
-    let numbers: Vec<_> = stored.values().flatten().map(|read| harness::load::number(&read.body)).collect();
-    assert_eq!(numbers, (0..acked).collect::<Vec<_>>(), "what was acknowledged is there, what was refused is not");
-    for node in &mut cluster.groups[0].nodes {
-        assert!(node.is_running(), "{} has ended", node.name);
-    }
-    println!("all {acked} read back from the leader with the full volume; no process has ended");
-    room_again(&cluster, &mut wire, acked).await;
-}
-
-/// A purge gives the volume room, and sends go on.
-async fn room_again(cluster: &Cluster, wire: &mut Wire, acked: u64) {
-    let purged = run(quorumq().args(["group", "purge", "broker-a", "-n", &cluster.namesrv()]), LONG).success();
-    let sent = async || {
-        let answer = wire.call_fields(request::SEND_MESSAGE_V2, send_header("T", 0), body(acked, FILLING)).await;
-        (answer.code == response::SUCCESS).then_some(())
-    };
-    until("a send after the purge", LONG, sent).await;
-    println!("{} and sends are taken again", purged.trim_end());
-}
-
-/// Freezes the node at this place until another one leads, if it leads; the address of who does.
-async fn not_led_by(cluster: &mut Cluster, at: usize) -> String {
-    let leader = cluster.leader(0).await;
-    let node = &cluster.groups[0].nodes[at];
-    if leader.addr != node.addr().to_string() {
-        return leader.addr;
-    }
-    node.freeze();
-    let next = cluster.leader_after(0, leader.term).await;
-    cluster.groups[0].nodes[at].wake();
-    next.addr
-}
-
-/// Makes the node at `addr` lead: whoever else leads is restarted until it does.
-async fn lead(cluster: &mut Cluster, addr: SocketAddr) {
-    for _ in 0..20 {
-        let leader = cluster.leader(0).await;
-        if leader.addr == addr.to_string() {
-            return;
-        }
-        let node = cluster.group().at(&leader.addr);
-        node.terminate();
-        cluster.leader_after(0, leader.term).await;
-        cluster.group().at(&leader.addr).start();
-        cluster.settled(0).await;
-    }
-    panic!("{addr} was not elected in 20 elections");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_follower_whose_volume_is_full_stops_nobody() {
-    if !volumes() {
-        return;
-    }
-    let mut cluster = with_a_small_volume("full-follower", 2).await;
-    let leader = not_led_by(&mut cluster, 2).await;
-    let load = Load { in_flight: 8, body: FILLING, ..Load::new("T") };
-    let loading = load.start(&cluster.namesrv());
-    let wanted = 2 * VOLUME / FILLING as u64;
-    loading.until_acked(wanted, LONG).await;
-    let outcomes = loading.stop().await;
-    assert_eq!((outcomes.unknown.len(), &outcomes.refused[..]), (0, &[][..]), "nobody notices");
-    readback::check(&readback::read(&cluster.namesrv(), "T").await, &outcomes);
-
-    let status = cluster.status(0).await.expect("a leader");
-    let small = cluster.groups[0].nodes[2].addr().to_string();
-    let full = status.members.iter().find(|member| member.client_addr == small).expect("the full one");
-    println!(
-        "{} messages of {FILLING} bytes acknowledged and read back; the follower with a volume of {VOLUME} bytes is a \
-         {} and {:?} entries behind",
-        outcomes.acks.len(),
-        full.role,
-        full.lag
-    );
-    assert!(full.lag.is_some_and(|lag| lag > 0), "{full:?}");
-    let mut wire = Wire::connect(cluster.groups[0].nodes[2].addr()).await;
-    let answer = wire.call(request::PULL_MESSAGE, &first_of_t(), "").await;
-    assert_eq!(answer.code, response::SUCCESS, "a pull from the full node: {:?}", answer.remark);
-    for node in &mut cluster.groups[0].nodes {
-        assert!(node.is_running(), "{} has ended", node.name);
-    }
-    tell_lines(cluster.group().at(&leader), "no space", 1);
-}
-
-/// A pull of the first message of topic T.
-fn first_of_t() -> [(&'static str, &'static str); 10] {
-    [
-        ("consumerGroup", "pullers"),
-        ("topic", "T"),
-        ("queueId", "0"),
-        ("queueOffset", "0"),
-        ("maxMsgNums", "1"),
-        ("sysFlag", "4"),
-        ("commitOffset", "0"),
-        ("suspendTimeoutMillis", "0"),
-        ("subscription", "*"),
-        ("subVersion", "0"),
-    ]
 }

@@ -70,7 +70,17 @@ impl<R: Runtime, M: Machine> Core<R, M> {
     /// Why there is none.
     pub fn room(&self, bytes: u64) -> Result<Promise, String> {
         let room = self.room_at_all(bytes)?;
-        self.no_reserve().map_or(Ok(room), Err)
+        self.no_reserve().or_else(|| self.no_majority()).map_or(Ok(room), Err)
+    }
+
+    /// Why this node, if it leads, could not get an entry stored by a majority: too many others have no room.
+    fn no_majority(&self) -> Option<String> {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        if metrics.state != openraft::ServerState::Leader {
+            return None;
+        }
+        self.peers.full().no_majority(metrics.membership_config.membership().get_joint_config())
     }
 
     /// The same without the reserve.

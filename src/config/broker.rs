@@ -15,7 +15,7 @@ use super::peer::{Peer, PeerId};
 use super::rule::{Addresses, AlwaysTrue, Bind, Flush, Hours, Location, Name, Peers, Reachable, SelfId, Switch, whole};
 use super::settings::settings;
 use super::source::{Foreign, Loaded, Source};
-use crate::broker::retention::policy::Policy;
+use crate::broker::retention::policy::{Force, Policy};
 
 /// An entry may fill at most this part of a segment, so that no segment is mostly filler.
 const SEGMENT_PER_ENTRY: u64 = 4;
@@ -85,6 +85,10 @@ settings! {
         /// Percentage of the volume in use from which on expired CommitLog files go at any hour.
         pub disk_max_used_space_ratio: u8 =
             "diskMaxUsedSpaceRatio", "disk-max-used-space-ratio", "75", whole(10, 95);
+        /// Whether the oldest CommitLog file goes before its time when the volume of a member is nearly full. Without it
+        /// sends are refused then.
+        pub clean_file_forcibly_enable: bool =
+            "cleanFileForciblyEnable", "clean-file-forcibly-enable", "true", Switch;
         /// Percentage of the volume in use from which on the oldest CommitLog file goes whatever its age; so it does
         /// while less than twice diskSpaceReserveBytes is free.
         pub disk_space_clean_forcibly_ratio: u8 =
@@ -176,8 +180,10 @@ impl BrokerConfig {
             reserved: Duration::from_secs(u64::from(self.file_reserved_time) * 3600),
             delete_when: self.delete_when.clone(),
             max_used_percent: self.disk_max_used_space_ratio,
-            force_percent: self.disk_space_clean_forcibly_ratio,
-            reserve_bytes: self.disk_space_reserve_bytes,
+            force: self.clean_file_forcibly_enable.then_some(Force {
+                used_percent: self.disk_space_clean_forcibly_ratio,
+                reserve_bytes: self.disk_space_reserve_bytes,
+            }),
         }
     }
 

@@ -224,7 +224,9 @@ impl Machine {
             return Ok(Outcome::Unchanged);
         }
         let queues = self.topics.by_name.values_mut().flat_map(|topic| topic.queues.iter_mut().flatten());
-        queues.for_each(|queue| queue.purge(segment, &mut self.queues));
+        if !planted(Mutant::PurgeLeavesQueues) {
+            queues.for_each(|queue| queue.purge(segment, &mut self.queues));
+        }
         if let Some(index) = &mut self.index {
             index.drop_below(segment);
         }

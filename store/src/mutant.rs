@@ -129,6 +129,12 @@ mutants! {
     OffsetsNotInSnapshot "offsets-not-in-snapshot"
         "recovery checkpoints and snapshots hold no consumer offsets"
         ["consumer-offsets-equal", "consumer-offset"]
+    PurgeLeavesQueues "purge-leaves-queues"
+        "a purge drops the log's segments, and queues still begin in them"
+        ["lost-write", "liveness", "queue-ends"]
+    KeyQueryUnconfirmed "key-query-unconfirmed"
+        "a query by key is answered from what is applied here, however old"
+        ["lost-key"]
     RouteTermFenceOff "route-term-fence-off"
         "a NameServer takes a leader's registration whatever its term"
         ["route-reaches-leader"]

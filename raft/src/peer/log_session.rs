@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio_util::codec::Framed;
 
 use super::append::to_wire;
 use super::codec::{Outgoing, PeerCodec};
+use super::full::FullMembers;
 use crate::machine::Machine;
 use crate::runtime::Runtime;
 use crate::types::{NodeId, Types};
@@ -38,12 +40,13 @@ pub fn log_stream<S: tokio::io::AsyncRead + tokio::io::AsyncWrite>(stream: S) ->
 pub struct Reach {
     target: NodeId,
     lost: bool,
+    full: Arc<FullMembers>,
 }
 
 impl Reach {
     /// As long as nothing else is known, entries reach `target`.
-    pub fn new(target: NodeId) -> Self {
-        Self { target, lost: false }
+    pub fn new(target: NodeId, full: Arc<FullMembers>) -> Self {
+        Self { target, lost: false, full }
     }
 
     /// Entries do not reach the peer.
@@ -55,6 +58,7 @@ impl Reach {
 
     /// The peer has taken entries.
     pub fn gained(&mut self) {
+        self.full.took(self.target);
         if std::mem::take(&mut self.lost) {
             tracing::info!(node = self.target, "entries reach this member again");
         }
@@ -178,6 +182,9 @@ where
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(None)) => Poll::Ready(None),
             Poll::Ready(Ok(Some(answer))) => {
+                if let WireAppended::NoSpace(why) = &answer {
+                    this.reach.full.refused(this.reach.target, why);
+                }
                 let answer = into_raft(answer);
                 match &answer {
                     Ok(Ok(_)) => this.reach.gained(),

@@ -2,6 +2,7 @@
 
 pub(crate) mod append;
 pub mod codec;
+pub(crate) mod full;
 pub mod handshake;
 pub(crate) mod log_server;
 pub(crate) mod log_session;

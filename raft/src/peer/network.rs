@@ -47,7 +47,15 @@ impl<R: Runtime> Network<R> {
 
     fn client(&self, target: NodeId, member: &Member, heartbeat: bool) -> Client<R> {
         let (peers, member) = (Arc::clone(&self.peers), member.clone());
-        Client { peers, target, member, heartbeat, log: Mutex::new(None), reach: Reach::new(target), dialed: None }
+        Client {
+            peers,
+            target,
+            member,
+            heartbeat,
+            log: Mutex::new(None),
+            reach: Reach::new(target, Arc::clone(self.peers.full())),
+            dialed: None,
+        }
     }
 }
 

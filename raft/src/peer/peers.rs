@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::full::FullMembers;
 use super::handshake::{DialError, Dialed, LocalPeer, dial};
 use super::message::{Purpose, Request, Response};
 use super::mux::{CallError, Mux};
@@ -29,6 +30,7 @@ pub struct Peers<R> {
     local: LocalPeer,
     links: Mutex<BTreeMap<(NodeId, Purpose), Slot>>,
     on_lost: OnLost,
+    full: Arc<FullMembers>,
     _runtime: std::marker::PhantomData<fn() -> R>,
 }
 
@@ -40,7 +42,13 @@ impl<R> std::fmt::Debug for Peers<R> {
 
 impl<R: Runtime> Peers<R> {
     pub fn new(local: LocalPeer, on_lost: OnLost) -> Arc<Self> {
-        Arc::new(Self { local, links: Mutex::default(), on_lost, _runtime: std::marker::PhantomData })
+        let (full, _runtime) = (Arc::default(), std::marker::PhantomData);
+        Arc::new(Self { local, links: Mutex::default(), on_lost, full, _runtime })
+    }
+
+    /// Members that have no room for entries, as far as they told.
+    pub fn full(&self) -> &Arc<FullMembers> {
+        &self.full
     }
 
     /// Who this process is.

@@ -14,7 +14,7 @@ use crate::world::{Death, Node, World};
 /// The store's directory on every disk.
 pub const DIR: &str = "/store";
 /// Bytes that a node keeps free on its volume: diskSpaceReserveBytes.
-const RESERVE: u64 = 64 << 10;
+pub const RESERVE: u64 = 64 << 10;
 
 /// A host and its disk. The disk outlives the host's processes.
 #[derive(Clone, Debug)]

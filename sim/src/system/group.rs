@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorumq::broker::retention::RetentionOptions;
-use quorumq::broker::retention::policy::Policy;
+use quorumq::broker::retention::policy::{Force, Policy};
 use quorumq_raft::form::Start;
 use quorumq_store::log_store::FlushMode;
 use rand::RngExt;
@@ -15,6 +15,7 @@ use super::seat::Seat;
 use crate::invariant::{GroupView, Member, SeatView};
 use crate::runtime::SimRng;
 use crate::scenario::launch::{CONSTANTS, Launch};
+use crate::scenario::seat::RESERVE;
 use crate::world::World;
 
 /// Brokers register so often: more often than the product's usual 30 s, as much happens in a short run.
@@ -130,7 +131,8 @@ impl Group {
         let mut launch = Launch::new(seat.ip(), &self.name, self.flush, start, self.namesrv.clone());
         launch.options.register_period = REGISTER;
         if let Some(reserved) = self.plan.reserved {
-            let policy = Policy { reserved, delete_when: (0..24).collect(), ..Policy::default() };
+            let force = Some(Force { used_percent: 100, reserve_bytes: RESERVE });
+            let policy = Policy { reserved, delete_when: (0..24).collect(), force, ..Policy::default() };
             launch.options.retention = RetentionOptions { policy, interval: SWEEP, ..RetentionOptions::default() };
         }
         seat.start(launch);

@@ -19,10 +19,17 @@ pub struct Policy {
     pub delete_when: Vec<u8>,
     /// Percentage of the volume in use above which expired segments go at any hour (diskMaxUsedSpaceRatio, 75).
     pub max_used_percent: u8,
-    /// Percentage of the volume in use above which the oldest segment goes whatever its age
-    /// (diskSpaceCleanForciblyRatio, 85).
-    pub force_percent: u8,
-    /// Bytes kept free on the volume (diskSpaceReserveBytes): with less than twice that, the oldest segment goes too.
+    /// When the oldest segment goes whatever its age; `None`: never, sends are refused instead
+    /// (cleanFileForciblyEnable).
+    pub force: Option<Force>,
+}
+
+/// How little room makes the oldest segment go before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Force {
+    /// From this percentage of the volume in use on (diskSpaceCleanForciblyRatio, 85).
+    pub used_percent: u8,
+    /// With less than twice the bytes that are kept free (diskSpaceReserveBytes).
     pub reserve_bytes: u64,
 }
 
@@ -32,8 +39,7 @@ impl Default for Policy {
             reserved: 72 * HOUR,
             delete_when: vec![4],
             max_used_percent: 75,
-            force_percent: 85,
-            reserve_bytes: 256 << 20,
+            force: Some(Force { used_percent: 85, reserve_bytes: 256 << 20 }),
         }
     }
 }
@@ -169,8 +175,9 @@ impl Policy {
         }
         let used_percent = used_percent(moment.space);
         let at_any_hour = moment.is_asked || used_percent >= self.max_used_percent;
-        let is_full =
-            used_percent >= self.force_percent || moment.space.available < self.reserve_bytes.saturating_mul(2);
+        let is_full = self.force.is_some_and(|force| {
+            used_percent >= force.used_percent || moment.space.available < force.reserve_bytes.saturating_mul(2)
+        });
         let (age, kept) = (Age(age), Age(self.reserved));
         match (age >= kept, is_full) {
             (true, _) if at_any_hour || is_full || self.delete_when.contains(&moment.hour) => {
@@ -248,6 +255,14 @@ mod tests {
         assert_eq!(cut(&young, small), Some(100), "less than twice the reserve");
         // What is expired goes beside it.
         assert_eq!(cut(&segments(&[90, 80, 3, 2, 1]), used(15 << 30)), Some(300));
+    }
+
+    #[test]
+    fn without_force_a_full_volume_takes_nothing_before_its_time() {
+        let full = Moment { hour: 5, space: Space { available: 0, total: 1 << 30 }, ..AT_FOUR };
+        let policy = Policy { force: None, ..Policy::default() };
+        assert_eq!(boundary(&policy.judge(&segments(&[3, 2, 1]), &full)), None);
+        assert_eq!(boundary(&policy.judge(&segments(&[90, 2, 1]), &full)), Some(PhysicalOffset(100)));
     }
 
     #[test]

@@ -1,0 +1,174 @@
+//! A group that was killed serves again soon, whatever is left of the files that are derived from its log.
+//!
+//! `QUORUMQ_RECOVERY_MESSAGES` sets how many messages of 1 KiB lie in it (20,000), `QUORUMQ_RECOVERY_SEGMENT` the bytes of
+//! a CommitLog file (4 MiB); with both given, the times are held against what the product promises.
+#![cfg(test)]
+
+mod harness;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use harness::cluster::Cluster;
+use harness::load::{Ack, Load, body, number};
+use harness::{Plan, until};
+use quorumq::client::producer::ProducerBuilder;
+use quorumq::client::{Message, MessageQueue, Place, PullConsumer};
+use quorumq_raft::runtime::tokio::Tokio;
+use quorumq_store::QueueOffset;
+
+const TOPIC: &str = "T";
+const QUEUES: u32 = 8;
+const BODY: usize = 1024;
+/// Enough for a slow machine and two million messages.
+const LONG: Duration = Duration::from_secs(600);
+/// What is promised of two million messages.
+const AFTER_A_KILL: Duration = Duration::from_secs(5);
+const WITHOUT_THE_LAST_FILES: Duration = Duration::from_secs(10);
+/// Directories of derived files.
+const DERIVED: [&str; 2] = ["consumequeue", "index"];
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_group_serves_again_soon_and_rebuilds_what_was_deleted() {
+    let (messages, segment) = (setting("QUORUMQ_RECOVERY_MESSAGES"), setting("QUORUMQ_RECOVERY_SEGMENT"));
+    let is_measured = messages.is_some() && segment.is_some();
+    let mut cluster = Plan { segment: segment.unwrap_or(4 << 20), ..Plan::new("recovery") }.start().await;
+    cluster.create_topic(TOPIC, QUEUES).await;
+    let loading = Load { in_flight: 512, body: BODY, ..Load::new(TOPIC) }.start(&cluster.namesrv());
+    loading.until_acked(messages.unwrap_or(20_000), LONG).await;
+    let acks = loading.stop().await.acks;
+    let ends = Ends::of(&acks);
+
+    kill_all(&mut cluster);
+    let took = serves(&mut cluster, &ends).await;
+    println!("{} messages: serves {took:?} after kill -9 and a start", acks.len());
+    assert!(!is_measured || took <= AFTER_A_KILL, "{took:?}");
+
+    kill_all(&mut cluster);
+    let removed: usize = stores(&cluster).iter().map(|store| remove_last_files(store)).sum();
+    let took = serves(&mut cluster, &ends).await;
+    println!("serves {took:?} after a start without {removed} files of the last segment");
+    assert!(!is_measured || took <= WITHOUT_THE_LAST_FILES, "{took:?}");
+
+    cluster.settled(0).await;
+    cluster.stop_brokers();
+    let before: Vec<_> = stores(&cluster).iter().map(|store| derived_files(store)).collect();
+    for store in stores(&cluster) {
+        DERIVED.iter().for_each(|dir| fs::remove_dir_all(store.join(dir)).expect("it can be removed"));
+    }
+    let begun = Instant::now();
+    cluster.start_brokers().await;
+    cluster.settled(0).await;
+    for (store, before) in stores(&cluster).iter().zip(&before) {
+        // What the last flush left in memory is written at the stop.
+        let rebuilt = async || {
+            let now = derived_files(store);
+            before.iter().all(|(path, bytes)| now.get(path).is_some_and(|now| is_begun(now, bytes))).then_some(())
+        };
+        until("files like those of before", LONG, rebuilt).await;
+    }
+    println!("both directories were rebuilt within {:?}", begun.elapsed());
+    cluster.stop_brokers();
+    for (store, before) in stores(&cluster).iter().zip(&before) {
+        compare(before, &derived_files(store));
+    }
+    let bytes: u64 = before.iter().flat_map(BTreeMap::values).map(|bytes| bytes.len() as u64).sum();
+    println!("{bytes} bytes of derived files on three members were rebuilt as they had been");
+    serves(&mut cluster, &ends).await;
+}
+
+/// The first and the last message that was acknowledged.
+struct Ends([Ack; 2]);
+
+impl Ends {
+    fn of(acks: &[Ack]) -> Self {
+        let first = acks.iter().find(|ack| ack.offset == 0).expect("a first one");
+        let last = acks.iter().max_by_key(|ack| ack.offset).expect("a last one");
+        Self([first.clone(), last.clone()])
+    }
+}
+
+fn kill_all(cluster: &mut Cluster) {
+    for node in &mut cluster.group().nodes {
+        node.kill();
+    }
+}
+
+fn stores(cluster: &Cluster) -> Vec<PathBuf> {
+    cluster.groups[0].nodes.iter().map(|node| node.store.clone()).collect()
+}
+
+/// Starts every broker; how long it takes until a send is acknowledged and the first and the last message are pulled.
+async fn serves(cluster: &mut Cluster, ends: &Ends) -> Duration {
+    let begun = Instant::now();
+    cluster.group().nodes.iter_mut().for_each(harness::node::Node::start);
+    let producer =
+        ProducerBuilder::new("after", &cluster.namesrv()).expect("a list").start::<Tokio>().expect("a producer");
+    let message = || Message::new(TOPIC, body(u64::MAX, BODY));
+    until("a send", LONG, async || producer.send_to(message(), Place::Any).await.ok()).await;
+    let consumer = PullConsumer::<Tokio>::start("after", &cluster.namesrv()).expect("a consumer");
+    for ack in &ends.0 {
+        let queue = MessageQueue::new(TOPIC, &ack.group, ack.queue);
+        let pull = async || {
+            let pulled = consumer.pull(&queue, QueueOffset(ack.offset), 1, "*", Duration::ZERO).await.ok()?;
+            pulled.messages.into_iter().next()
+        };
+        let found = until("a pull", LONG, pull).await;
+        assert_eq!((number(&found.body), found.queue_offset.0), (ack.number, ack.offset));
+    }
+    let took = begun.elapsed();
+    producer.close().await;
+    consumer.close().await;
+    took
+}
+
+/// Every file below the directories of derived files, and what it holds.
+fn derived_files(store: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut dirs: Vec<_> = DERIVED.iter().map(|dir| store.join(dir)).collect();
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(&dir).into_iter().flatten() {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else {
+                files.insert(path.clone(), fs::read(&path).expect("a readable file"));
+            }
+        }
+    }
+    files
+}
+
+/// Removes the newest file of each directory of derived files.
+fn remove_last_files(store: &Path) -> usize {
+    let mut last: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
+    for path in derived_files(store).into_keys() {
+        let is_numbered =
+            path.file_stem().is_some_and(|name| name.to_string_lossy().bytes().all(|b| b.is_ascii_digit()));
+        if is_numbered {
+            last.insert(path.parent().expect("a directory").to_owned(), path);
+        }
+    }
+    last.values().for_each(|path| fs::remove_file(path).expect("it can be removed"));
+    last.len()
+}
+
+/// Whether a file holds nothing that the whole one does not, and is as long.
+fn is_begun(file: &[u8], whole: &[u8]) -> bool {
+    file.len() == whole.len() && file.iter().zip(whole).all(|(now, whole)| now == whole || *now == 0)
+}
+
+/// The same files, byte for byte.
+fn compare(before: &BTreeMap<PathBuf, Vec<u8>>, now: &BTreeMap<PathBuf, Vec<u8>>) {
+    assert!(before.keys().eq(now.keys()), "{:?} and {:?}", before.keys(), now.keys());
+    for (path, bytes) in before {
+        let at = bytes.iter().zip(&now[path]).position(|(a, b)| a != b);
+        assert!(at.is_none() && bytes.len() == now[path].len(), "{} differs at {at:?}", path.display());
+    }
+}
