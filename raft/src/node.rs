@@ -297,6 +297,10 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     pub fn room_at_all(&self, bytes: u64) -> Result<Promise, String> {
         self.core.room_at_all(bytes)
     }
+    /// Why this node, if it leads, cannot get an entry stored by a majority: too many others have no room.
+    pub fn no_majority(&self) -> Option<String> {
+        self.core.no_majority()
+    }
     /// Where the log stands.
     pub fn positions(&self) -> Positions {
         self.core.store.positions()

@@ -73,8 +73,21 @@ impl<R: Runtime, M: Machine> Core<R, M> {
         self.no_reserve().or_else(|| self.no_majority()).map_or(Ok(room), Err)
     }
 
+    /// Room for what a leader sends: in what is allocated, even where the volume has less free than it is to keep. What
+    /// was under way when the leader's own reserve was reached has to find a place, or nobody can lead.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn room_to_follow(&self, bytes: u64) -> Result<Promise, String> {
+        let room = self.room_at_all(bytes)?;
+        match self.store.holds_promises() {
+            true => Ok(room),
+            false => self.no_reserve().map_or(Ok(room), Err),
+        }
+    }
+
     /// Why this node, if it leads, could not get an entry stored by a majority: too many others have no room.
-    fn no_majority(&self) -> Option<String> {
+    pub fn no_majority(&self) -> Option<String> {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         if metrics.state != openraft::ServerState::Leader {
@@ -320,7 +333,7 @@ impl<R: Runtime, M: Machine> PeerService<R> for Service<R, M> {
         Box::pin(async move {
             // The node is starting: the leader dials again.
             let Some(core) = self.core.get() else { return Ok(()) };
-            log_server::serve_log::<R, M>(stream, &core.raft, |bytes| core.room(bytes)).await
+            log_server::serve_log::<R, M>(stream, &core.raft, |bytes| core.room_to_follow(bytes)).await
         })
     }
 

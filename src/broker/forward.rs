@@ -36,6 +36,10 @@ pub fn is_send(code: i32) -> bool {
 impl<R: Runtime> Broker<R> {
     /// Handles requests that only the leader can: here, or by forwarding them.
     pub async fn by_leader(self: Arc<Self>, origin: Origin, commands: Vec<Command>) {
+        if let Some(why) = self.node.no_majority() {
+            // It will not be ready to lead before one of them has room.
+            return self.refuse_all(&origin, &commands, &why);
+        }
         let leader = self.leadership.settled::<R>(self.node.id(), LEADER_WAIT).await;
         match leader {
             Leader::Here => self.lead(origin, commands),

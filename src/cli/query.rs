@@ -1,8 +1,10 @@
 //! `quorumq query`.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use clap::Args;
+use quorumq_raft::runtime::Runtime;
+use quorumq_raft::runtime::tokio::Tokio;
 
 use super::backend::find;
 use super::error::CliError;
@@ -47,6 +49,5 @@ impl QueryArgs {
 
 /// So long ago, in milliseconds since 1970.
 fn begin_ms(since: Duration) -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(i64::MAX)
+    Tokio::wall_clock_ms().saturating_sub(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)).max(0)
 }

@@ -7,6 +7,8 @@ use quorumq_raft::runtime::Runtime;
 use super::consumer::message::{MessageExt, decode_found};
 use super::core::{Core, Patience};
 use super::error::ClientError;
+use super::route::Group;
+use super::time::now;
 use crate::protocol::code::{request, response};
 use crate::protocol::header::query::QueryMessageRequest;
 
@@ -21,7 +23,7 @@ pub struct ByKey<'a> {
     pub is_unique: bool,
     /// When they were stored, milliseconds since 1970.
     pub stored_ms: RangeInclusive<i64>,
-    /// Most messages to answer, 1 to 64 (a broker answers at most 32 for a producer's id).
+    /// Most messages of each group, 1 to 64 (a broker answers at most 32 for a producer's id).
     pub max: u32,
 }
 
@@ -33,11 +35,26 @@ impl<'a> ByKey<'a> {
 }
 
 impl<R: Runtime> Core<R> {
-    /// Messages of one broker group with a key, the newest first. None is no error.
+    /// Messages with a key of every broker group that has the topic, the newest first within each. None is no error.
+    ///
+    /// # Errors
+    /// Nobody knows the topic, no broker of a group answered, or one refused.
+    pub async fn query_by_key(&self, wanted: &ByKey<'_>) -> Result<Vec<MessageExt>, ClientError> {
+        let deadline = now::<R>() + self.options.api_timeout;
+        let route = self.routes.get(&wanted.topic.into(), deadline).await?;
+        let mut found = Vec::new();
+        for group in &route.groups {
+            found.extend(self.query_group(group, wanted).await?);
+        }
+        Ok(found)
+    }
+
+    /// The same of one broker group.
     ///
     /// # Errors
     /// No broker answered, or one refused.
-    pub async fn query_by_key(&self, broker: &str, wanted: &ByKey<'_>) -> Result<Vec<MessageExt>, ClientError> {
+    pub async fn query_group(&self, group: &Group<R>, wanted: &ByKey<'_>) -> Result<Vec<MessageExt>, ClientError> {
+        let broker = group.name();
         let header = QueryMessageRequest {
             topic: wanted.topic,
             key: wanted.key,
@@ -47,9 +64,8 @@ impl<R: Runtime> Core<R> {
             is_unique_key: wanted.is_unique.then_some(true),
             broker_name: Some(broker),
         };
-        let group = self.routes.group(broker);
         let request = self.request(request::QUERY_MESSAGE, header.encode());
-        let answer = self.ask(&group, &request, Patience::new(self.options.api_timeout)).await?;
+        let answer = self.ask(group, &request, Patience::new(self.options.api_timeout)).await?;
         match answer.code {
             response::SUCCESS => decode_found(&answer.body, wanted.topic, broker)
                 .map_err(|why| ClientError::BadAnswer { request: request::QUERY_MESSAGE, why }),

@@ -68,14 +68,16 @@ impl Launch {
             max_pending_bytes: 16 << 20,
             client_expiry: Duration::from_secs(120),
             max_clock_skew: Duration::from_secs(5),
-            // No message goes because a disk is full, unless a scenario wants it.
-            retention: RetentionOptions {
-                policy: Policy { force: None, ..Policy::default() },
-                ..RetentionOptions::default()
-            },
+            retention: retention(),
             index: quorumq_store::index_file::IndexSizes { slots: 64, units: 256 },
             limits: Limits::SERVER,
         };
         Self { settings, options }
     }
+}
+
+/// No message goes because a disk is full, unless a scenario wants it.
+#[must_use]
+pub fn retention() -> RetentionOptions {
+    RetentionOptions { policy: Policy { force: None, ..Policy::default() }, ..RetentionOptions::default() }
 }

@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use quorumq::client::{ByKey, ClientError};
+use quorumq::client::{ByKey, ClientError, MessageExt};
 use rand::RngExt;
 
 use super::message::{Messages, ended};
 use super::read::{failed, read};
-use super::{Client, PullConsumer};
+use super::{Client, PullConsumer, soon};
 use crate::history::{Action, Ended, Place, SendKind};
 use crate::runtime::SimRuntime;
 
@@ -68,7 +68,7 @@ async fn query(
     wanted: &ByKey<'_>,
 ) -> Option<i64> {
     let line = client.begin(Action::Query { place: place.clone(), key: Arc::clone(key) });
-    let found = consumer.core().query_by_key(&place.broker, wanted).await;
+    let found = query_broker(consumer, &place.broker, wanted).await;
     let ended = match &found {
         Ok(found) => {
             let here = found.iter().filter(|message| message.queue.queue_id == place.queue);
@@ -78,4 +78,16 @@ async fn query(
     };
     client.end(line, ended);
     Some(found.ok()?.first()?.store_timestamp_ms)
+}
+
+async fn query_broker(
+    consumer: &PullConsumer,
+    broker: &str,
+    wanted: &ByKey<'_>,
+) -> Result<Vec<MessageExt>, ClientError> {
+    let route = consumer.core().routes.get(&wanted.topic.into(), soon(consumer)).await?;
+    match route.groups.iter().find(|group| **group.name() == *broker) {
+        Some(group) => consumer.core().query_group(group, wanted).await,
+        None => Err(ClientError::NoMember { group: broker.to_owned() }),
+    }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use openraft_rt::{AsyncRuntime, Instant};
 use quorumq_raft::runtime::tokio::Tokio;
 use tokio::sync::{mpsc, oneshot};
 
@@ -12,7 +11,7 @@ use crate::cli::error::CliError;
 use crate::client::admin::Admin;
 use crate::client::consumer::{ConsumeFrom, ConsumeResult, MessageExt, PushConsumer, PushConsumerBuilder};
 use crate::client::producer::{Place, ProducerBuilder};
-use crate::client::{ByKey, ClientError, Message, Producer};
+use crate::client::{ByKey, Message, Producer};
 
 /// A message to be sent.
 #[derive(Clone, Debug)]
@@ -102,20 +101,9 @@ impl Sender {
 /// Messages with a key, of every group that has the topic, the newest first within each.
 pub(crate) async fn find(namesrv: &NameServers, wanted: &ByKey<'_>) -> Result<Vec<Incoming>, CliError> {
     let admin = Admin::<Tokio>::start(&namesrv.list)?;
-    let found = find_with(&admin, wanted).await;
+    let found = admin.core().query_by_key(wanted).await;
     admin.close().await;
     Ok(found?.iter().map(Incoming::from).collect())
-}
-
-async fn find_with(admin: &Admin<Tokio>, wanted: &ByKey<'_>) -> Result<Vec<MessageExt>, ClientError> {
-    // Also sees to it that the groups are known.
-    let deadline = <Tokio as AsyncRuntime>::Instant::now() + admin.core().options.api_timeout;
-    let route = admin.core().routes.fetch(&wanted.topic.into(), deadline).await?;
-    let mut found = Vec::new();
-    for group in &route.groups {
-        found.extend(admin.core().query_by_key(group.name(), wanted).await?);
-    }
-    Ok(found)
 }
 
 /// A started consumer. What [`Receiver::next`] has answered counts as consumed once the next is asked for or it is closed.

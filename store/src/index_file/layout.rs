@@ -6,6 +6,8 @@
 //!    units    keyHash i32 | phyOffset i64 | timeDiff i32 (seconds after beginTs) | prevIndex i32; unit 0 is never used
 //! ```
 
+use std::ops::RangeInclusive;
+
 use crate::record::java_hash_of;
 use crate::{PhysicalOffset, StoreError};
 
@@ -154,9 +156,10 @@ impl Header {
         i32::try_from(seconds.max(0)).unwrap_or(i32::MAX)
     }
 
-    /// The time of a unit, as exactly as its file tells it.
-    pub fn time_of(&self, seconds: i32) -> i64 {
-        self.begin_ms.saturating_add(i64::from(seconds) * 1000)
+    /// The times of which one is a unit's: its file tells it in whole seconds.
+    pub fn times_of(&self, seconds: i32) -> RangeInclusive<i64> {
+        let from = self.begin_ms.saturating_add(i64::from(seconds) * 1000);
+        from..=from.saturating_add(999)
     }
 
     /// Whether any record of the file can lie within these times.

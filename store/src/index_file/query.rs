@@ -33,14 +33,14 @@ struct Search {
 impl Search {
     /// Looks at a unit of a file; whether the chain may hold more.
     fn look(&mut self, wanted: &Wanted, header: &Header, unit: &IndexUnit) -> bool {
-        let time = header.time_of(unit.seconds);
-        let is_in_time = wanted.begin_ms <= time && time <= wanted.end_ms;
+        let times = header.times_of(unit.seconds);
+        let is_in_time = wanted.begin_ms <= *times.end() && *times.start() <= wanted.end_ms;
         // A record that has a key twice is one candidate.
         if unit.hash == wanted.hash && is_in_time && self.positions.last() != Some(&unit.position) {
             self.positions.push(unit.position);
         }
         self.steps_left -= 1;
-        time >= wanted.begin_ms && !self.is_over(wanted)
+        *times.end() >= wanted.begin_ms && !self.is_over(wanted)
     }
 
     fn is_over(&self, wanted: &Wanted) -> bool {

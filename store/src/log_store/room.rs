@@ -74,16 +74,26 @@ impl LogStore {
         self.lacks(bytes).map_or(Ok(promise), Err)
     }
 
+    /// Whether all that is promised fits into what is allocated: the volume need not give more for it.
+    pub fn holds_promises(&self) -> bool {
+        let fifo = self.lock();
+        self.held_room(&fifo) >= fifo.promised + self.kept()
+    }
+
+    /// Bytes never promised.
+    fn kept(&self) -> u64 {
+        RESERVE.min(self.identity.constants.segment_size / 16)
+    }
+
     /// Why all that is promised, `bytes` with their header included, cannot be stored.
     fn lacks(&self, bytes: u64) -> Option<String> {
-        let reserve = RESERVE.min(self.identity.constants.segment_size / 16);
         let (room, wanted, from) = {
             let fifo = self.lock();
             if let Some(e) = fifo.status.error() {
                 return Some(e.to_string());
             }
             let room = self.held_room(&fifo);
-            let wanted = fifo.promised + reserve;
+            let wanted = fifo.promised + self.kept();
             if room >= wanted {
                 return None;
             }
