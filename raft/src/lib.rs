@@ -12,6 +12,7 @@ mod lost;
 pub mod machine;
 pub mod node;
 pub mod outcome;
+pub mod pace;
 pub mod peer;
 pub mod runtime;
 mod service;

@@ -28,6 +28,7 @@ use crate::log_storage::{LogStorage, finish};
 use crate::lost::LeaderWatch;
 use crate::machine::{EffectSink, Machine};
 use crate::outcome::{Once, Outcome, Refusal};
+use crate::pace::{CatchUp, DEFAULT_BYTES_PER_SECOND, Pace};
 use crate::peer::handshake::LocalPeer;
 use crate::peer::message::{NodeStatus, Purpose, Request, Response, Role};
 use crate::peer::mux::CallError;
@@ -57,6 +58,9 @@ pub struct Timing {
     pub flush_interval_ms: u64,
     /// A node whose sync takes longer does not lead while another can.
     pub sync_stall_ms: u64,
+    /// Bytes a second, over all members that are far behind, at which a leader catches them up; 0 for no limit. Can be
+    /// changed while the node runs: [`Node::set_catch_up`].
+    pub catch_up_bytes_per_second: u64,
 }
 
 impl Default for Timing {
@@ -69,6 +73,7 @@ impl Default for Timing {
             election_max_ms: 1100,
             flush_interval_ms: 500,
             sync_stall_ms: 3000,
+            catch_up_bytes_per_second: DEFAULT_BYTES_PER_SECOND,
         }
     }
 }
@@ -207,14 +212,15 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         });
         let peers = Peers::<R>::new(local, on_lost);
         let config = Arc::new(raft_config(&identity.group, timing).map_err(|e| StartError::Raft(e.to_string()))?);
-        let log = LogStorage::new(Arc::clone(&store));
+        let pace = Arc::new(Pace::new(CatchUp::from_setting(timing.catch_up_bytes_per_second)));
+        let log = LogStorage::paced(Arc::clone(&store), Arc::clone(&pace));
         let raft = Raft::new(identity.node_id, config, Network::new(Arc::clone(&peers)), log, shell)
             .await
             .map_err(|e| StartError::Raft(e.to_string()))?;
         let processes = Arc::new(Processes::default());
         let handler = OnceLock::new();
         let (fitness, id) = (Arc::default(), identity.node_id);
-        Ok(Arc::new(Core { raft, shared, store, peers, processes, handler, on_fatal, place, fitness, id }))
+        Ok(Arc::new(Core { raft, shared, store, peers, processes, handler, on_fatal, place, fitness, pace, id }))
     }
 
     /// The coordinator of a new group writes its first entry.
@@ -434,6 +440,19 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     pub async fn add_learner(&self, id: NodeId, member: Member) -> Result<(), String> {
         self.core.raft.add_learner(id, member, false).await.map_err(|e| e.to_string())?;
         self.core.caught_up(id).await
+    }
+    /// How fast this node, where it leads, catches up members that are far behind.
+    pub fn catch_up(&self) -> CatchUp {
+        self.core.pace.rate()
+    }
+    /// What its settings say of that.
+    pub fn configured_catch_up(&self) -> CatchUp {
+        self.core.pace.configured()
+    }
+    /// Changes it until the process ends.
+    pub fn set_catch_up(&self, rate: CatchUp) {
+        tracing::info!(?rate, "members that are far behind are caught up with at another rate");
+        self.core.pace.set(rate);
     }
     /// Makes a learner a voter.
     ///

@@ -19,6 +19,7 @@ use crate::form::Desk;
 use crate::health::Fitness;
 use crate::machine::Machine;
 use crate::node::{READ_POLICY, role_of};
+use crate::pace::Pace;
 use crate::peer::handshake::LocalPeer;
 use crate::peer::log_server;
 use crate::peer::message::{NodeStatus, Purpose, Request, Response};
@@ -47,6 +48,7 @@ pub struct Core<R: Runtime, M: Machine> {
     pub on_fatal: OnFatal,
     pub place: Place,
     pub fitness: Arc<Fitness>,
+    pub pace: Arc<Pace<R::Instant>>,
     pub id: NodeId,
 }
 

@@ -187,6 +187,7 @@ impl<R: Runtime> Broker<R> {
             request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => self.all_group_config(command).await,
             request::GET_BROKER_RUNTIME_INFO => self.runtime_info(command),
             request::GROUP_STATUS => self.group_status(command).await,
+            request::GROUP_CATCH_UP => self.group_catch_up(command),
             request::GROUP_ADD_MEMBER => self.group_add(command).await,
             request::GROUP_REMOVE_MEMBER => self.group_remove(command).await,
             request::DELETE_EXPIRED_COMMITLOG | request::CLEAN_EXPIRED_CONSUMEQUEUE => {

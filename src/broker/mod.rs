@@ -15,6 +15,7 @@ use crate::server::{BindError, Server};
 
 mod answer;
 mod call;
+pub mod catch_up;
 mod clock;
 mod commander;
 mod commit;

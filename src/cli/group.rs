@@ -1,4 +1,4 @@
-//! `quorumq group status|add|remove|purge`.
+//! `quorumq group status|add|remove|purge|catch-up`.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::error::CliError;
 use super::{NameServers, backend, duration, output};
+use crate::broker::catch_up;
 use crate::broker::members::{GroupStatus, MemberStatus};
 use crate::config::HostPort;
 
@@ -19,6 +20,8 @@ pub(super) enum GroupCommand {
     Remove(RemoveArgs),
     /// Drop old messages, up to a file boundary of the CommitLog.
     Purge(PurgeArgs),
+    /// Show or change how fast members that are far behind are caught up with.
+    CatchUp(CatchUpArgs),
 }
 
 #[derive(Debug, Args)]
@@ -68,6 +71,23 @@ pub(super) struct PurgeArgs {
     namesrv: NameServers,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct CatchUpArgs {
+    /// Broker group.
+    group: String,
+    /// Bytes a second, over all members that are behind; 0 for no limit.
+    #[arg(long, value_name = "BYTES", conflicts_with_all = ["pause", "resume"])]
+    rate: Option<u64>,
+    /// Not at all, for now. While the group commits nothing it goes on all the same. The log is not purged meanwhile.
+    #[arg(long, conflicts_with = "resume")]
+    pause: bool,
+    /// As catchUpBytesPerSecond says.
+    #[arg(long)]
+    resume: bool,
+    #[command(flatten)]
+    namesrv: NameServers,
+}
+
 fn host_port(text: &str) -> Result<HostPort, String> {
     HostPort::parse(text).ok_or_else(|| "must be host:port, e.g. 10.0.0.4:40911".to_owned())
 }
@@ -91,6 +111,7 @@ impl GroupCommand {
                 let first = backend::group_purge(&args.namesrv, &args.group, args.before).await?;
                 output::line(format!("{}: the CommitLog now starts at {first}", args.group))
             }
+            GroupCommand::CatchUp(args) => args.run().await,
         }
     }
 }
@@ -106,6 +127,20 @@ impl StatusArgs {
             return Err(CliError::failed(what, "Start one, or name other NameServers with -n."));
         }
         output::line(groups.iter().map(status_table).collect::<Vec<_>>().join("\n\n"))
+    }
+}
+
+impl CatchUpArgs {
+    async fn run(self) -> Result<(), CliError> {
+        let rate = match (self.rate, self.pause, self.resume) {
+            (Some(rate), ..) => Some(rate.to_string()),
+            (None, true, _) => Some(catch_up::PAUSED.to_owned()),
+            (None, false, true) => Some(catch_up::CONFIGURED.to_owned()),
+            (None, false, false) => None,
+        };
+        let told = backend::group_catch_up(&self.namesrv, &self.group, rate.as_deref()).await?;
+        let row = |(id, addr, rate): (u64, String, String)| [id.to_string(), addr, rate];
+        output::line(output::table(["NODE", "ADDRESS", "BYTES/S"], told.into_iter().map(row)))
     }
 }
 

@@ -1,6 +1,7 @@
-//! A group of nodes in one process: elections, durability, truncation, purge, a lost leader, new members.
+//! A group of nodes in one process: elections, catch-up, durability, truncation, purge, a lost leader, new members.
 #![cfg(test)]
 
+mod catch_up;
 mod common;
 mod durability;
 mod leader_loss;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use quorumq_raft::runtime::tokio::Tokio;
 
 use crate::cli::NameServers;
@@ -10,6 +11,7 @@ use crate::cli::error::CliError;
 use crate::client::admin::Admin;
 use crate::client::route::Group;
 use crate::client::{ClientError, Patience};
+use crate::protocol::code::response;
 use crate::protocol::{Command, ExtFields};
 
 /// How long an administrative request may take, elections included.
@@ -63,6 +65,20 @@ impl Cluster {
         let attempt = core.options.api_timeout.max(patience / 2);
         let patience = Patience { attempt, ..Patience::new(patience) };
         Ok(core.ask_ok(group, &core.request(code, ext), patience).await?)
+    }
+
+    /// Asks one member, once; only code 0 is an answer.
+    ///
+    /// # Errors
+    /// It did not answer, or refused.
+    pub(super) async fn ask_member(&self, addr: &str, code: i32, ext: ExtFields) -> Result<Command, CliError> {
+        let no_address = |_| CliError::failed(format!("{addr} is no address of a member"), "Check its brokerIP1.");
+        let answer = self.admin.call(addr.parse().map_err(no_address)?, code, ext, Bytes::new()).await?;
+        if answer.code == response::SUCCESS {
+            return Ok(answer);
+        }
+        let why = answer.remark.unwrap_or_else(|| format!("code {}", answer.code));
+        Err(CliError::failed(format!("{addr} refused: {why}"), "Correct it and try again."))
     }
 
     pub(super) async fn close(&self) {

@@ -86,6 +86,33 @@ pub(crate) async fn group_purge(namesrv: &NameServers, group: &str, before: Opti
     Ok(answer.ext.get("purgedTo").unwrap_or("?").to_owned())
 }
 
+/// Tells every member at which rate it is to catch up others while it leads, or only asks; id, address and rate of each.
+///
+/// # Errors
+/// No such group, the rate is refused, or the leader does not answer.
+pub(crate) async fn group_catch_up(
+    namesrv: &NameServers,
+    group: &str,
+    rate: Option<&str>,
+) -> Result<Vec<(u64, String, String)>, CliError> {
+    let cluster = Cluster::look(namesrv).await?;
+    let found = status(&cluster, group).await?;
+    let mut told = Vec::new();
+    for member in &found.members {
+        let ext = rate.iter().map(|rate| ("rate", *rate)).collect();
+        let answer = cluster.ask_member(&member.client_addr, request::GROUP_CATCH_UP, ext).await;
+        let rate = match answer {
+            Ok(answer) => answer.ext.get("rate").unwrap_or("?").to_owned(),
+            // It is told again when the command is run again; what it does matters once it leads.
+            Err(_) if Some(member.id) != found.leader => "unreachable".to_owned(),
+            Err(e) => return Err(e),
+        };
+        told.push((member.id, member.client_addr.clone(), rate));
+    }
+    cluster.close().await;
+    Ok(told)
+}
+
 async fn ask(
     namesrv: &NameServers,
     group: &str,
