@@ -4,6 +4,7 @@
 mod catch_up;
 mod common;
 mod durability;
+mod full_disk;
 mod leader_loss;
 mod lease;
 mod purge;
