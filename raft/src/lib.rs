@@ -10,6 +10,7 @@ mod health;
 pub mod log_storage;
 mod lost;
 pub mod machine;
+pub mod membership;
 pub mod node;
 pub mod outcome;
 pub mod pace;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::errors::{ClientWriteError, RaftError};
-use openraft::{ChangeMembers, Config, Raft, ReadPolicy, ServerState};
+use openraft::errors::ClientWriteError;
+use openraft::{Config, Raft, ReadPolicy, ServerState};
 use quorumq_store::consume_queue::ConsumeQueues;
 use quorumq_store::identity::{GroupConstants, Identity};
 use quorumq_store::index_file::IndexFiles;
@@ -135,7 +135,7 @@ pub struct Parts<M: Machine> {
 
 /// A running member.
 pub struct Node<R: Runtime, M: Machine> {
-    core: Arc<Core<R, M>>,
+    pub(crate) core: Arc<Core<R, M>>,
     identity: Identity,
     barrier: Barrier,
     stop: CancellationToken,
@@ -431,52 +431,6 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     /// Cuts the log at the machine's retention boundary, in the background.
     pub fn retain(&self) {
         self.retain.notify_one();
-    }
-
-    /// Adds a formatted node as a learner and waits until it has caught up.
-    ///
-    /// # Errors
-    /// This node does not lead, another change is under way, or the learner does not catch up.
-    pub async fn add_learner(&self, id: NodeId, member: Member) -> Result<(), String> {
-        self.core.raft.add_learner(id, member, false).await.map_err(|e| e.to_string())?;
-        self.core.caught_up(id).await
-    }
-    /// How fast this node, where it leads, catches up members that are far behind.
-    pub fn catch_up(&self) -> CatchUp {
-        self.core.pace.rate()
-    }
-    /// What its settings say of that.
-    pub fn configured_catch_up(&self) -> CatchUp {
-        self.core.pace.configured()
-    }
-    /// Changes it until the process ends.
-    pub fn set_catch_up(&self, rate: CatchUp) {
-        tracing::info!(?rate, "members that are far behind are caught up with at another rate");
-        self.core.pace.set(rate);
-    }
-    /// Makes a learner a voter.
-    ///
-    /// # Errors
-    /// This node does not lead, or another change is under way.
-    pub async fn promote(&self, id: NodeId) -> Result<(), String> {
-        self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id]))).await
-    }
-    /// Removes a member.
-    ///
-    /// # Errors
-    /// This node does not lead, or another change is under way.
-    pub async fn remove(&self, id: NodeId) -> Result<(), String> {
-        let voter = self.members().iter().any(|(member, _, voter)| *member == id && *voter);
-        let ids = BTreeSet::from([id]);
-        self.change(if voter { ChangeMembers::RemoveVoters(ids) } else { ChangeMembers::RemoveNodes(ids) }).await
-    }
-
-    async fn change(&self, change: ChangeMembers<NodeId, Member>) -> Result<(), String> {
-        match self.core.raft.change_membership(change, false).await {
-            Ok(_) => Ok(()),
-            Err(RaftError::APIError(e)) => Err(e.to_string()),
-            Err(e) => Err(e.to_string()),
-        }
     }
 
     /// Hands leadership to `to`, or to the voter that is furthest along. Returns once another node leads.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::catch_up::CatchUpProgress;
 use super::error::CliError;
 use super::{NameServers, backend, duration, output};
 use crate::broker::catch_up;
@@ -97,8 +98,10 @@ impl GroupCommand {
         match self {
             GroupCommand::Status(args) => args.run().await,
             GroupCommand::Add(AddArgs { group, raft, timeout, namesrv }) => {
-                let id = backend::group_add(&namesrv, &group, &raft, timeout).await?;
-                output::line(format!("{raft} is node {id} of {group} and holds every retained message"))
+                let mut progress = CatchUpProgress::new();
+                let added = backend::group_add(&namesrv, &group, &raft, timeout, |member| progress.tell(member)).await;
+                progress.end();
+                output::line(format!("{raft} is node {} of {group} and holds every retained message", added?))
             }
             GroupCommand::Remove(args) => {
                 backend::group_remove(&args.namesrv, &args.group, args.id).await?;

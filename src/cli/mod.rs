@@ -3,6 +3,7 @@
 mod backend;
 mod bench;
 mod broker;
+mod catch_up;
 mod consume;
 mod dev;
 mod duration;
