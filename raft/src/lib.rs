@@ -15,6 +15,7 @@ pub mod node;
 pub mod outcome;
 pub mod pace;
 pub mod peer;
+mod prove;
 pub mod runtime;
 mod service;
 pub mod state_machine;

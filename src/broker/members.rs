@@ -58,6 +58,8 @@ pub struct MemberStatus {
     pub role: String,
     /// Whether it votes.
     pub voter: bool,
+    /// Whether it is a voter that does not vote yet, as it may lack what it has acknowledged.
+    pub unproven: bool,
     /// The term.
     pub term: u64,
     /// Index of its last entry.
@@ -308,6 +310,7 @@ fn member_status(id: NodeId, member: &Member, voter: bool, status: &NodeStatus, 
         client_addr: member.client_addr.clone(),
         role: role.to_owned(),
         voter,
+        unproven: status.unproven,
         term: status.term,
         last: theirs,
         synced: index(status.synced),

@@ -162,7 +162,7 @@ fn member_row(member: &MemberStatus) -> [String; 7] {
     [
         member.id.to_string(),
         member.client_addr.clone(),
-        member.role.clone(),
+        if member.unproven { format!("{} (unproven)", member.role) } else { member.role.clone() },
         index(member.last),
         index(member.committed),
         index(member.applied),

@@ -11,3 +11,4 @@ mod purge;
 mod restore;
 mod three_nodes;
 mod truncation;
+mod unproven;
