@@ -1,4 +1,4 @@
-//! `quorumq group status|add|remove|purge|catch-up`.
+//! `quorumq group status|add|remove|purge|catch-up|recover`.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::catch_up::CatchUpProgress;
 use super::error::CliError;
+use super::recover::RecoverArgs;
 use super::{NameServers, backend, duration, output};
 use crate::broker::catch_up;
 use crate::broker::members::{GroupStatus, MemberStatus};
@@ -23,6 +24,8 @@ pub(super) enum GroupCommand {
     Purge(PurgeArgs),
     /// Show or change how fast members that are far behind are caught up with.
     CatchUp(CatchUpArgs),
+    /// Let stopped members of a group that cannot elect a leader go on with what they hold.
+    Recover(RecoverArgs),
 }
 
 #[derive(Debug, Args)]
@@ -115,6 +118,7 @@ impl GroupCommand {
                 output::line(format!("{}: the CommitLog now starts at {first}", args.group))
             }
             GroupCommand::CatchUp(args) => args.run().await,
+            GroupCommand::Recover(args) => args.run().await,
         }
     }
 }

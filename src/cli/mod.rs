@@ -13,6 +13,7 @@ mod log;
 mod nameserver;
 mod output;
 mod process;
+mod recover;
 mod send;
 mod server;
 mod settings;
