@@ -7,5 +7,6 @@ pub mod inspect;
 pub mod machine;
 pub mod nameserver;
 pub mod protocol;
+pub mod recover;
 pub mod server;
 pub mod verify;

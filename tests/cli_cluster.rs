@@ -126,6 +126,7 @@ fn dev_starts_serves_the_commands_stops_and_goes_on_with_its_data() {
     topics(&dev);
     send_and_consume(&dev);
     group_status(&dev);
+    group_catch_up(&dev);
     assert_eq!(dev.told(&["topic", "delete", "letters"]).trim_end(), "topic letters deleted from broker-a");
     let gone = dev.run(&["topic", "route", "letters"]);
     assert_eq!(gone.status.code(), Some(1), "{gone:?}");
@@ -171,6 +172,19 @@ fn send_and_consume(dev: &Dev) {
     dev.told(&["send", "orders", "fourth"]);
     let consumed = dev.told(&["consume", "orders", "--group", "readers", "--count", "1"]);
     assert_eq!(bodies(&consumed), ["fourth"]);
+}
+
+/// Every member is told the rate, as any of them may come to lead.
+fn group_catch_up(dev: &Dev) {
+    let rates = |args: &[&str]| {
+        let told = dev.told(&[&["group", "catch-up", "broker-a"], args].concat());
+        told.lines().skip(1).filter_map(|row| row.split_whitespace().last().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    assert_eq!(rates(&[]), ["33554432"; 3]);
+    assert_eq!(rates(&["--pause"]), ["paused"; 3]);
+    assert_eq!(rates(&["--rate", "2097152"]), ["2097152"; 3]);
+    assert_eq!(rates(&["--rate", "0"]), ["unlimited"; 3]);
+    assert_eq!(rates(&["--resume"]), ["33554432"; 3]);
 }
 
 fn group_status(dev: &Dev) {

@@ -48,10 +48,15 @@ impl<R: Runtime, M: Machine> Core<R, M> {
             let moved = |matched: Option<Option<u64>>| matched.is_none_or(|now| now >= Some(index) || now > before);
             let wait = self.raft.wait(Some(STALLED));
             let seen = wait.metrics(|metrics| moved(matched(metrics, id)), "a learner's progress");
-            let metrics = seen.await.map_err(|e| match e {
-                WaitError::ShuttingDown => "this node has come to its end; run the command again".to_owned(),
-                WaitError::Timeout(..) => not_taken(id, held, index),
-            })?;
+            let metrics = match seen.await {
+                Ok(metrics) => metrics,
+                Err(WaitError::ShuttingDown) => {
+                    return Err("this node has come to its end; run the command again".to_owned());
+                }
+                // An operator has said so.
+                Err(WaitError::Timeout(..)) if self.pace.was_paused(STALLED) => continue,
+                Err(WaitError::Timeout(..)) => return Err(not_taken(id, held, index)),
+            };
             match matched(&metrics, id) {
                 None => return Err("this node no longer leads; run the command again".to_owned()),
                 Some(now) if now >= Some(index) => return Ok(()),

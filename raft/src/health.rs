@@ -4,7 +4,7 @@
 //! can lead, and says why it refuses sends; it only prefers another.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -53,16 +53,34 @@ impl<I: Instant> SyncWatch<I> {
     }
 }
 
-/// Whether this node may stand for election, as far as its disk goes.
+/// Why a node does not stand for election.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Bar {
+    /// A sync of its log has stalled.
+    StalledSync = 1,
+    /// It may lack entries that it has acknowledged.
+    Unproven = 2,
+}
+
+/// Whether this node may stand for election.
 #[derive(Debug, Default)]
 pub struct Fitness {
-    barred: AtomicBool,
+    bars: AtomicU8,
 }
 
 impl Fitness {
-    /// Whether its disk is too slow to lead.
+    /// Whether anything bars it.
     pub fn is_barred(&self) -> bool {
-        self.barred.load(Ordering::Acquire)
+        self.bars.load(Ordering::Acquire) != 0
+    }
+
+    /// Sets or lifts a bar. Whether that is news.
+    fn set(&self, bar: Bar, on: bool) -> bool {
+        let bit = bar as u8;
+        let before =
+            if on { self.bars.fetch_or(bit, Ordering::AcqRel) } else { self.bars.fetch_and(!bit, Ordering::AcqRel) };
+        (before & bit != 0) != on
     }
 }
 
@@ -75,8 +93,7 @@ pub async fn watch_disk<R: Runtime, M: Machine>(core: Arc<Core<R, M>>, stall: Du
         let now = <R::Instant as Instant>::now();
         let stuck = syncs.look(&core.store.positions(), now);
         let is_stalled = stuck > stall;
-        if core.fitness.barred.swap(is_stalled, Ordering::AcqRel) != is_stalled {
-            core.raft.runtime_config().elect(!is_stalled);
+        if core.set_bar(Bar::StalledSync, is_stalled) {
             match is_stalled {
                 true => tracing::warn!(?stuck, "a sync of the log has stalled: this node does not lead until it ends"),
                 false => tracing::info!("the disk syncs again: this node may lead"),
@@ -96,6 +113,15 @@ pub async fn watch_disk<R: Runtime, M: Machine>(core: Arc<Core<R, M>>, stall: Du
 }
 
 impl<R: Runtime, M: Machine> Core<R, M> {
+    /// Sets or lifts a reason not to stand for election. Whether that is news.
+    pub fn set_bar(&self, bar: Bar, on: bool) -> bool {
+        let news = self.fitness.set(bar, on);
+        if news {
+            self.raft.runtime_config().elect(!self.fitness.is_barred());
+        }
+        news
+    }
+
     fn leads(&self) -> bool {
         self.raft.metrics().borrow_watched().state == openraft::ServerState::Leader
     }

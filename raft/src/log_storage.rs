@@ -14,6 +14,7 @@ use quorumq_store::{LogIndex, StoreError};
 use tokio::sync::oneshot;
 
 use crate::machine::Machine;
+use crate::pace::{CatchUp, Pace};
 use crate::peer::append::{payload_from, payload_parts};
 use crate::runtime::Runtime;
 use crate::types::{
@@ -26,24 +27,42 @@ const REPLICATION_READ: u64 = 1024 * 1024;
 const APPLY_READ: u64 = 8 * 1024 * 1024;
 
 /// The log as openraft sees it.
-pub struct LogStorage<R, M> {
+pub struct LogStorage<R: Runtime, M> {
     store: Arc<LogStore>,
-    _types: PhantomData<fn() -> (R, M)>,
+    pace: Arc<Pace<R::Instant>>,
+    _types: PhantomData<fn() -> M>,
 }
 
-impl<R, M> Clone for LogStorage<R, M> {
+impl<R: Runtime, M> Clone for LogStorage<R, M> {
     fn clone(&self) -> Self {
-        Self::new(Arc::clone(&self.store))
+        Self::paced(Arc::clone(&self.store), Arc::clone(&self.pace))
     }
 }
 
-impl<R, M> LogStorage<R, M> {
+impl<R: Runtime, M> LogStorage<R, M> {
+    /// Catch-up is not limited.
     pub fn new(store: Arc<LogStore>) -> Self {
-        Self { store, _types: PhantomData }
+        Self::paced(store, Arc::new(Pace::new(CatchUp::Unlimited)))
+    }
+
+    /// What replication reads from old segments goes at this pace.
+    pub fn paced(store: Arc<LogStore>, pace: Arc<Pace<R::Instant>>) -> Self {
+        Self { store, pace, _types: PhantomData }
     }
 }
 
 impl<R: Runtime, M: Machine> LogStorage<R, M> {
+    /// Reads entries for a follower. Those of the live tail never wait.
+    async fn read_to_replicate(&self, range: Range<u64>) -> io::Result<Vec<RaftEntryOf>> {
+        if self.store.in_memory(LogIndex(range.start)) {
+            return self.read(range, REPLICATION_READ).await;
+        }
+        self.pace.wait::<R>(|| self.store.positions()).await;
+        let entries = self.read(range, self.pace.read_size(REPLICATION_READ)).await?;
+        self.pace.took(entries.iter().map(|entry| payload_parts(&entry.payload).1.len() as u64).sum());
+        Ok(entries)
+    }
+
     /// Reads entries; a read that memory cannot answer runs off the runtime's threads.
     async fn read(&self, range: Range<u64>, max_bytes: u64) -> io::Result<Vec<RaftEntryOf>> {
         let indexes = LogIndex(range.start)..LogIndex(range.end);
@@ -126,7 +145,7 @@ impl<R: Runtime, M: Machine> RaftLogReader<Types<R, M>> for LogStorage<R, M> {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<RaftEntryOf>> {
-        self.read(start..end, REPLICATION_READ).await
+        self.read_to_replicate(start..end).await
     }
 
     async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = io::Result<RaftEntryOf>> + Send

@@ -9,9 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::errors::{ClientWriteError, RaftError};
-use openraft::{ChangeMembers, Config, Raft, ReadPolicy, ServerState};
+use openraft::errors::ClientWriteError;
+use openraft::{Config, Raft, ReadPolicy, ServerState};
 use quorumq_store::consume_queue::ConsumeQueues;
+use quorumq_store::disk::Disk;
 use quorumq_store::identity::{GroupConstants, Identity};
 use quorumq_store::index_file::IndexFiles;
 use quorumq_store::log_store::{Entry, FlushMode, LogStore, OnInstall, Options, Positions, Promise, Vote};
@@ -23,17 +24,19 @@ use tokio_util::sync::CancellationToken;
 use crate::barrier::{Barrier, ReadError};
 use crate::fatal::told;
 use crate::form::{Desk, FormError, Start, form};
-use crate::health;
+use crate::health::{self, Bar};
 use crate::log_storage::{LogStorage, finish};
 use crate::lost::LeaderWatch;
 use crate::machine::{EffectSink, Machine};
 use crate::outcome::{Once, Outcome, Refusal};
+use crate::pace::{CatchUp, DEFAULT_BYTES_PER_SECOND, Pace};
 use crate::peer::handshake::LocalPeer;
 use crate::peer::message::{NodeStatus, Purpose, Request, Response, Role};
 use crate::peer::mux::CallError;
 use crate::peer::network::Network;
 use crate::peer::peers::Peers;
 use crate::peer::server::{Processes, serve};
+use crate::prove::prove;
 use crate::runtime::{Runtime, Serial};
 use crate::service::{AppHandler, Core, Service};
 use crate::state_machine::{OnFatal, Place, Shared, Shell};
@@ -57,6 +60,9 @@ pub struct Timing {
     pub flush_interval_ms: u64,
     /// A node whose sync takes longer does not lead while another can.
     pub sync_stall_ms: u64,
+    /// Bytes a second, over all members that are far behind, at which a leader catches them up; 0 for no limit. Can be
+    /// changed while the node runs: [`Node::set_catch_up`].
+    pub catch_up_bytes_per_second: u64,
 }
 
 impl Default for Timing {
@@ -69,6 +75,7 @@ impl Default for Timing {
             election_max_ms: 1100,
             flush_interval_ms: 500,
             sync_stall_ms: 3000,
+            catch_up_bytes_per_second: DEFAULT_BYTES_PER_SECOND,
         }
     }
 }
@@ -130,7 +137,7 @@ pub struct Parts<M: Machine> {
 
 /// A running member.
 pub struct Node<R: Runtime, M: Machine> {
-    core: Arc<Core<R, M>>,
+    pub(crate) core: Arc<Core<R, M>>,
     identity: Identity,
     barrier: Barrier,
     stop: CancellationToken,
@@ -177,7 +184,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
             Some(store) => store,
             None => open_store::<R>(&parts.place, &identity, flush, &desk, Arc::clone(&parts.on_fatal)).await?,
         };
-        let core = Self::open(desk.local(), &identity, parts, store, timing, lost_tx).await?;
+        let core = Self::open(desk.local(), &identity, parts, store, (flush, timing), lost_tx).await?;
         service.set_core(&core);
         let node =
             Arc::new(Self { core, identity, barrier: Barrier::default(), stop, retain: Arc::default(), peer_addr });
@@ -191,7 +198,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         identity: &Identity,
         parts: Parts<M>,
         store: Arc<LogStore>,
-        timing: Timing,
+        (flush, timing): (FlushMode, Timing),
         lost: mpsc::Sender<NodeId>,
     ) -> Result<Arc<Core<R, M>>, StartError> {
         let Parts { place, machine, sink, on_fatal, .. } = parts;
@@ -206,15 +213,19 @@ impl<R: Runtime, M: Machine> Node<R, M> {
             let _ = lost.try_send(id);
         });
         let peers = Peers::<R>::new(local, on_lost);
-        let config = Arc::new(raft_config(&identity.group, timing).map_err(|e| StartError::Raft(e.to_string()))?);
-        let log = LogStorage::new(Arc::clone(&store));
+        let config =
+            Arc::new(raft_config(&identity.group, timing, &store, flush).map_err(|e| StartError::Raft(e.to_string()))?);
+        let pace = Arc::new(Pace::new(CatchUp::from_setting(timing.catch_up_bytes_per_second)));
+        let log = LogStorage::paced(Arc::clone(&store), Arc::clone(&pace));
         let raft = Raft::new(identity.node_id, config, Network::new(Arc::clone(&peers)), log, shell)
             .await
             .map_err(|e| StartError::Raft(e.to_string()))?;
         let processes = Arc::new(Processes::default());
         let handler = OnceLock::new();
         let (fitness, id) = (Arc::default(), identity.node_id);
-        Ok(Arc::new(Core { raft, shared, store, peers, processes, handler, on_fatal, place, fitness, id }))
+        let core = Core { raft, shared, store, peers, processes, handler, on_fatal, place, fitness, pace, id };
+        core.set_bar(Bar::Unproven, core.is_unproven());
+        Ok(Arc::new(core))
     }
 
     /// The coordinator of a new group writes its first entry.
@@ -247,6 +258,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         tasks.spawn(tasks::persist_marks(Arc::clone(core), flush, timing.flush_interval_ms));
         tasks.spawn(tasks::retain(Arc::clone(core), Arc::clone(&self.retain)));
         tasks.spawn(tasks::log_elections(Arc::clone(core)));
+        tasks.spawn(prove(Arc::clone(core)));
         tasks.spawn(health::watch_disk(Arc::clone(core), Duration::from_millis(timing.sync_stall_ms)));
     }
 
@@ -431,39 +443,6 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         self.retain.notify_one();
     }
 
-    /// Adds a formatted node as a learner and waits until it has caught up.
-    ///
-    /// # Errors
-    /// This node does not lead, another change is under way, or the learner does not catch up.
-    pub async fn add_learner(&self, id: NodeId, member: Member) -> Result<(), String> {
-        self.core.raft.add_learner(id, member, false).await.map_err(|e| e.to_string())?;
-        self.core.caught_up(id).await
-    }
-    /// Makes a learner a voter.
-    ///
-    /// # Errors
-    /// This node does not lead, or another change is under way.
-    pub async fn promote(&self, id: NodeId) -> Result<(), String> {
-        self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id]))).await
-    }
-    /// Removes a member.
-    ///
-    /// # Errors
-    /// This node does not lead, or another change is under way.
-    pub async fn remove(&self, id: NodeId) -> Result<(), String> {
-        let voter = self.members().iter().any(|(member, _, voter)| *member == id && *voter);
-        let ids = BTreeSet::from([id]);
-        self.change(if voter { ChangeMembers::RemoveVoters(ids) } else { ChangeMembers::RemoveNodes(ids) }).await
-    }
-
-    async fn change(&self, change: ChangeMembers<NodeId, Member>) -> Result<(), String> {
-        match self.core.raft.change_membership(change, false).await {
-            Ok(_) => Ok(()),
-            Err(RaftError::APIError(e)) => Err(e.to_string()),
-            Err(e) => Err(e.to_string()),
-        }
-    }
-
     /// Hands leadership to `to`, or to the voter that is furthest along. Returns once another node leads.
     ///
     /// # Errors
@@ -534,7 +513,11 @@ async fn open_store<R: Runtime>(
         IndexFiles::wipe(&*derived.disk, &derived.dir)
     });
     let options = Options { mode: flush, on_install: Some(on_install), ..Options::default() };
-    let opened = R::offload(move || LogStore::open(place.disk, &place.dir, constants, options, wake)).await;
+    let opened = R::offload(move || {
+        let options = Options { boot_id: boot_id(&*place.disk, flush)?, ..options };
+        LogStore::open(place.disk, &place.dir, constants, options, wake)
+    });
+    let opened = opened.await;
     let (store, recovered) = opened.map_err(|e| StartError::Raft(e.to_string()))??;
     // Nothing was queued yet: the cell is set before anyone else holds the store.
     let _ = cell.set(Arc::downgrade(&store));
@@ -545,7 +528,21 @@ async fn open_store<R: Runtime>(
     Ok(store)
 }
 
-fn raft_config(group: &str, timing: Timing) -> Result<Config, openraft::ConfigError> {
+/// Without it, a reboot cannot be told from a restart, which only ASYNC_FLUSH relies on.
+fn boot_id(disk: &dyn Disk, flush: FlushMode) -> Result<Option<u128>, StoreError> {
+    match disk.boot_id() {
+        Ok(id) => Ok(id),
+        Err(_) if flush == FlushMode::Sync => Ok(None),
+        Err(source) => Err(StoreError::Io { verb: "read", path: "/proc/sys/kernel/random/boot_id".into(), source }),
+    }
+}
+
+fn raft_config(
+    group: &str,
+    timing: Timing,
+    store: &LogStore,
+    flush: FlushMode,
+) -> Result<Config, openraft::ConfigError> {
     Config {
         cluster_name: group.to_owned(),
         heartbeat_interval: timing.heartbeat_ms,
@@ -555,7 +552,10 @@ fn raft_config(group: &str, timing: Timing) -> Result<Config, openraft::ConfigEr
         // followers already hold.
         enable_leader_restore: Some(planted(Mutant::LeaderRestoreOn)),
         enable_pre_vote: Some(true),
-        allow_log_reversion: None,
+        // Until it is proven; a node bars itself again at run time.
+        enable_elect: !store.is_unproven() || planted(Mutant::UnprovenVotes),
+        // A power loss may take back what a follower has acknowledged from its page cache.
+        allow_log_reversion: Some(flush == FlushMode::Async),
         snapshot_policy: openraft::SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: 0,
         purge_batch_size: 1,

@@ -19,6 +19,7 @@ use crate::form::Desk;
 use crate::health::Fitness;
 use crate::machine::Machine;
 use crate::node::{READ_POLICY, role_of};
+use crate::pace::Pace;
 use crate::peer::handshake::LocalPeer;
 use crate::peer::log_server;
 use crate::peer::message::{NodeStatus, Purpose, Request, Response};
@@ -47,6 +48,7 @@ pub struct Core<R: Runtime, M: Machine> {
     pub on_fatal: OnFatal,
     pub place: Place,
     pub fitness: Arc<Fitness>,
+    pub pace: Arc<Pace<R::Instant>>,
     pub id: NodeId,
 }
 
@@ -142,6 +144,7 @@ impl<R: Runtime, M: Machine> Core<R, M> {
             digest: self.shared.read().digest(),
             snapshots_installed: self.shared.snapshots_installed(),
             is_fit: !self.fitness.is_barred(),
+            unproven: self.is_unproven(),
             space: self.place.disk.space(&self.place.dir).ok().map(|space| (space.available, space.total)),
             wall_clock_ms: R::wall_clock_ms(),
         }
@@ -178,7 +181,7 @@ impl<R: Runtime, M: Machine> Core<R, M> {
         Ok(Some(WireLogId::from(read.log_id())))
     }
 
-    async fn ask_read_index(&self, leader: NodeId) -> Result<Option<WireLogId>, String> {
+    pub async fn ask_read_index(&self, leader: NodeId) -> Result<Option<WireLogId>, String> {
         let member = self.member(leader).ok_or_else(|| format!("the leader, node {leader}, is no member"))?;
         let asked = self.peers.call((leader, &member), Purpose::Control, Request::ReadIndex, &[], READ_TIMEOUT);
         match asked.await {
@@ -217,6 +220,12 @@ impl<R: Runtime, M: Machine> Core<R, M> {
         others.max_by_key(|(_, matched)| matched.as_ref().map(openraft::LogId::index)).map(|(id, _)| *id)
     }
 
+    /// This node votes for nobody, and says nothing of its log, which proves nothing.
+    fn no_vote(&self) -> WireVoteResponse {
+        let vote = self.raft.server_metrics().borrow_watched().vote;
+        WireVoteResponse { vote: (&vote).into(), granted: false, last: None }
+    }
+
     async fn heartbeat(&self, append: WireAppend) -> Response {
         let request = AppendEntriesRequest::<Types<R, M>> {
             vote: append.vote.into(),
@@ -248,6 +257,10 @@ impl<R: Runtime, M: Machine> Core<R, M> {
     async fn answer(&self, from: Option<NodeId>, request: Request, raw: Bytes) -> (Response, Vec<Bytes>) {
         let failed = |e: String| Response::Error(e);
         let response = match request {
+            Request::Vote(_) | Request::PreVote(_) if self.is_unproven() => Response::Vote(self.no_vote()),
+            Request::TransferLeader { to, .. } if to == self.id && self.is_unproven() => {
+                Response::Transferred(Err(format!("node {to} is unproven: it may lack what it has acknowledged")))
+            }
             Request::Vote(req) => match self.raft.vote(req.into_raft()).await {
                 Ok(answer) => Response::Vote(WireVoteResponse::new(&answer)),
                 Err(e) => failed(e.to_string()),

@@ -28,6 +28,7 @@ const CHECKS: &[(Mutant, Check)] = &[
     (Mutant::FollowerAcksBeforeSync, || nothing_is_acknowledged_while_two_sync([1, 2]).boxed()),
     (Mutant::LeaderRestoreOn, || a_restarted_leader_leads_a_new_term().boxed()),
     (Mutant::WipedNodeVotes, || a_wiped_node_is_refused().boxed()),
+    (Mutant::UnprovenVotes, || one_that_lost_what_it_acknowledged_does_not_vote().boxed()),
     (Mutant::ReadAboveCommitted, || a_start_applies_what_is_committed().boxed()),
     (Mutant::AppliedPositionNotRestored, || a_restart_applies_each_entry_once().boxed()),
     (Mutant::ApplyDependsOnClock, || members_apply_alike().boxed()),
@@ -108,6 +109,41 @@ async fn a_wiped_node_is_refused() -> Outcome {
         }
     }
     Err("no word of its refusal".to_owned())
+}
+
+/// Of two members that acknowledged an entry one loses it with its power, the other ends; a third has never had it.
+async fn one_that_lost_what_it_acknowledged_does_not_vote() -> Outcome {
+    let (media, mut seats) = memory_seats(3);
+    let mut hosts = form_hosts(&seats, FlushMode::Async).await;
+    let nodes = nodes_of(&hosts);
+    let lead = leader(&nodes).await;
+    let lead_at = at(&nodes, lead.id());
+    let (lost, late) = ((lead_at + 1) % 3, (lead_at + 2) % 3);
+    write(&lead, 10, 100).await;
+    converge(&nodes).await;
+    for node in &nodes {
+        synced(node).await;
+    }
+    let mut hosts: Vec<_> = hosts.drain(..).map(Some).collect();
+    hosts[late].take().unwrap().kill();
+    media[lost].hold_syncs();
+    write(&lead, 5, 100).await;
+    hosts[lost].take().unwrap().kill();
+    hosts[lead_at].take().unwrap().kill();
+    media[lost].crash();
+    media[late].kill();
+    let mut back = Vec::new();
+    for i in [lost, late] {
+        seats[i].disk = media[i].mount();
+        back.push(Host::restart(&seats[i], FlushMode::Async).await);
+    }
+    for _ in 0..300 {
+        if let Some(host) = back.iter().find(|host| host.node.is_leader()) {
+            return Err(format!("node {} leads without what was acknowledged", host.node.id()));
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
 }
 
 /// The id of the node that runs on a seat.

@@ -68,6 +68,13 @@ impl<R: Runtime> Service for Front<R> {
             if command.is_response() {
                 continue;
             }
+            if command.knows_go_away() && self.0.leaving.load(Ordering::Acquire) {
+                if !command.is_oneway() {
+                    let remark = "this broker is stopping: go on with another".to_owned();
+                    origin.reply_to.send(&command.reply(response::GO_AWAY, Some(remark)));
+                }
+                continue;
+            }
             match place(command.code) {
                 Place::Send => sends.push(command),
                 _ if session.handling.load(Ordering::Acquire) >= MAX_HANDLING => {
@@ -84,8 +91,13 @@ impl<R: Runtime> Service for Front<R> {
         }
         match self.0.leadership.now(self.0.node.id()) {
             Leader::Here => self.0.lead(origin, sends),
-            _ => drop(R::spawn(Arc::clone(&self.0).by_leader(origin, sends))),
+            _ => self.spawn_counted(Arc::clone(&self.0).by_leader(origin, sends)),
         }
+    }
+
+    fn in_flight(&self) -> usize {
+        // Held pulls are not among them: what they wait for may never come.
+        self.0.handling.load(Ordering::Acquire) + usize::from(self.0.proposer.pending_bytes() > 0)
     }
 
     fn closed(&self, _session: ClientSession, conn: &Conn) {
@@ -97,6 +109,15 @@ impl<R: Runtime> Service for Front<R> {
 impl<R: Runtime> Front<R> {
     fn spawn(&self, session: &ClientSession, task: impl Future<Output = ()> + Send + 'static) {
         let handling = Arc::clone(&session.handling);
+        handling.fetch_add(1, Ordering::AcqRel);
+        self.spawn_counted(async move {
+            task.await;
+            handling.fetch_sub(1, Ordering::AcqRel);
+        });
+    }
+
+    fn spawn_counted(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let handling = Arc::clone(&self.0.handling);
         handling.fetch_add(1, Ordering::AcqRel);
         drop(R::spawn(async move {
             task.await;
@@ -187,6 +208,7 @@ impl<R: Runtime> Broker<R> {
             request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => self.all_group_config(command).await,
             request::GET_BROKER_RUNTIME_INFO => self.runtime_info(command),
             request::GROUP_STATUS => self.group_status(command).await,
+            request::GROUP_CATCH_UP => self.group_catch_up(command),
             request::GROUP_ADD_MEMBER => self.group_add(command).await,
             request::GROUP_REMOVE_MEMBER => self.group_remove(command).await,
             request::DELETE_EXPIRED_COMMITLOG | request::CLEAN_EXPIRED_CONSUMEQUEUE => {

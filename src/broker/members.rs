@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use quorumq_raft::form;
+use quorumq_raft::membership::ChangeError;
 use quorumq_raft::peer::message::{NodeStatus, Request, Response, Role};
 use quorumq_raft::runtime::Runtime;
 use quorumq_raft::types::{Member, NodeId};
@@ -23,6 +24,9 @@ use crate::protocol::command::Command;
 
 /// Longest a leader that is to be removed waits for its successor.
 const HAND_OVER: Duration = Duration::from_secs(2);
+
+/// The role of a member that does not answer.
+pub const UNREACHABLE: &str = "unreachable";
 
 /// The body of GROUP_STATUS's answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +58,8 @@ pub struct MemberStatus {
     pub role: String,
     /// Whether it votes.
     pub voter: bool,
+    /// Whether it is a voter that does not vote yet, as it may lack what it has acknowledged.
+    pub unproven: bool,
     /// The term.
     pub term: u64,
     /// Index of its last entry.
@@ -64,8 +70,10 @@ pub struct MemberStatus {
     pub committed: Option<u64>,
     /// Index of the last entry it applied.
     pub applied: Option<u64>,
-    /// Entries behind the leader's last one.
+    /// Entries behind the leader's last one, of those that the leader still holds.
     pub lag: Option<u64>,
+    /// Bytes of the CommitLog behind the leader's end, of those that the leader still holds.
+    pub bytes_behind: Option<u64>,
     /// First byte of its CommitLog still held.
     pub first_offset: u64,
     /// End of its CommitLog.
@@ -88,9 +96,8 @@ impl<R: Runtime> Broker<R> {
         let asked = members.iter().map(|(id, ..)| self.node.status_of(*id));
         let answers = join_all(asked).await;
         let own = self.node.status();
-        let last = own.last.map(|last| last.1);
         let members = members.iter().zip(answers).map(|((id, member, voter), status)| match status {
-            Ok(status) => member_status(*id, member, *voter, &status, last),
+            Ok(status) => member_status(*id, member, *voter, &status, &own),
             Err(_) => unreachable_member(*id, member, *voter),
         });
         GroupStatus {
@@ -113,33 +120,34 @@ impl<R: Runtime> Broker<R> {
                 answer.ext.push("nodeId", id);
                 answer
             }
-            Err(why) => answer::error(command, why),
+            Err(e) => e.answer(command),
         }
     }
 
-    async fn add_node(&self, peer: SocketAddr) -> Result<NodeId, String> {
+    async fn add_node(&self, peer: SocketAddr) -> Result<NodeId, MembersError> {
+        let refused = |why: String| MembersError::Refused(why);
         let local = self.node.local_peer();
         let probed = match form::ask::<R>(&local, peer, Request::Probe).await {
             Ok(Response::Probed(probed)) => probed,
-            Ok(other) => return Err(format!("{peer} answered {other:?}")),
-            Err(e) => return Err(format!("{peer} cannot be reached: {e}")),
+            Ok(other) => return Err(refused(format!("{peer} answered {other:?}"))),
+            Err(e) => return Err(refused(format!("{peer} cannot be reached: {e}"))),
         };
         let identity = self.node.identity();
         let id = match &probed.identity {
             // An earlier attempt gave it its id; a pristine store of this group may go on from there.
             Some(caller) if caller.group_uuid == identity.group_uuid && probed.joining => caller.id,
             Some(caller) => {
-                return Err(format!("{peer} is already formatted as node {} of some group", caller.id));
+                return Err(refused(format!("{peer} is already formatted as node {} of some group", caller.id)));
             }
-            None if !probed.joining => return Err(format!("{peer} was not started with join")),
-            None => self.allocate_id().await?,
+            None if !probed.joining => return Err(refused(format!("{peer} was not started with join"))),
+            None => self.allocate_id().await.map_err(refused)?,
         };
         let request = Request::Format { group_uuid: identity.group_uuid, id, constants: identity.constants.into() };
         let (incarnation, client_addr) = match form::ask::<R>(&local, peer, request).await {
             Ok(Response::Formatted { incarnation, client_addr }) => (incarnation, client_addr),
-            Ok(Response::Error(why)) => return Err(format!("{peer} refused: {why}")),
-            Ok(other) => return Err(format!("{peer} answered {other:?}")),
-            Err(e) => return Err(format!("{peer} was lost: {e}; run the command again")),
+            Ok(Response::Error(why)) => return Err(refused(format!("{peer} refused: {why}"))),
+            Ok(other) => return Err(refused(format!("{peer} answered {other:?}"))),
+            Err(e) => return Err(refused(format!("{peer} was lost: {e}; run the command again"))),
         };
         let member = Member { peer_addr: peer.to_string(), client_addr, incarnation };
         tracing::info!(id, %peer, "adding a member: it catches up as a learner first");
@@ -149,12 +157,13 @@ impl<R: Runtime> Broker<R> {
         Ok(id)
     }
 
+    /// An id that is not given to the node after all is not used again: whatever comes of this, no member is made yet.
     async fn allocate_id(&self) -> Result<NodeId, String> {
         let request = R::thread_rng().random();
         match self.command_one(MachineCommand::AllocNodeId { request }).await {
             Ok(Outcome::NodeId(id)) => Ok(id),
             Ok(other) => Err(format!("no node id: {other:?}")),
-            Err(e) => Err(e.to_string()),
+            Err(e) => Err(format!("no node id, run the command again: {e}")),
         }
     }
 
@@ -163,11 +172,8 @@ impl<R: Runtime> Broker<R> {
         let Some(id) = command.ext.get("nodeId").and_then(|id| id.parse::<NodeId>().ok()) else {
             return answer::error(command, "nodeId must be a member's node id, as `quorumq group status` shows it");
         };
-        if self.node.member(id).is_none() {
-            return answer::error(command, format!("node {id} is no member of group {}", self.options.name));
-        }
-        if let Some(why) = self.would_lose_quorum(id).await {
-            return answer::error(command, why);
+        if let Err(e) = self.may_remove(id).await {
+            return e.answer(command);
         }
         if id == self.node.id() {
             return self.leave(command).await;
@@ -177,7 +183,7 @@ impl<R: Runtime> Broker<R> {
                 tracing::info!(id, "removed a member");
                 command.reply(response::SUCCESS, None)
             }
-            Err(why) => answer::error(command, why),
+            Err(e) => MembersError::from(e).answer(command),
         }
     }
 
@@ -189,15 +195,13 @@ impl<R: Runtime> Broker<R> {
         }
     }
 
-    /// Why the voters left over after removing `id` would have no majority that answers now.
-    async fn would_lose_quorum(&self, id: NodeId) -> Option<String> {
+    /// Whether `id` is a member, and the voters left over without it have a majority that answers now.
+    async fn may_remove(&self, id: NodeId) -> Result<(), MembersError> {
+        if self.node.member(id).is_none() {
+            return Err(MembersError::NotMember { id, group: self.options.name.clone() });
+        }
         let status = self.collect_status().await;
-        let left: Vec<_> = status.members.iter().filter(|m| m.voter && m.id != id).collect();
-        let alive = left.iter().filter(|m| m.role != "unreachable").count();
-        let needed = left.len() / 2 + 1;
-        (left.is_empty() || alive < needed).then(|| {
-            format!("removing node {id} leaves {} voters of which {alive} answer; {needed} are needed", left.len())
-        })
+        quorum_without(&status.members, id)
     }
 
     /// Lets the log go below ext `offset` (rounded down to a segment start), or the older half of it without one.
@@ -225,28 +229,95 @@ impl<R: Runtime> Broker<R> {
     }
 }
 
-fn member_status(id: NodeId, member: &Member, voter: bool, status: &NodeStatus, last: Option<u64>) -> MemberStatus {
+/// Why the membership is not changed, or not known to be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MembersError {
+    /// Nothing was changed, and nothing will be.
+    #[error("{0}")]
+    Refused(String),
+    /// There is no such member.
+    #[error("node {id} is no member of group {group}")]
+    NotMember {
+        /// The node id asked for.
+        id: NodeId,
+        /// RocketMQ's `brokerName`.
+        group: String,
+    },
+    /// Code 604. With the change the group could commit nothing.
+    #[error(
+        "removing node {id} leaves {voters} voters of which {alive} answer; {needed} are needed. Start the others, or add \
+         a member, first"
+    )]
+    QuorumLost {
+        /// The node to be removed.
+        id: NodeId,
+        /// Voters that would be left.
+        voters: usize,
+        /// How many of these answer.
+        alive: usize,
+        /// How many of these make a majority.
+        needed: usize,
+    },
+    /// The change, or its first half, may have been made, or may yet be.
+    #[error("{0}; look at quorumq group status before you run the command again")]
+    Unknown(String),
+}
+
+impl MembersError {
+    /// The answer to the request that asked for the change.
+    fn answer(&self, request: &Command) -> Command {
+        match self {
+            Self::Unknown(_) => answer::unknown(request, self),
+            Self::QuorumLost { .. } => request.reply(response::ILLEGAL_OPERATION, Some(self.to_string())),
+            Self::Refused(_) | Self::NotMember { .. } => answer::error(request, self),
+        }
+    }
+}
+
+impl From<ChangeError> for MembersError {
+    fn from(e: ChangeError) -> Self {
+        match e {
+            ChangeError::Refused(why) => Self::Refused(why),
+            ChangeError::Unknown(why) => Self::Unknown(why),
+        }
+    }
+}
+
+/// Whether the voters among `members` other than `id` have a majority that answers.
+fn quorum_without(members: &[MemberStatus], id: NodeId) -> Result<(), MembersError> {
+    let left: Vec<_> = members.iter().filter(|m| m.voter && m.id != id).collect();
+    let alive = left.iter().filter(|m| m.role != UNREACHABLE).count();
+    let (voters, needed) = (left.len(), left.len() / 2 + 1);
+    if alive < needed { Err(MembersError::QuorumLost { id, voters, alive, needed }) } else { Ok(()) }
+}
+
+fn member_status(id: NodeId, member: &Member, voter: bool, status: &NodeStatus, own: &NodeStatus) -> MemberStatus {
     let role = match status.role {
         Role::Leader => "leader",
         Role::Follower => "follower",
         Role::Candidate => "candidate",
         Role::Learner => "learner",
-        Role::Stopped => "unreachable",
+        Role::Stopped => UNREACHABLE,
     };
     let index = |at: Option<quorumq_raft::wire::WireLogId>| at.map(|at| at.1);
     let theirs = index(status.last);
+    // A member that comes to a purged log begins with a snapshot.
+    let held = theirs.max(index(own.purged)).unwrap_or(0);
+    let held_bytes = status.end_offset.max(own.first_offset);
     MemberStatus {
         id,
         peer_addr: member.peer_addr.clone(),
         client_addr: member.client_addr.clone(),
         role: role.to_owned(),
         voter,
+        unproven: status.unproven,
         term: status.term,
         last: theirs,
         synced: index(status.synced),
         committed: index(status.committed),
         applied: index(status.applied),
-        lag: last.map(|last| last.saturating_sub(theirs.map_or(0, |t| t))),
+        lag: index(own.last).map(|last| last.saturating_sub(held)),
+        bytes_behind: Some(own.end_offset.saturating_sub(held_bytes)),
         first_offset: status.first_offset,
         end_offset: status.end_offset,
         digest: format!("{:016x}", status.digest),
@@ -259,7 +330,7 @@ fn unreachable_member(id: NodeId, member: &Member, voter: bool) -> MemberStatus 
         id,
         peer_addr: member.peer_addr.clone(),
         client_addr: member.client_addr.clone(),
-        role: "unreachable".to_owned(),
+        role: UNREACHABLE.to_owned(),
         voter,
         ..MemberStatus::default()
     }
@@ -268,4 +339,56 @@ fn unreachable_member(id: NodeId, member: &Member, voter: bool) -> MemberStatus 
 /// Peers by id, for tables.
 pub fn by_id(status: &GroupStatus) -> BTreeMap<NodeId, &MemberStatus> {
     status.members.iter().map(|member| (member.id, member)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members(voters: &[(NodeId, &str)], learners: &[NodeId]) -> Vec<MemberStatus> {
+        let member =
+            |id, role: &str, voter| MemberStatus { id, voter, role: role.to_owned(), ..MemberStatus::default() };
+        let voters = voters.iter().map(|(id, role)| member(*id, role, true));
+        voters.chain(learners.iter().map(|id| member(*id, "learner", false))).collect()
+    }
+
+    #[test]
+    fn a_member_is_removed_only_if_a_majority_of_those_left_answers() {
+        let one_down = [(1, "leader"), (2, "follower"), (3, UNREACHABLE)];
+        assert_eq!(quorum_without(&members(&one_down, &[]), 3), Ok(()), "what is gone can be taken out");
+        let lost = MembersError::QuorumLost { id: 2, voters: 2, alive: 1, needed: 2 };
+        assert_eq!(quorum_without(&members(&one_down, &[4]), 2), Err(lost), "a learner is in no majority");
+        let lost = MembersError::QuorumLost { id: 1, voters: 0, alive: 0, needed: 1 };
+        assert_eq!(quorum_without(&members(&[(1, "leader")], &[]), 1), Err(lost), "the last one stays");
+        let two_down = [(1, "leader"), (2, "follower"), (3, "follower"), (4, UNREACHABLE), (5, UNREACHABLE)];
+        assert_eq!(quorum_without(&members(&two_down, &[]), 5), Ok(()));
+        let lost = MembersError::QuorumLost { id: 3, voters: 4, alive: 2, needed: 3 };
+        assert_eq!(quorum_without(&members(&two_down, &[]), 3), Err(lost));
+    }
+
+    #[test]
+    fn an_unknown_outcome_is_answered_as_that_of_a_send_and_never_as_a_refusal() {
+        let request = Command::request(crate::protocol::Encoding::Json, 30002, Default::default(), Default::default());
+        let unknown = MembersError::from(ChangeError::Unknown("the leader was deposed".to_owned())).answer(&request);
+        assert_eq!((unknown.code, unknown.ext.get("outcome")), (response::SYSTEM_ERROR, Some("unknown")));
+        assert!(unknown.remark.is_some_and(|remark| remark.starts_with("outcome unknown: the leader was deposed")));
+        let refused = MembersError::from(ChangeError::Refused("not the leader".to_owned())).answer(&request);
+        assert_eq!((refused.code, refused.ext.get("outcome")), (response::SYSTEM_ERROR, None));
+        let lost = MembersError::QuorumLost { id: 2, voters: 2, alive: 1, needed: 2 }.answer(&request);
+        assert_eq!((lost.code, lost.ext.get("outcome")), (response::ILLEGAL_OPERATION, None));
+    }
+
+    #[test]
+    fn what_a_member_lacks_begins_where_the_leaders_log_does() {
+        let id = |index| Some(quorumq_raft::wire::WireLogId(1, index));
+        let own =
+            NodeStatus { purged: id(99), last: id(199), first_offset: 4096, end_offset: 9000, ..NodeStatus::default() };
+        let behind = |status: &NodeStatus| {
+            let status = member_status(4, &Member::default(), false, status, &own);
+            (status.lag, status.bytes_behind)
+        };
+        assert_eq!(behind(&NodeStatus::default()), (Some(100), Some(4904)));
+        assert_eq!(behind(&NodeStatus { last: id(149), end_offset: 6000, ..own.clone() }), (Some(50), Some(3000)));
+        assert_eq!(behind(&own), (Some(0), Some(0)));
+    }
 }

@@ -1,6 +1,8 @@
 //! The broker: one file per family of request codes. Handlers propose and read; they never write the store.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quorumq_raft::form::Start;
@@ -15,6 +17,7 @@ use crate::server::{BindError, Server};
 
 mod answer;
 mod call;
+pub mod catch_up;
 mod clock;
 mod commander;
 mod commit;
@@ -43,6 +46,11 @@ mod view;
 pub use dispatch::Front;
 pub use options::BrokerOptions;
 
+/// How long a broker that stops sends clients elsewhere before it takes no more requests: a busy one asks by then.
+const GO_AWAY_TIME: Duration = Duration::from_millis(200);
+/// Longest it then waits for answers under way, and for their bytes to leave.
+const DRAIN_TIME: Duration = Duration::from_millis(500);
+
 /// One broker: a member of a group, serving clients.
 pub struct Broker<R: Runtime> {
     node: Arc<Node<R, Machine>>,
@@ -55,6 +63,10 @@ pub struct Broker<R: Runtime> {
     sessions: sessions::Sessions,
     registrar: register::Registrar,
     started_ms: i64,
+    /// Requests of clients that are being handled, sends that this node stores aside.
+    handling: Arc<AtomicUsize>,
+    /// Set once this node has handed leadership over, to stop: clients are sent elsewhere.
+    leaving: AtomicBool,
     stop: CancellationToken,
 }
 
@@ -139,13 +151,18 @@ impl<R: Runtime> Running<R> {
         self.server.local_addrs()[0]
     }
 
-    /// Stops: hands leadership over, answers what is in flight, tells NameServers and clients, flushes, closes.
+    /// Stops: hands leadership over, sends clients elsewhere (code 1500 to those who know it), answers what is in flight,
+    /// tells NameServers, flushes, closes.
     pub async fn shutdown(self) {
         let node = Arc::clone(&self.broker.node);
         node.hand_over().await;
+        self.broker.leaving.store(true, Ordering::Release);
         // After the handover, so that NameServers always know a leader: until now this node passed requests on.
         self.broker.registrar.leave::<R>(&self.broker).await;
-        self.server.drain::<R>(std::time::Duration::from_millis(500)).await;
+        if self.server.connections() > 0 {
+            R::sleep(GO_AWAY_TIME).await;
+        }
+        self.server.drain::<R>(DRAIN_TIME).await;
         self.broker.leave_sessions().await;
         self.broker.stop.cancel();
         node.stop().await;
@@ -170,6 +187,8 @@ impl<R: Runtime> Broker<R> {
             registrar: register::Registrar::new(&options),
             options,
             started_ms: R::wall_clock_ms(),
+            handling: Arc::default(),
+            leaving: AtomicBool::new(false),
             stop,
         });
         broker.spawn(work.run());

@@ -1,11 +1,14 @@
-//! `quorumq group status|add|remove|purge`.
+//! `quorumq group status|add|remove|purge|catch-up|recover`.
 
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::catch_up::CatchUpProgress;
 use super::error::CliError;
+use super::recover::RecoverArgs;
 use super::{NameServers, backend, duration, output};
+use crate::broker::catch_up;
 use crate::broker::members::{GroupStatus, MemberStatus};
 use crate::config::HostPort;
 
@@ -19,6 +22,10 @@ pub(super) enum GroupCommand {
     Remove(RemoveArgs),
     /// Drop old messages, up to a file boundary of the CommitLog.
     Purge(PurgeArgs),
+    /// Show or change how fast members that are far behind are caught up with.
+    CatchUp(CatchUpArgs),
+    /// Let stopped members of a group that cannot elect a leader go on with what they hold.
+    Recover(RecoverArgs),
 }
 
 #[derive(Debug, Args)]
@@ -68,6 +75,23 @@ pub(super) struct PurgeArgs {
     namesrv: NameServers,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct CatchUpArgs {
+    /// Broker group.
+    group: String,
+    /// Bytes a second, over all members that are behind; 0 for no limit.
+    #[arg(long, value_name = "BYTES", conflicts_with_all = ["pause", "resume"])]
+    rate: Option<u64>,
+    /// Not at all, for now. While the group commits nothing it goes on all the same. The log is not purged meanwhile.
+    #[arg(long, conflicts_with = "resume")]
+    pause: bool,
+    /// As catchUpBytesPerSecond says.
+    #[arg(long)]
+    resume: bool,
+    #[command(flatten)]
+    namesrv: NameServers,
+}
+
 fn host_port(text: &str) -> Result<HostPort, String> {
     HostPort::parse(text).ok_or_else(|| "must be host:port, e.g. 10.0.0.4:40911".to_owned())
 }
@@ -77,8 +101,10 @@ impl GroupCommand {
         match self {
             GroupCommand::Status(args) => args.run().await,
             GroupCommand::Add(AddArgs { group, raft, timeout, namesrv }) => {
-                let id = backend::group_add(&namesrv, &group, &raft, timeout).await?;
-                output::line(format!("{raft} is node {id} of {group} and holds every retained message"))
+                let mut progress = CatchUpProgress::new();
+                let added = backend::group_add(&namesrv, &group, &raft, timeout, |member| progress.tell(member)).await;
+                progress.end();
+                output::line(format!("{raft} is node {} of {group} and holds every retained message", added?))
             }
             GroupCommand::Remove(args) => {
                 backend::group_remove(&args.namesrv, &args.group, args.id).await?;
@@ -91,6 +117,8 @@ impl GroupCommand {
                 let first = backend::group_purge(&args.namesrv, &args.group, args.before).await?;
                 output::line(format!("{}: the CommitLog now starts at {first}", args.group))
             }
+            GroupCommand::CatchUp(args) => args.run().await,
+            GroupCommand::Recover(args) => args.run().await,
         }
     }
 }
@@ -109,6 +137,20 @@ impl StatusArgs {
     }
 }
 
+impl CatchUpArgs {
+    async fn run(self) -> Result<(), CliError> {
+        let rate = match (self.rate, self.pause, self.resume) {
+            (Some(rate), ..) => Some(rate.to_string()),
+            (None, true, _) => Some(catch_up::PAUSED.to_owned()),
+            (None, false, true) => Some(catch_up::CONFIGURED.to_owned()),
+            (None, false, false) => None,
+        };
+        let told = backend::group_catch_up(&self.namesrv, &self.group, rate.as_deref()).await?;
+        let row = |(id, addr, rate): (u64, String, String)| [id.to_string(), addr, rate];
+        output::line(output::table(["NODE", "ADDRESS", "BYTES/S"], told.into_iter().map(row)))
+    }
+}
+
 fn status_table(status: &GroupStatus) -> String {
     let leader = status.members.iter().find(|member| Some(member.id) == status.leader);
     let leader = leader.map_or_else(|| "none".to_owned(), |member| format!("{} ({})", member.id, member.client_addr));
@@ -124,7 +166,7 @@ fn member_row(member: &MemberStatus) -> [String; 7] {
     [
         member.id.to_string(),
         member.client_addr.clone(),
-        member.role.clone(),
+        if member.unproven { format!("{} (unproven)", member.role) } else { member.role.clone() },
         index(member.last),
         index(member.committed),
         index(member.applied),

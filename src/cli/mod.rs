@@ -3,6 +3,7 @@
 mod backend;
 mod bench;
 mod broker;
+mod catch_up;
 mod consume;
 mod dev;
 mod duration;
@@ -13,6 +14,7 @@ mod nameserver;
 mod output;
 mod process;
 mod query;
+mod recover;
 mod send;
 mod server;
 mod settings;

@@ -230,9 +230,24 @@ impl<R: Runtime> Core<R> {
         request: &Q,
         patience: Patience<R>,
     ) -> Result<Changed, ClientError> {
+        self.change_answered(group, request, patience).await.map(|(changed, _)| changed)
+    }
+
+    /// [`Self::change`], with the answer.
+    ///
+    /// # Errors
+    /// As [`Self::change`].
+    pub async fn change_answered<Q: Request>(
+        &self,
+        group: &Group<R>,
+        request: &Q,
+        patience: Patience<R>,
+    ) -> Result<(Changed, Command), ClientError> {
         let mut open = Open::default();
         match self.ask_noting(group, request, patience, &mut open).await {
-            Ok(answer) if answer.code == response::SUCCESS => Ok(Changed { maybe_again: open.detail.is_some() }),
+            Ok(answer) if answer.code == response::SUCCESS => {
+                Ok((Changed { maybe_again: open.detail.is_some() }, answer))
+            }
             Ok(answer) => {
                 if answer.ext.get(EXT_OUTCOME) == Some(OUTCOME_UNKNOWN) {
                     open.note(answer.remark.clone().unwrap_or_default());

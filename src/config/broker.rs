@@ -122,6 +122,10 @@ settings! {
         /// Milliseconds that a sync of the log may take before this node hands leadership over; it does not lead again
         /// until the disk has recovered.
         pub sync_stall_ms: u64 = "syncStallMs", "sync-stall-ms", "3000", whole(100, 600_000);
+        /// Bytes a second, over all members that are far behind, at which the leader sends them what is no longer in its
+        /// memory; 0 for no limit. Not applied while the group commits nothing. `quorumq group catch-up` changes it.
+        pub catch_up_bytes_per_second: u64 = "catchUpBytesPerSecond", "catch-up-bytes-per-second", "33554432",
+            whole(0, 1 << 40).multiple_of(1 << 20);
         /// Milliseconds that this node's clock may run ahead of the majority's before it stops leading.
         pub max_clock_skew_ms: u64 = "maxClockSkewMs", "max-clock-skew-ms", "5000", whole(10, 3_600_000);
     }
@@ -195,6 +199,7 @@ impl BrokerConfig {
             election_max_ms: self.election_timeout_ms * 2,
             flush_interval_ms: self.flush_interval_commit_log,
             sync_stall_ms: self.sync_stall_ms,
+            catch_up_bytes_per_second: self.catch_up_bytes_per_second,
         }
     }
 

@@ -82,6 +82,8 @@ pub mod request {
         GROUP_REMOVE_MEMBER = 30003,
         /// Ours: purges the log up to a segment boundary.
         PURGE_LOG = 30004,
+        /// Ours: how fast this node catches up members that are far behind.
+        GROUP_CATCH_UP = 30005,
     }
 }
 

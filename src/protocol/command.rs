@@ -25,6 +25,9 @@ pub const VERSION_STANDARD_JSON: i16 = 401;
 /// V3_4_9: from this version on a client's maxReconsumeTimes is honoured (MQVersion.java).
 pub const VERSION_MAX_RECONSUME_TIMES: i16 = 121;
 
+/// V5_3_1: clients above it know the response code GO_AWAY (MQVersion.java; NettyRemotingAbstract.java of 5.3.3).
+const VERSION_BEFORE_GO_AWAY: i16 = 475;
+
 /// A decoded frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
@@ -90,6 +93,11 @@ impl Command {
     /// Whether it wants no response.
     pub fn is_oneway(&self) -> bool {
         self.flag & FLAG_ONEWAY != 0
+    }
+
+    /// Whether whoever sent it leaves for another broker when it is answered GO_AWAY. Others take that for an error.
+    pub fn knows_go_away(&self) -> bool {
+        self.version > VERSION_BEFORE_GO_AWAY
     }
 
     /// Moves header and body to memory of their own. A decoded command keeps its connection's read buffer alive;

@@ -102,8 +102,10 @@ pub struct State {
     pub generation: u64,
     /// Boot of the machine during which the store was last opened (`/proc/sys/kernel/random/boot_id`).
     pub boot_id: u128,
-    /// Set while the node may have lost acknowledged entries; kept for the rule of `ASYNC_FLUSH`.
+    /// Set while the node may have lost acknowledged entries: it neither votes nor stands for election.
     pub unproven: bool,
+    /// Whether entries may have been acknowledged before they were synced since the store was last closed.
+    pub asynchronous: bool,
 }
 
 /// The hard state's file.

@@ -91,6 +91,9 @@ mutants! {
     WipedNodeVotes "wiped-node-votes"
         "a member whose disk was wiped comes back, empty, under its old id and votes"
         ["hard-state-monotonic", "leader-completeness", "lost-write"]
+    UnprovenVotes "unproven-votes"
+        "a node that lost what it had acknowledged from the page cache votes before it holds it again"
+        ["leader-completeness", "lost-write"]
     ReadAboveCommitted "read-above-committed"
         "a start applies, and serves, its whole log, committed or not"
         ["digest", "aborted-read", "inconsistent-offset"]

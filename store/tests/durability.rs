@@ -396,6 +396,32 @@ fn a_reboot_is_told_from_a_restart() {
     assert!(!rebooted(2), "the same boot");
 }
 
+/// ASYNC_FLUSH acknowledges from the page cache: what a power loss took back has to be remembered until it is there again.
+#[test]
+fn a_node_is_unproven_after_a_reboot_with_asynchronous_flushing_until_it_is_told_otherwise() {
+    let medium = MemoryMedium::default();
+    let open =
+        |mode, boot| Rig::open(&medium, SMALL, Options { boot_id: Some(boot), mode, ..Options::default() }).unwrap();
+    let unproven = |mode, boot| open(mode, boot).log.is_unproven();
+    use FlushMode::{Async, Sync};
+    assert!(!unproven(Async, 1), "the first start");
+    assert!(!unproven(Async, 1), "a process has ended");
+    assert!(unproven(Sync, 2), "what counts is how it ran when the machine went down");
+    assert!(unproven(Sync, 2), "a crash while it is unproven");
+    assert!(unproven(Sync, 3), "another reboot");
+    let rig = open(Sync, 3);
+    rig.log.set_proven(rig.finished.done("proven"));
+    rig.log.run_pending();
+    drop(rig);
+    assert!(!unproven(Sync, 4), "SYNC_FLUSH has lost nothing");
+    let rig = open(Async, 4);
+    rig.log.close(rig.finished.done("closed"));
+    rig.log.run_pending();
+    drop(rig);
+    assert!(!unproven(Async, 5), "a clean stop has synced everything");
+    assert!(unproven(Async, 6));
+}
+
 #[test]
 fn the_disk_thread_is_woken_once_for_all_that_waits() {
     use std::sync::atomic::{AtomicU32, Ordering};

@@ -8,5 +8,6 @@ mod offsets;
 mod outcomes;
 mod pulls;
 mod rig;
+mod stop;
 mod subscriptions;
 mod views;

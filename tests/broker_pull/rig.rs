@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quorumq::broker::{BrokerOptions, Running};
-use quorumq::protocol::command::{Command, Encoding};
+use quorumq::protocol::command::{Command, Encoding, VERSION};
 use quorumq::protocol::{ExtFields, frame};
 use quorumq::server::Limits;
 use quorumq_raft::form::Start;
@@ -151,6 +151,8 @@ pub struct Client {
     buf: BytesMut,
     opaque: i32,
     pub encoding: Encoding,
+    /// The version it says it has.
+    pub version: i16,
     /// Answers read while another was waited for.
     early: BTreeMap<i32, Command>,
 }
@@ -167,7 +169,14 @@ pub struct Message {
 impl Client {
     pub async fn connect(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).await.unwrap();
-        Self { stream, buf: BytesMut::new(), opaque: 100, encoding: Encoding::Json, early: BTreeMap::new() }
+        Self {
+            stream,
+            buf: BytesMut::new(),
+            opaque: 100,
+            encoding: Encoding::Json,
+            version: VERSION,
+            early: BTreeMap::new(),
+        }
     }
 
     /// Sends a request; its opaque.
@@ -176,9 +185,27 @@ impl Client {
         let ext: ExtFields = ext.iter().copied().collect();
         let request = Command::request(self.encoding, code, ext, Bytes::copy_from_slice(body));
         let mut out = BytesMut::new();
-        frame::encode(&Command { opaque: self.opaque, flag, ..request }, &mut out);
+        frame::encode(&Command { opaque: self.opaque, flag, version: self.version, ..request }, &mut out);
         self.stream.write_all(&out).await.unwrap();
         self.opaque
+    }
+
+    /// Asks a broker that may be closing its connections; `None` once it has.
+    pub async fn ask_if_open(&mut self, code: i32, ext: &[(&str, &str)]) -> Option<Command> {
+        self.opaque += 1;
+        let request = Command::request(self.encoding, code, ext.iter().copied().collect(), Bytes::new());
+        let mut out = BytesMut::new();
+        frame::encode(&Command { opaque: self.opaque, version: self.version, ..request }, &mut out);
+        self.stream.write_all(&out).await.ok()?;
+        loop {
+            if let Some(answer) = frame::decode(&mut self.buf).unwrap() {
+                assert_eq!(answer.opaque, self.opaque);
+                return Some(answer);
+            }
+            if self.stream.read_buf(&mut self.buf).await.ok()? == 0 {
+                return None;
+            }
+        }
     }
 
     /// The answer to a request, in its encoding.

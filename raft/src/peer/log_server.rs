@@ -39,8 +39,8 @@ pub async fn serve_log<R: Runtime, M: Machine>(
     let (tx, rx) = mpsc::channel(AHEAD);
     let input = stream::unfold(rx, |mut rx| async move { rx.recv().await.map(|request| (request, rx)) });
     let answers = Box::pin(raft.stream_append(Box::pin(input)));
-    let mut serving =
-        Serving { framed, sender: Some(PollSender::new(tx)), answers, promised: VecDeque::new(), ended: false };
+    let sender = Some(PollSender::new(tx));
+    let mut serving = Serving { framed, sender, answers, promised: VecDeque::new(), no_room: None, ended: false };
     poll_fn(|cx| serving.poll(cx, &room)).await
 }
 
@@ -51,6 +51,8 @@ struct Serving<S, Q, F> {
     answers: Pin<Box<F>>,
     /// Room for each request that openraft has not answered, oldest first; `None` for one without entries.
     promised: VecDeque<Option<Promise>>,
+    /// Why a request found no room. It is told behind the answers to those before it, which may be in a majority by now.
+    no_room: Option<String>,
     /// openraft ended the stream (conflict, higher vote): flush the answer, then close.
     ended: bool,
 }
@@ -90,6 +92,10 @@ where
             let answer = match self.answers.as_mut().poll_next(cx) {
                 Poll::Pending => break,
                 Poll::Ready(None) => {
+                    if let Some(why) = self.no_room.take() {
+                        self.send(&WireAppended::NoSpace(why))?;
+                        moved = true;
+                    }
                     self.ended = true;
                     break;
                 }
@@ -133,8 +139,9 @@ where
         let promise = match (bytes > 0).then(|| room(bytes)).transpose() {
             Ok(promise) => promise,
             Err(why) => {
-                self.send(&WireAppended::NoSpace(why))?;
-                self.ended = true;
+                self.no_room = Some(why);
+                // The end of its input: openraft answers what it has, then ends the stream.
+                self.sender = None;
                 return Ok(Poll::Ready(true));
             }
         };

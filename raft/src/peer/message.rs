@@ -239,6 +239,8 @@ pub struct NodeStatus {
     pub snapshots_installed: u64,
     /// Whether its disk is fit to lead.
     pub is_fit: bool,
+    /// Whether it may lack entries that it has acknowledged, and so does not vote.
+    pub unproven: bool,
     /// Bytes available and in all on the volume of its store, if it could tell.
     pub space: Option<(u64, u64)>,
     /// The node's wall clock when it answered.

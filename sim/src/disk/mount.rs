@@ -104,6 +104,10 @@ impl Disk for Mount {
         }
         Ok(space)
     }
+
+    fn boot_id(&self) -> io::Result<Option<u128>> {
+        self.inner.boot_id()
+    }
 }
 
 /// An open file.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use quorumq_raft::runtime::tokio::Tokio;
 
 use crate::cli::NameServers;
@@ -10,6 +11,7 @@ use crate::cli::error::CliError;
 use crate::client::admin::Admin;
 use crate::client::route::Group;
 use crate::client::{ClientError, Patience};
+use crate::protocol::code::response;
 use crate::protocol::{Command, ExtFields};
 
 /// How long an administrative request may take, elections included.
@@ -51,18 +53,55 @@ impl Cluster {
         ext: ExtFields,
         patience: Duration,
     ) -> Result<Command, CliError> {
-        let Some(group) = self.groups.iter().find(|known| &**known.name() == group) else {
+        let (core, group) = (self.admin.core(), self.group(group)?);
+        Ok(core.ask_ok(group, &core.request(code, ext), self.patience(patience)).await?)
+    }
+
+    /// Has a group's leader change something that may be changed so twice; only code 0 is an answer.
+    ///
+    /// # Errors
+    /// As [`Self::ask`], and an outcome that nobody knows.
+    pub(super) async fn change(
+        &self,
+        group: &str,
+        code: i32,
+        ext: ExtFields,
+        patience: Duration,
+    ) -> Result<Command, CliError> {
+        let (core, group) = (self.admin.core(), self.group(group)?);
+        let (_, answer) = core.change_answered(group, &core.request(code, ext), self.patience(patience)).await?;
+        Ok(answer)
+    }
+
+    fn group(&self, name: &str) -> Result<&Group<Tokio>, CliError> {
+        let found = self.groups.iter().find(|known| &**known.name() == name);
+        found.map(|group| &**group).ok_or_else(|| {
             let hint = match self.groups().join(", ") {
                 none if none.is_empty() => "The NameServers know none yet: start a broker.".to_owned(),
                 known => format!("The NameServers know: {known}."),
             };
-            return Err(CliError::failed(format!("no broker group {group} is registered"), hint));
-        };
-        let core = self.admin.core();
-        // A member that does not answer must not use up the time of those that would.
-        let attempt = core.options.api_timeout.max(patience / 2);
-        let patience = Patience { attempt, ..Patience::new(patience) };
-        Ok(core.ask_ok(group, &core.request(code, ext), patience).await?)
+            CliError::failed(format!("no broker group {name} is registered"), hint)
+        })
+    }
+
+    /// A member that does not answer must not use up the time of those that would.
+    fn patience(&self, whole: Duration) -> Patience<Tokio> {
+        let attempt = self.admin.core().options.api_timeout.max(whole / 2);
+        Patience { attempt, ..Patience::new(whole) }
+    }
+
+    /// Asks one member, once; only code 0 is an answer.
+    ///
+    /// # Errors
+    /// It did not answer, or refused.
+    pub(super) async fn ask_member(&self, addr: &str, code: i32, ext: ExtFields) -> Result<Command, CliError> {
+        let no_address = |_| CliError::failed(format!("{addr} is no address of a member"), "Check its brokerIP1.");
+        let answer = self.admin.call(addr.parse().map_err(no_address)?, code, ext, Bytes::new()).await?;
+        if answer.code == response::SUCCESS {
+            return Ok(answer);
+        }
+        let why = answer.remark.unwrap_or_else(|| format!("code {}", answer.code));
+        Err(CliError::failed(format!("{addr} refused: {why}"), "Correct it and try again."))
     }
 
     pub(super) async fn close(&self) {

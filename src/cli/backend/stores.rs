@@ -17,6 +17,7 @@ use crate::cli::error::CliError;
 use crate::config::{BrokerConfig, Input};
 use crate::inspect::{Dump, Inspected, Wanted, dump, inspect};
 use crate::machine::{Machine, Segment};
+use crate::recover::{Standing, accept_loss, standing};
 use crate::verify::{VerifiedStore, verify_store};
 
 /// Reads a whole store and checks it: frames, chain, records, checkpoints, ConsumeQueues against the log.
@@ -29,6 +30,18 @@ pub(crate) async fn store_verify(dir: &Path, until: Option<u64>) -> Result<Verif
 pub(crate) async fn store_inspect(dir: &Path) -> Result<Inspected, CliError> {
     let owned = dir.to_owned();
     looked(Tokio::offload(move || inspect(&*RealDisk::new(), &owned)).await)
+}
+
+/// How the store of a stopped node stands, and whether its node votes.
+pub(crate) async fn store_standing(dir: &Path) -> Result<Standing, CliError> {
+    let owned = dir.to_owned();
+    looked(Tokio::offload(move || standing(&*RealDisk::new(), &owned)).await)
+}
+
+/// Lets the node of a store vote with what it holds.
+pub(crate) async fn store_accept_loss(dir: &Path) -> Result<Standing, CliError> {
+    let owned = dir.to_owned();
+    looked(Tokio::offload(move || accept_loss(&RealDisk::new(), &owned)).await)
 }
 
 /// Frames and records of a store's log.

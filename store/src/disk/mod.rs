@@ -51,6 +51,11 @@ pub trait Disk: Debug + Send + Sync + 'static {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>>;
     /// Room on the volume that holds `path`.
     fn space(&self, path: &Path) -> io::Result<Space>;
+    /// Number of the machine's boot, never 0: another one than before means that what was not synced then may be gone.
+    /// `None` where the disk has no such thing.
+    fn boot_id(&self) -> io::Result<Option<u128>> {
+        Ok(None)
+    }
 }
 
 /// Holds a lock file until dropped.

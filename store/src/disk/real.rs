@@ -121,6 +121,12 @@ impl Disk for RealDisk {
         let available = volume.f_bavail.saturating_mul(volume.f_frsize);
         Ok(Space { available, total: volume.f_blocks.saturating_mul(volume.f_frsize) })
     }
+
+    fn boot_id(&self) -> io::Result<Option<u128>> {
+        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+        let digits: String = text.trim().split('-').collect();
+        u128::from_str_radix(&digits, 16).map(Some).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+    }
 }
 
 /// The kernel drops the lock with the descriptor, also when the process is killed.

@@ -117,6 +117,8 @@ impl State {
                 to.u32(at.chain);
             }
         }
+        // Records without it end in zeroes.
+        to.u8(u8::from(self.asynchronous));
     }
 
     pub(super) fn decode(from: &mut Decoder<'_>) -> Option<Self> {
@@ -139,7 +141,8 @@ impl State {
             })),
             _ => return None,
         };
-        Some(Self { vote, committed, mark, first, purged, chain, intent, generation, boot_id, unproven })
+        let asynchronous = from.flag()?;
+        Some(Self { vote, committed, mark, first, purged, chain, intent, generation, boot_id, unproven, asynchronous })
     }
 }
 

@@ -40,6 +40,7 @@ fn every_field_is_read_back() {
         generation: 8,
         boot_id: u128::MAX - 9,
         unproven: true,
+        asynchronous: true,
     };
     let at = SnapshotPosition { last: id(1, 2), next: PhysicalOffset(3), chain: 4 };
     let intents = [None, Some(Intent::Truncate { cut: mark(1), end: PhysicalOffset(9) }), Some(Intent::Install(at))];

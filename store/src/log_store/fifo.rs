@@ -20,6 +20,9 @@ pub(super) enum Op {
         vote: Vote,
         done: Done,
     },
+    Proven {
+        done: Done,
+    },
     Truncate {
         cut: Mark,
         epoch: u64,

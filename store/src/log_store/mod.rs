@@ -7,6 +7,7 @@
 //! ```
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -117,6 +118,9 @@ pub struct Recovered {
     /// Whether the machine was booted since the store was last open, so that unsynced bytes may be lost. `false` if
     /// no boot id was given.
     pub rebooted: bool,
+    /// Whether the log may lack entries that this node has acknowledged: it ran with ASYNC_FLUSH when the machine went
+    /// down. Durable until [`LogStore::set_proven`].
+    pub unproven: bool,
     /// A snapshot install that a crash had interrupted and that was finished now.
     pub installed: Option<SnapshotPosition>,
 }
@@ -166,6 +170,7 @@ pub struct LogStore {
     mark_sync: MarkSync,
     wake: Wake,
     torn_tail: bool,
+    unproven: AtomicBool,
 }
 
 impl std::fmt::Debug for LogStore {
@@ -191,8 +196,9 @@ impl LogStore {
         let (identity, view, worker, recovered) = open::open(Arc::clone(&disk), dir, constants, options.into())?;
         let fifo = Mutex::new(Fifo::new(view, recovered.vote, worker.held_until()));
         let (gate, mark_sync, worker) = (worker.gate(), worker.mark_sync(), Mutex::new(worker));
-        let torn_tail = recovered.torn_tail.is_some();
-        let store = Self { disk, identity, dir: dir.to_owned(), fifo, worker, gate, mark_sync, wake, torn_tail };
+        let (torn_tail, unproven) = (recovered.torn_tail.is_some(), AtomicBool::new(recovered.unproven));
+        let dir = dir.to_owned();
+        let store = Self { disk, identity, dir, fifo, worker, gate, mark_sync, wake, torn_tail, unproven };
         Ok((Arc::new(store), recovered))
     }
 
@@ -251,6 +257,18 @@ impl LogStore {
     /// Whether opening cut a torn tail off.
     pub fn had_torn_tail(&self) -> bool {
         self.torn_tail
+    }
+
+    /// Whether the log may lack entries that this node has acknowledged; see [`Recovered::unproven`].
+    pub fn is_unproven(&self) -> bool {
+        self.unproven.load(Ordering::Acquire)
+    }
+
+    /// The log holds again whatever this node has acknowledged. Holds at once here, and after a crash once `done` is called.
+    pub fn set_proven(&self, done: Done) {
+        self.unproven.store(false, Ordering::Release);
+        let fifo = self.lock();
+        self.queue(fifo, Op::Proven { done });
     }
 
     /// How often entries were dropped from the end of the log since it was opened.

@@ -103,6 +103,10 @@ pub(super) fn open(
     };
     let found = recovery.run()?;
     let (view, writer) = (found.view, found.writer);
+    // One state with the boot id: a crash before it is durable finds the same again.
+    hard.state.unproven |= rebooted && !clean && hard.state.asynchronous;
+    // Recovery has synced what earlier processes have acknowledged.
+    hard.state.asynchronous = options.mode == FlushMode::Async;
     // What was found is durable now, whatever it was before.
     hard.state.boot_id = options.boot_id.unwrap_or(hard.state.boot_id);
     hard.state.mark = writer.end.mark();
@@ -114,6 +118,7 @@ pub(super) fn open(
         torn_tail: found.torn_tail,
         clean,
         rebooted,
+        unproven: hard.state.unproven,
         installed,
     };
     let worker = Worker::new(disk, dir, options, writer, hard, lock, view.epoch);

@@ -215,6 +215,14 @@ impl Worker {
                 };
                 (done, self.guard(fifo, save))
             }
+            Op::Proven { done } => {
+                let save = |worker: &mut Self| {
+                    worker.sync_log(fifo)?;
+                    worker.hard.state.unproven = false;
+                    worker.hard.save()
+                };
+                (done, self.guard(fifo, save))
+            }
             Op::Truncate { cut, epoch, done } => (done, self.guard(fifo, |worker| worker.truncate(fifo, cut, epoch))),
             Op::Purge { first, purged, done } => (done, self.guard(fifo, |worker| worker.purge(fifo, first, purged))),
             Op::Install { at, epoch, done } => (done, self.guard(fifo, |worker| worker.install(fifo, at, epoch))),

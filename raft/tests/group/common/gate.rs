@@ -134,6 +134,9 @@ impl Disk for GatedDisk {
     fn space(&self, path: &Path) -> io::Result<Space> {
         self.disk.space(path)
     }
+    fn boot_id(&self) -> io::Result<Option<u128>> {
+        self.disk.boot_id()
+    }
 }
 
 #[derive(Debug)]

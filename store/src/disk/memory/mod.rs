@@ -66,6 +66,8 @@ struct Medium {
 struct State {
     /// Number of the living mount; older ones are inert.
     mount: u64,
+    /// How often power was lost.
+    boots: u64,
     files: BTreeMap<PathBuf, Arc<Mutex<Inode>>>,
     /// The entries as of each directory's last sync.
     durable: BTreeMap<PathBuf, Arc<Mutex<Inode>>>,
@@ -177,6 +179,7 @@ impl MemoryDisk {
         for inode in state.files.values() {
             lock(inode).lose_power(kept, &mut losses);
         }
+        state.boots += 1;
         self.remount(state);
         losses
     }

@@ -141,6 +141,10 @@ impl Disk for Mount {
             None => Space { available: u64::MAX, total: u64::MAX },
         })
     }
+
+    fn boot_id(&self) -> io::Result<Option<u128>> {
+        Ok(Some(u128::from(self.look()?.boots) + 1))
+    }
 }
 
 #[derive(Debug)]
