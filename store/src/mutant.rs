@@ -74,6 +74,9 @@ mutants! {
     SnapshotWithoutDirsync "snapshot-without-dirsync"
         "a recovery checkpoint's rename is not synced before the log relies on it"
         ["restart"]
+    QueueChunkUnchecked "queue-chunk-unchecked"
+        "units of a ConsumeQueue are taken as they are read, whatever their chunk's CRC says"
+        ["consume-queues-equal", "skipped-message", "poll-skip", "liveness"]
     PurgePastCheckpoint "purge-past-checkpoint"
         "a purge drops every whole committed segment, not only those the checkpoint covers"
         ["positions-ordered", "lost-write", "unseen"]
