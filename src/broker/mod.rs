@@ -29,6 +29,7 @@ mod options;
 mod proposer;
 mod pull;
 mod query;
+mod rebuild;
 mod register;
 mod reply;
 pub mod retention;
@@ -208,6 +209,7 @@ impl<R: Runtime> Broker<R> {
         self.spawn(hold::run(Arc::clone(self)));
         self.spawn(clock::run(Arc::clone(self)));
         self.spawn(retention::run(Arc::clone(self)));
+        self.spawn(rebuild::run(Arc::clone(self)));
         if bootstrapping {
             self.spawn(topic::create_system_topics(Arc::clone(self)));
         }

@@ -103,6 +103,9 @@ mutants! {
     CheckpointAtApplied "checkpoint-at-applied"
         "a recovery checkpoint holds the state that is applied when it is written, not that at its place in the log"
         ["digest", "consume-queues-equal", "dense-offsets", "inconsistent-offset"]
+    RebuildMixesLives "rebuild-mixes-lives"
+        "units made again for a queue are taken from former lives of its topic too"
+        ["consume-queues-equal", "dense-offsets", "inconsistent-offset"]
     ApplyDependsOnClock "apply-depends-on-clock"
         "each member stamps the messages it applies with its own clock"
         ["digest"]
