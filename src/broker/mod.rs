@@ -34,6 +34,7 @@ mod register;
 mod reply;
 pub mod retention;
 mod runtime_info;
+pub mod scrub;
 mod send;
 mod sessions;
 mod subscription;
@@ -210,6 +211,7 @@ impl<R: Runtime> Broker<R> {
         self.spawn(clock::run(Arc::clone(self)));
         self.spawn(retention::run(Arc::clone(self)));
         self.spawn(rebuild::run(Arc::clone(self)));
+        self.spawn(scrub::run(Arc::clone(self)));
         if bootstrapping {
             self.spawn(topic::create_system_topics(Arc::clone(self)));
         }

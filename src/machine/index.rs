@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use quorumq_store::disk::Disk;
-use quorumq_store::index_file::{IndexFiles, KeyQuery, Rebuild, Rebuilt, VerifiedIndex, verify_index};
+use quorumq_store::index_file::{IndexFiles, KeyQuery, Rebuild, Rebuilt, SegmentCheck, VerifiedIndex, verify_index};
 use quorumq_store::{PhysicalOffset, StoreError};
 
 use super::Machine;
@@ -81,6 +81,11 @@ impl Machine {
     /// The segments whose index files can be checked against the log.
     pub fn indexed_segments(&self) -> Vec<PhysicalOffset> {
         self.index.as_ref().map(IndexFiles::complete).unwrap_or_default()
+    }
+
+    /// Starts to compare the index files of a segment with its records; see [`IndexFiles::plan_check`].
+    pub fn plan_index_check(&self, segment: PhysicalOffset) -> Option<SegmentCheck> {
+        self.index.as_ref().and_then(|index| index.plan_check(segment))
     }
 
     /// Compares the index files below `dir` with this machine's index. The machine is one that applied the log of that

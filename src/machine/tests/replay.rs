@@ -318,7 +318,7 @@ fn a_state_this_build_does_not_know_is_refused_and_changes_nothing() {
         bytes
     };
     refuse(&with(0, 0), "magic");
-    refuse(&with(7, 2), "version 2");
+    refuse(&with(7, 9), "version 9");
     refuse(&[&state[..], &[0]].concat(), "left over");
     for cut in 0..state.len() {
         refuse(&state[..cut], "state: ");

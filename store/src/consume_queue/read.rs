@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::files::{Files, QueueFiles};
 use super::unit::{UNITS_PER_FILE, Unit};
-use crate::StoreError;
+use crate::{QueueOffset, StoreError};
 
 /// A read of units that was prepared under the machine's lock.
 #[derive(Debug)]
@@ -31,6 +31,11 @@ impl UnitRead {
     /// Whether there is nothing to read.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The offset behind the last unit it will give.
+    pub fn end(&self) -> QueueOffset {
+        QueueOffset(self.split + self.tail.len() as u64)
     }
 
     /// Reads, and appends the units to `out`. Blocks if it is not [`UnitRead::is_in_memory`].

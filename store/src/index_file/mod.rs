@@ -34,6 +34,7 @@ mod name;
 mod open;
 mod query;
 mod rebuild;
+mod scrub;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ pub use flush::IndexFlush;
 pub use layout::{HEADER_LEN, INDEX_UNIT_LEN, IndexSizes, SLOT_LEN, key_hash};
 pub use query::{Candidates, KeyQuery, MAX_STEPS};
 pub use rebuild::{Rebuild, Rebuilt};
+pub use scrub::SegmentCheck;
 pub use verify::{VerifiedIndex, verify_index};
 
 use files::Files;
