@@ -62,6 +62,15 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         change(&mut self.shared().write())
     }
 
+    /// Writes out what is derived and not in files yet, durably.
+    ///
+    /// # Errors
+    /// As [`Node::write_derived`].
+    pub async fn flush_derived(&self) -> Result<(), StoreError> {
+        let shared = self.shared();
+        self.write_derived(true, move || shared.flush(true)).await
+    }
+
     /// Runs a job that writes derived files on the disk thread, between flushes; with `sync`, behind a sync of everything
     /// that is applied by now.
     ///

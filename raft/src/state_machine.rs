@@ -87,7 +87,7 @@ impl<M: Machine> Shared<M> {
         self.snapshots_installed.load(Ordering::Relaxed)
     }
     /// Writes derived units out, on the disk thread; durably if `sync`.
-    fn flush(&self, sync: bool) -> Result<(), StoreError> {
+    pub(crate) fn flush(&self, sync: bool) -> Result<(), StoreError> {
         let plan = self.write().plan_flush(false);
         plan.map_or(Ok(()), |plan| self.write_plan(plan, sync))
     }

@@ -47,6 +47,11 @@ impl Machine {
         self.index.as_ref().and_then(IndexFiles::last)
     }
 
+    /// Whether there are segments whose files were reported or are missing.
+    pub fn has_damaged_index(&self) -> bool {
+        self.index.as_ref().is_some_and(|index| index.has_damage())
+    }
+
     /// Plans to make the files of a segment again, the lowest that was reported or is missing. `None` if there is none, or
     /// it cannot be done now.
     pub fn plan_index_rebuild(&mut self) -> Option<Rebuild> {

@@ -15,34 +15,38 @@ use crate::machine::Machine;
 use crate::machine::records::has_keys;
 
 impl<R: Runtime> Broker<R> {
-    /// Makes the files of a damaged or missing segment again, if there is one.
+    /// Makes the files of damaged or missing segments again, if there are any.
     pub(super) async fn rebuild_index(&self) -> Came {
-        let planned = self.node.derive(Machine::plan_index_rebuild);
-        let Some(rebuild) = planned else { return Came::Good };
-        let segment = rebuild.segment();
-        tracing::warn!(%segment, "the key index of a segment is made again");
-        let node = Arc::clone(&self.node);
-        let made = R::offload(move || make(&node, rebuild)).await.unwrap_or(Err(StoreError::Closed));
-        // In place between flushes: these remove and write files of the same directory.
-        let placed = match made {
-            Ok(rebuild) => self.node.write_derived(true, move || rebuild.finish()).await,
-            Err(e) => Err(e),
-        };
-        match placed {
-            Ok(rebuilt) => {
-                self.take(rebuilt);
-                tracing::info!(%segment, "the key index of a segment was made again from the log");
-                Came::Good
-            }
-            Err(e) => {
-                tracing::error!(%segment, "the key index of a segment cannot be made again yet: {e}");
-                Came::Left
+        let mut is_flushed = false;
+        while self.node.machine().has_damaged_index() {
+            let planned = self.node.derive(Machine::plan_index_rebuild);
+            let made = match planned {
+                Some(rebuild) => self.rebuild_segment(rebuild).await,
+                // Something waits for a flush, which nothing else may ask for.
+                None if !is_flushed => {
+                    is_flushed = true;
+                    self.node.flush_derived().await
+                }
+                None => return Came::Left,
+            };
+            if let Err(e) = made {
+                tracing::error!("the key index cannot be made again yet: {e}");
+                return Came::Left;
             }
         }
+        Came::Good
     }
 
-    fn take(&self, rebuilt: Rebuilt) {
+    async fn rebuild_segment(&self, rebuild: Rebuild) -> Result<(), StoreError> {
+        let segment = rebuild.segment();
+        tracing::warn!(%segment, "the key index of a segment is damaged or missing: it is made again");
+        let node = Arc::clone(&self.node);
+        let made = R::offload(move || make(&node, rebuild)).await.unwrap_or(Err(StoreError::Closed))?;
+        // In place between flushes: these remove and write files of the same directory.
+        let rebuilt: Rebuilt = self.node.write_derived(true, move || made.finish()).await?;
         self.node.derive(|machine| machine.index_rebuilt(rebuilt));
+        tracing::info!(%segment, "the key index of a segment was made again from the log");
+        Ok(())
     }
 }
 

@@ -222,6 +222,11 @@ impl IndexFiles {
         self.files.reported()
     }
 
+    /// Whether a segment is missing or reported.
+    pub fn has_damage(&self) -> bool {
+        !self.missing.is_empty() || !self.files.reported().is_empty()
+    }
+
     /// Segments whose files are wholly written, ascending.
     pub fn complete(&self) -> Vec<PhysicalOffset> {
         let filling = self.filling.front().map_or(u64::MAX, |file| file.file.segment);
