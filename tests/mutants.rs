@@ -32,6 +32,7 @@ const CHECKS: &[(Mutant, Check)] = &[
     (Mutant::OffsetCommitOutsideLog, || an_answered_commit_is_applied().boxed()),
     (Mutant::OffsetsNotInSnapshot, || a_snapshot_holds_consumer_offsets().boxed()),
     (Mutant::StaleRead, || a_member_alone_answers_no_read().boxed()),
+    (Mutant::RebuildMixesLives, || a_rebuilt_queue_has_one_life().boxed()),
     (Mutant::RouteTermFenceOff, || a_leader_of_the_past_is_not_registered().boxed()),
 ];
 
@@ -117,6 +118,38 @@ async fn a_member_alone_answers_no_read() -> Outcome {
     futures_util::future::join_all(rig.brokers.into_iter().map(quorumq::broker::Running::shutdown)).await;
     let answer = Client::connect(alone.local_addr()).await.ask(30, &[("topic", "t"), ("queueId", "0")]).await;
     holds(answer.code == 14, format!("a member without a majority answered {answer:?}"))
+}
+
+/// The first message of a topic that was deleted and created again, after its ConsumeQueues were lost.
+async fn a_rebuilt_queue_has_one_life() -> Outcome {
+    let disks = [MemoryDisk::new()];
+    let rig = Rig::on(&disks, |why| panic!("fatal: {why}")).await;
+    let mut client = rig.client().await;
+    let padding = "-".repeat(2000);
+    for n in 0..3 {
+        client.produce(0, "", &format!("former {n}{padding}")).await;
+    }
+    assert_eq!(client.ask(215, &[("topic", "t")]).await.code, 0);
+    rig.create_topic("t", 2).await;
+    // So many that segments are left behind: a checkpoint relies on their units.
+    for n in 0..60 {
+        client.produce(0, "", &format!("present {n}{padding}")).await;
+    }
+    drop(client);
+    rig.stop().await;
+    disks[0].mount().remove_dir_all(Path::new("/store/consumequeue")).unwrap();
+    let rig = Rig::on(&disks, |why| panic!("fatal: {why}")).await;
+    let mut client = rig.client().await;
+    for _ in 0..2000 {
+        let answer = client.pull(from(0)).await;
+        if answer.code == 0 {
+            let first = bodies(&answer).remove(0);
+            return holds(first.starts_with("present 0"), format!("the first message is {}", &first[..9]));
+        }
+        assert_eq!(answer.code, 1, "{answer:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    Err("the queue is never made again".to_owned())
 }
 
 async fn a_leader_of_the_past_is_not_registered() -> Outcome {

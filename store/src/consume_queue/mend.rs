@@ -1,6 +1,7 @@
 //! Damaged or missing units made again from the log, in place.
 
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use super::check::Report;
@@ -69,8 +70,9 @@ impl Mend {
     /// They come in order, without a gap.
     ///
     /// # Errors
-    /// `Contract` if some are left out, `Io` if the disk fails.
+    /// `Contract` if some are left out, `Closed` if a snapshot replaced the queues meanwhile, `Io` if the disk fails.
     pub fn write(&mut self, first: QueueOffset, bytes: &[u8]) -> Result<(), StoreError> {
+        self.check_alive()?;
         let end = first.0 + (bytes.len() / LEN) as u64;
         let wanted = Chunk::of(self.units.end - 1).end().min(end);
         let min = self.queue.min();
@@ -87,6 +89,10 @@ impl Mend {
         }
         let bytes = &bytes[(self.done.0 - first.0) as usize * LEN..(wanted - first.0) as usize * LEN];
         self.put(bytes)
+    }
+
+    fn check_alive(&self) -> Result<(), StoreError> {
+        if self.files.alive.load(Ordering::Acquire) { Ok(()) } else { Err(StoreError::Closed) }
     }
 
     /// Blank units up to `min`, from where its chunk begins; what lies before belongs to no one.
@@ -143,11 +149,13 @@ impl Mend {
     /// if it is there. Only for units whose records are in the synced log.
     ///
     /// # Errors
-    /// `Io` if the disk fails. After a failed sync the process must end.
+    /// `Closed` if a snapshot replaced the queues meanwhile, `Io` if the disk fails. After a failed sync the process must
+    /// end.
     pub fn finish(mends: Vec<Self>, written: &dyn Fn(&str, u32) -> Option<QueueOffset>) -> Result<usize, StoreError> {
         let mut left = 0;
         let mut closed = Vec::with_capacity(mends.len());
         for mut mend in mends {
+            mend.check_alive()?;
             let (topic, queue_id) = mend.queue();
             if let Some(written) = written(topic, queue_id) {
                 mend.close(written.0);

@@ -21,7 +21,9 @@ fn synced_units_survive_a_crash_at_every_operation() {
             // As a replay does: from an older checkpoint, or from this one.
             let half = min + (next - min) / 2;
             let queue = queues.open(topic, 0, QueueOffset(*min), QueueOffset(half)).unwrap();
-            (half..next + 100).for_each(|n| drop(queues.push(queue, unit(n + life * 1_000_000))));
+            for n in half..next + 100 {
+                queues.push(queue, unit(n + life * 1_000_000));
+            }
             flush(&mut queues, operations % 2 == 0);
             let expected: Vec<_> = (*min..next + 100).map(|n| unit(n + life * 1_000_000)).collect();
             let mut files = Vec::new();

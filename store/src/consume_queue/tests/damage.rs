@@ -176,10 +176,24 @@ fn a_mend_of_a_queue_that_is_removed_meanwhile_comes_to_nothing() {
 }
 
 #[test]
+fn a_mend_of_queues_that_a_snapshot_replaced_writes_nothing() {
+    let medium = medium();
+    let (queues, queue) = filled(&medium);
+    medium.flip_bit(Path::new(FIRST), 5, 1).unwrap();
+    queues.read(queue, QueueOffset(0), 1, &mut Vec::new()).unwrap_err();
+    let mut mends = queues.damaged();
+    drop(queues);
+    ConsumeQueues::wipe(&*medium.mount(), Path::new(DIR)).unwrap();
+    assert!(matches!(mends[0].write(QueueOffset(0), &bytes(0..204)), Err(StoreError::Closed)));
+    assert!(matches!(Mend::finish(mends, &|_, _| Some(QueueOffset(2000))), Err(StoreError::Closed)));
+    assert!(!medium.mount().exists(Path::new(QUEUE)).unwrap());
+}
+
+#[test]
 fn a_crash_at_every_operation_of_a_mend_leaves_units_sound_or_noticed() {
     for operations in 0.. {
         let medium = medium();
-        let (mut queues, queue) = filled(&medium);
+        let (queues, queue) = filled(&medium);
         medium.flip_bit(Path::new(FIRST), 20 * 1990 + 3, 1).unwrap();
         medium.flip_bit(Path::new(FIRST), 20 * 500, 1).unwrap();
         [500, 1990].iter().for_each(|at| drop(queues.read(queue, QueueOffset(*at), 1, &mut Vec::new()).unwrap_err()));
