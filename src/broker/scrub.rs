@@ -49,7 +49,10 @@ pub struct Scrubbed {
 /// Passes over the derived files as long as the broker runs.
 pub(super) async fn run<R: Runtime>(broker: Arc<Broker<R>>) {
     let options = broker.options.scrub;
-    while options.bytes_per_second > 0 {
+    if options.bytes_per_second == 0 {
+        return;
+    }
+    loop {
         R::sleep(options.interval).await;
         let found = broker.scrub_derived(options.bytes_per_second).await;
         tracing::info!(?found, "ConsumeQueues and key index were read");

@@ -81,14 +81,6 @@ impl Machine {
         }
         Ok(machine)
     }
-
-    /// Units on their way into files since the last call; they are forgotten.
-    fn drain_units(&mut self, take: &mut dyn FnMut(&Self, &str, u32, QueueOffset, &[u8])) {
-        if let Some(plan) = self.queues.plan_flush() {
-            plan.runs().for_each(|(topic, queue_id, first, bytes)| take(self, topic, queue_id, first, bytes));
-            self.queues.flushed(plan);
-        }
-    }
 }
 
 impl Rebuild {
@@ -126,14 +118,17 @@ impl Rebuild {
 
     /// The units that the entries since the last call make, of queues that are wanted.
     pub fn take(&mut self) -> Vec<Units> {
-        let (wanted, mut taken) = (&self.wanted, Vec::new());
-        self.machine.drain_units(&mut |machine, topic, queue_id, first, bytes| {
-            let Some(&(queue, incarnation)) = wanted.get(&(topic.to_owned(), queue_id)) else { return };
-            let lives = machine.topic_incarnation(topic) == Some(incarnation);
+        let Some(plan) = self.machine.queues.plan_flush() else { return Vec::new() };
+        let mut taken = Vec::new();
+        for (topic, queue_id, first, bytes) in plan.runs() {
+            let Some(&(queue, incarnation)) = self.wanted.get(&(topic.to_owned(), queue_id)) else { continue };
+            let lives = self.machine.topic_incarnation(topic) == Some(incarnation);
             if lives || planted(Mutant::RebuildMixesLives) {
                 taken.push(Units { queue, first, bytes: bytes.to_vec() });
             }
-        });
+        }
+        // Never written: nobody reads them here.
+        self.machine.queues.flushed(plan);
         taken
     }
 }
