@@ -1,8 +1,8 @@
-//! Checks the store of a stopped node: every frame, record and checkpoint, and its ConsumeQueues against those that its
-//! log makes. Changes nothing.
+//! Checks the store of a stopped node: every frame, record and checkpoint, and its ConsumeQueues and key index against
+//! those that its log makes. Changes nothing.
 //!
 //! The log is read twice: once to see that it is sound and how far it is committed, once to apply it to a machine of its
-//! own, which keeps 20 bytes a message in memory.
+//! own, which keeps 20 bytes a message and 20 bytes a key in memory.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,9 +11,10 @@ use quorumq_raft::machine::Machine as _;
 use quorumq_store::checkpoint::Checkpoint;
 use quorumq_store::commit_log::segment_path;
 use quorumq_store::commit_log::verify::{Verified, verify};
-use quorumq_store::disk::{Disk, MemoryDisk};
+use quorumq_store::disk::Disk;
 use quorumq_store::frame::{HEADER_LEN, Kind};
 use quorumq_store::identity::Identity;
+use quorumq_store::index_file::{IndexSizes, VerifiedIndex};
 use quorumq_store::log_store::Entry;
 use quorumq_store::record::records;
 use quorumq_store::{LogId, LogIndex, PhysicalOffset, StoreError};
@@ -36,6 +37,8 @@ pub struct VerifiedStore {
     pub checkpoints: u64,
     /// ConsumeQueues that hold what the log makes.
     pub queues: VerifiedQueues,
+    /// Files of the key index that hold what the log makes.
+    pub index: VerifiedIndex,
     /// The last entry applied: the last one known committed, or the one asked for.
     pub applied: Option<LogId>,
     /// The machine's digest after it.
@@ -61,12 +64,14 @@ pub fn verify_store(disk: &Arc<dyn Disk>, dir: &Path, until: Option<LogIndex>) -
     let limit = until.map_or(committed, |until| committed.min(Some(until)));
     let mut replay = Replay::new(disk, dir, &log)?;
     verify(disk, dir, &mut |entry| if Some(entry.id.index) <= limit { replay.apply(&entry) } else { Ok(()) })?;
-    let queues = replay.machine.verify_queues(&**disk, dir)?;
+    let queues = replay.machine.verify_queues(&**disk, dir, replay.newest.as_ref())?;
+    let index = replay.machine.verify_index(&**disk, dir)?;
     Ok(VerifiedStore {
         segments: log.end.0.div_ceil(segment_size).saturating_sub(log.first.0 / segment_size),
         records,
         checkpoints: replay.checkpoints,
         queues,
+        index,
         applied: replay.applied,
         digest: replay.machine.digest(),
         log,
@@ -118,6 +123,8 @@ struct Replay<'a> {
     /// Segment starts with a checkpoint.
     held: Vec<PhysicalOffset>,
     checkpoints: u64,
+    /// The state of the newest checkpoint.
+    newest: Option<Machine>,
 }
 
 impl<'a> Replay<'a> {
@@ -129,17 +136,26 @@ impl<'a> Replay<'a> {
             disk: &**disk,
             dir,
             segment_size,
-            machine: fresh(dir, segment_size)?,
+            machine: Machine::apart(dir, segment_size, None)?,
             applied: log.purged,
             segment: log.first,
             held,
             checkpoints: 0,
+            newest: None,
         };
         if log.purged.is_some() {
             let checkpoint = Checkpoint::read(replay.disk, dir, log.first)?;
-            replay.machine = restored(dir, segment_size, &checkpoint)?;
+            replay.machine = Machine::apart(dir, segment_size, Some(&checkpoint.state))?;
             replay.check(&checkpoint)?;
         }
+        let format = dir.join("index/.format");
+        let has_index = replay.disk.exists(&format);
+        if has_index.map_err(|source| StoreError::Io { verb: "look for", path: format, source })? {
+            replay.machine = replay.machine.with_index(IndexSizes::default());
+        }
+        let started = replay.machine.start(log.first, log.first);
+        started.map_err(|e| StoreError::Contract(e.to_string()))?;
+        replay.machine.take_index_sizes(replay.disk, dir)?;
         Ok(replay)
     }
 
@@ -147,6 +163,7 @@ impl<'a> Replay<'a> {
         let segment = PhysicalOffset(entry.position.0 - entry.position.0 % self.segment_size);
         if segment != self.segment {
             self.segment = segment;
+            self.machine.enter(segment);
             if self.held.contains(&segment) {
                 let checkpoint = Checkpoint::read(self.disk, self.dir, segment)?;
                 self.check(&checkpoint)?;
@@ -159,25 +176,13 @@ impl<'a> Replay<'a> {
 
     /// A checkpoint holds the state after every entry before its segment.
     fn check(&mut self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
-        let state = restored(self.dir, self.segment_size, checkpoint)?;
+        let state = Machine::apart(self.dir, self.segment_size, Some(&checkpoint.state))?;
         if Some(checkpoint.position.last) != self.applied || state.digest() != self.machine.digest() {
             let path = Checkpoint::path(self.dir, checkpoint.position.next);
             return Err(StoreError::Corrupt { what: "checkpoint (its state is not the log's)", path, offset: 0 });
         }
         self.checkpoints += 1;
+        self.newest = Some(state);
         Ok(())
     }
-}
-
-/// An empty machine. Nothing of what it makes reaches the store.
-fn fresh(dir: &Path, segment_size: u64) -> Result<Machine, StoreError> {
-    let disk = MemoryDisk::new().mount();
-    disk.create_dir_all(dir).map_err(|source| StoreError::Io { verb: "create", path: dir.to_owned(), source })?;
-    Machine::new(disk, dir, segment_size)
-}
-
-fn restored(dir: &Path, segment_size: u64, checkpoint: &Checkpoint) -> Result<Machine, StoreError> {
-    let mut machine = fresh(dir, segment_size)?;
-    machine.restore(&checkpoint.state).map_err(|e| StoreError::Contract(e.to_string()))?;
-    Ok(machine)
 }

@@ -7,12 +7,13 @@ use std::path::Path;
 
 use futures_util::FutureExt;
 use quorumq::machine::Machine;
+use quorumq::machine::rebuild::{self, Rebuild};
 use quorumq::nameserver::route_table::{Registration, RouteTable, TableVersion, TopicTable};
 use quorumq::protocol::batch::{self, BatchMessage};
 use quorumq_raft::machine::Machine as _;
-use quorumq_store::QueueOffset;
 use quorumq_store::disk::MemoryDisk;
 use quorumq_store::mutant::Mutant;
+use quorumq_store::{LogIndex, PhysicalOffset, QueueOffset};
 
 #[path = "harness/free_addr.rs"]
 mod free_addr;
@@ -32,6 +33,7 @@ const CHECKS: &[(Mutant, Check)] = &[
     (Mutant::OffsetCommitOutsideLog, || an_answered_commit_is_applied().boxed()),
     (Mutant::OffsetsNotInSnapshot, || a_snapshot_holds_consumer_offsets().boxed()),
     (Mutant::StaleRead, || a_member_alone_answers_no_read().boxed()),
+    (Mutant::RebuildMixesLives, || a_rebuilt_queue_has_one_life().boxed()),
     (Mutant::RouteTermFenceOff, || a_leader_of_the_past_is_not_registered().boxed()),
 ];
 
@@ -117,6 +119,49 @@ async fn a_member_alone_answers_no_read() -> Outcome {
     futures_util::future::join_all(rig.brokers.into_iter().map(quorumq::broker::Running::shutdown)).await;
     let answer = Client::connect(alone.local_addr()).await.ask(30, &[("topic", "t"), ("queueId", "0")]).await;
     holds(answer.code == 14, format!("a member without a majority answered {answer:?}"))
+}
+
+/// The first unit of a topic that was deleted and created again, before and after its ConsumeQueues are lost.
+async fn a_rebuilt_queue_has_one_life() -> Outcome {
+    let rig = Rig::start(1).await;
+    let mut client = rig.client().await;
+    for body in ["former 0", "former 1"] {
+        client.produce(0, "", body).await;
+    }
+    assert_eq!(client.ask(215, &[("topic", "t")]).await.code, 0);
+    rig.create_topic("t", 2).await;
+    for body in ["present 0", "present 1", "present 2"] {
+        client.produce(0, "", body).await;
+    }
+    let node = rig.brokers[0].broker.node();
+    let (entries, size) =
+        (node.applied_entries(LogIndex(0), u64::MAX).unwrap(), node.identity().constants.segment_size);
+    let (medium, dir) = (MemoryDisk::new(), Path::new("/other"));
+    medium.mount().create_dir_all(dir).unwrap();
+    let first = |machine: &Machine| {
+        let mut units = Vec::new();
+        machine.queue("t", 0).unwrap().read(QueueOffset(0), 1, &mut units).unwrap();
+        units[0]
+    };
+    let mut machine = Machine::new(medium.mount(), dir, size).unwrap();
+    entries.iter().for_each(|entry| drop(machine.apply(entry, &mut Vec::new()).unwrap()));
+    let plan = machine.plan_flush(true).unwrap();
+    plan.write(true).unwrap();
+    machine.flushed(plan);
+    let (expected, state) = (first(&machine), machine.encode());
+    medium.mount().remove_dir_all(&dir.join("consumequeue")).unwrap();
+    let mut machine = Machine::new(medium.mount(), dir, size).unwrap();
+    machine.restore(&state).unwrap();
+    machine.start(PhysicalOffset(0), PhysicalOffset(0)).unwrap();
+    let mut queues = machine.damaged_queues();
+    let mut again = Rebuild::new(dir, size, None, &queues).unwrap();
+    for entry in &entries {
+        again.apply(entry).unwrap();
+        rebuild::write(&mut queues, &again.take()).unwrap();
+    }
+    rebuild::finish(queues, &|topic, queue_id, life| machine.written(topic, queue_id, life)).unwrap();
+    let found = first(&machine);
+    holds(found == expected, format!("the first unit was {expected:?}, made again it is {found:?}"))
 }
 
 async fn a_leader_of_the_past_is_not_registered() -> Outcome {

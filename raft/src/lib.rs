@@ -2,6 +2,7 @@
 pub mod barrier;
 mod catch_up;
 pub mod codec;
+mod derived;
 mod fatal;
 pub mod form;
 mod health;

@@ -36,14 +36,9 @@ pub trait Machine: Debug + Send + Sync + 'static {
     /// The bytes are not a state this build knows.
     fn restore(&mut self, state: &[u8]) -> Result<(), MachineError>;
 
-    /// After a restore: whether the derived files hold everything for the log from `log_first` (a segment start) on.
-    ///
-    /// # Errors
-    /// What is missing. An older checkpoint is tried then; the one at `log_first` misses nothing.
-    fn check_derived(&self, log_first: PhysicalOffset) -> Result<(), MachineError>;
-
     /// Before the first entry is applied, and after a snapshot was installed: the log is held from `log_first` on and will
-    /// be applied from `replay_from` on, both segment starts. What derived files hold of it is made again.
+    /// be applied from `replay_from` on, both segment starts. What derived files hold of it is made again; what they lack
+    /// of the log before is none of this: it is made again while the node runs.
     ///
     /// # Errors
     /// Derived files that cannot be opened.

@@ -32,10 +32,12 @@ mod options;
 mod proposer;
 mod pull;
 mod query;
+mod rebuild;
 mod register;
 mod reply;
 pub mod retention;
 mod runtime_info;
+pub mod scrub;
 mod send;
 mod sessions;
 mod subscription;
@@ -227,6 +229,8 @@ impl<R: Runtime> Broker<R> {
         self.spawn(hold::run(Arc::clone(self)));
         self.spawn(clock::run(Arc::clone(self)));
         self.spawn(retention::run(Arc::clone(self)));
+        self.spawn(rebuild::run(Arc::clone(self)));
+        self.spawn(scrub::run(Arc::clone(self)));
         if bootstrapping {
             self.spawn(topic::create_system_topics(Arc::clone(self)));
         }

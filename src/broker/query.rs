@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use quorumq_raft::node::Node;
 use quorumq_raft::runtime::Runtime;
+use quorumq_store::index_file::key_hash;
 use quorumq_store::mutant::{Mutant, planted};
 use quorumq_store::record::Record;
 use quorumq_store::{PhysicalOffset, StoreError};
@@ -13,7 +14,7 @@ use super::Broker;
 use super::answer;
 use super::units::UnitsError;
 use super::view::view;
-use crate::machine::Machine;
+use crate::machine::{Machine, Rebuilding};
 use crate::protocol::code::response;
 use crate::protocol::command::Command;
 use crate::protocol::header::query::{QueryMessageRequest, QueryMessageResponse};
@@ -60,6 +61,19 @@ impl Wanted {
     }
 }
 
+/// Why a query cannot be answered.
+#[derive(Debug, thiserror::Error)]
+enum QueryError {
+    #[error(transparent)]
+    Rebuilding(#[from] Rebuilding),
+    #[error("the index cannot be read: {0}")]
+    Index(#[from] StoreError),
+    #[error("the index names a message at {0} that has no such key; it is being rebuilt")]
+    Wrong(PhysicalOffset),
+    #[error(transparent)]
+    Units(#[from] UnitsError),
+}
+
 /// What was found.
 #[derive(Debug, Default)]
 struct Found {
@@ -84,7 +98,7 @@ impl<R: Runtime> Broker<R> {
         let (node, wanted) = (Arc::clone(&self.node), Wanted::of(&header));
         let found = match R::offload(move || find(&node, &wanted)).await {
             Ok(found) => found,
-            Err(e) => Err(StoreError::Contract(format!("the query did not end: {e}")).into()),
+            Err(e) => Err(QueryError::Index(StoreError::Contract(format!("the query did not end: {e}")))),
         };
         match found {
             Ok(Found { messages, count, last }) => {
@@ -101,9 +115,21 @@ impl<R: Runtime> Broker<R> {
                 answer
             }
             Err(e) => {
-                tracing::warn!(topic = header.topic, key = header.key, "a query by key failed: {e}");
-                answer::error(command, format!("the index cannot be read: {e}"))
+                self.note_failed(&e);
+                tracing::debug!(topic = header.topic, key = header.key, "a query by key failed: {e}");
+                answer::error(command, e)
             }
+        }
+    }
+}
+
+impl<R: Runtime> Broker<R> {
+    /// What a query has found to be damaged is made again.
+    fn note_failed(&self, e: &QueryError) {
+        match e {
+            QueryError::Index(StoreError::Corrupt { path, .. }) => self.node.machine().report_index(path),
+            QueryError::Wrong(position) => self.node.machine().report_index_of(*position),
+            _ => {}
         }
     }
 }
@@ -116,12 +142,13 @@ fn not_found(header: &QueryMessageRequest<'_>) -> String {
 }
 
 /// Looks at more and more candidates until enough of them are what is wanted, or there are no more.
-fn find<R: Runtime>(node: &Arc<Node<R, Machine>>, wanted: &Wanted) -> Result<Found, UnitsError> {
+fn find<R: Runtime>(node: &Arc<Node<R, Machine>>, wanted: &Wanted) -> Result<Found, QueryError> {
+    let hash = key_hash(&wanted.topic, wanted.key.as_bytes());
     let mut max = wanted.max;
     loop {
         let (query, last) = {
             let machine = node.machine();
-            (machine.plan_query(&wanted.topic, wanted.key.as_bytes(), wanted.times.clone(), max), machine.last_key())
+            (machine.plan_query(&wanted.topic, wanted.key.as_bytes(), wanted.times.clone(), max)?, machine.last_key())
         };
         let Some(query) = query else { return Ok(Found::default()) };
         let candidates = query.run()?;
@@ -132,7 +159,11 @@ fn find<R: Runtime>(node: &Arc<Node<R, Machine>>, wanted: &Wanted) -> Result<Fou
             }
             // Whatever is not there: purged, of a deleted topic, or refused when it was applied.
             let Some(message) = view(Arc::clone(node), position)? else { continue };
-            if Record::parse(&message).is_ok_and(|record| wanted.is_met_by(&record)) {
+            let Ok(record) = Record::parse(&message) else { continue };
+            if record.keys().all(|key| key_hash(record.topic(), key) != hash) {
+                return Err(QueryError::Wrong(position));
+            }
+            if wanted.is_met_by(&record) {
                 found.messages.extend_from_slice(&message);
                 found.count += 1;
             }

@@ -27,11 +27,13 @@ pub mod command;
 mod digest;
 pub mod effect;
 pub mod groups;
+mod index;
 mod members;
 pub mod names;
 mod offsets;
 mod queues;
-mod records;
+pub mod rebuild;
+pub mod records;
 pub mod reply;
 mod retention;
 mod state;
@@ -45,6 +47,7 @@ pub use bootstrap::bootstrap;
 pub use command::{Command, CommandBatch, OffsetCommit};
 pub use effect::{Arrival, Effect};
 pub use groups::SubscriptionGroupConfig;
+pub use index::Rebuilding;
 pub use reply::{Appended, Outcome, Refusal, Reply};
 pub use topics::{DataVersion, TopicConfig, TopicFilterType};
 pub use verify::VerifiedQueues;
@@ -281,11 +284,8 @@ impl quorumq_raft::machine::Machine for Machine {
         self.restore_state(state)
     }
 
-    fn check_derived(&self, log_first: PhysicalOffset) -> Result<(), MachineError> {
-        self.check_queues(log_first)
-    }
-
     fn start(&mut self, log_first: PhysicalOffset, replay_from: PhysicalOffset) -> Result<(), MachineError> {
+        self.take_stock(log_first).map_err(|e| MachineError(format!("look at the ConsumeQueues: {e}")))?;
         let Some(sizes) = self.index_sizes else { return Ok(()) };
         let first = log_first.max(self.retention.retained_from);
         let (disk, size) = (Arc::clone(&self.disk), self.retention.segment_size);

@@ -1,8 +1,10 @@
 //! A topic's queue: its ConsumeQueue, and where in it each segment of the log begins.
 
 use quorumq_store::consume_queue::{ConsumeQueues, QueueHandle, Unit};
-use quorumq_store::{LogIndex, PhysicalOffset, QueueOffset};
+use quorumq_store::{LogIndex, PhysicalOffset, QueueOffset, StoreError};
 use serde::{Deserialize, Serialize};
+
+use super::Machine;
 
 /// Where a segment begins in a queue.
 ///
@@ -14,6 +16,17 @@ pub struct Mark {
     pub segment: u64,
     /// The queue's first message in that segment.
     pub first: u64,
+}
+
+impl Machine {
+    /// Every queue begins where the log does, if it did not begin later; looks which of its files are there.
+    pub(super) fn take_stock(&mut self, log_first: PhysicalOffset) -> Result<(), StoreError> {
+        for queue in self.topics.by_name.values().flat_map(|topic| topic.queues.iter().flatten()) {
+            let first = queue.min.max(queue.first_from(log_first, &self.queues));
+            self.queues.take_stock(queue.handle, first)?;
+        }
+        Ok(())
+    }
 }
 
 /// A queue with messages.

@@ -22,6 +22,11 @@ const TYPICAL_LEN: usize = 512;
 /// RocketMQ's sysFlag of a half message's rollback: nobody looks for it.
 const ROLLBACK: i32 = 0xC;
 
+/// Whether a record's keys are in the index.
+pub fn has_keys(record: &Record<'_>) -> bool {
+    record.sys_flag() & ROLLBACK != ROLLBACK
+}
+
 /// What is the same for all records of an entry.
 struct Append<'a> {
     queues: &'a mut ConsumeQueues,
@@ -54,7 +59,7 @@ impl Machine {
                 self.digest.text(topic_name);
             }
             // Of every record: a rebuild of the index reads the log alone, and does not know which were refused.
-            if let Some(index) = self.index.as_mut().filter(|_| record.sys_flag() & ROLLBACK != ROLLBACK) {
+            if let Some(index) = self.index.as_mut().filter(|_| has_keys(&record)) {
                 let position = start + at as u64;
                 index.push(position, record.store_timestamp_ms(), record.topic(), record.keys());
             }

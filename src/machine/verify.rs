@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use quorumq_store::StoreError;
-use quorumq_store::consume_queue::verify_queue;
+use quorumq_store::consume_queue::{ConsumeQueues, verify_queue, verify_sums};
 use quorumq_store::disk::Disk;
+use quorumq_store::{QueueOffset, StoreError};
 
 use super::Machine;
 
@@ -23,12 +23,18 @@ pub struct VerifiedQueues {
 }
 
 impl Machine {
-    /// Compares the ConsumeQueue files below `dir` with this machine's units. The machine is one that applied the log
-    /// of that store again, on a disk of its own.
+    /// Compares the ConsumeQueue files below `dir`, and their sums, with this machine's units. The machine is one that
+    /// applied the log of that store again, on a disk of its own; `newest` has the state of its newest checkpoint, which
+    /// relies on every unit before it.
     ///
     /// # Errors
     /// `Corrupt` names file and byte of the first unit that differs; `Io` if a file cannot be read.
-    pub fn verify_queues(&self, disk: &dyn Disk, dir: &Path) -> Result<VerifiedQueues, StoreError> {
+    pub fn verify_queues(
+        &self,
+        disk: &dyn Disk,
+        dir: &Path,
+        newest: Option<&Self>,
+    ) -> Result<VerifiedQueues, StoreError> {
         let mut verified = VerifiedQueues::default();
         let mut units = Vec::new();
         for (topic, queue_id, queue) in self.queues() {
@@ -48,6 +54,15 @@ impl Machine {
                     // The rest must be missing as a whole: look at it in one piece.
                     step = usize::MAX;
                 }
+            }
+            let summed = verify_sums(disk, dir, topic, queue_id, (queue.min_offset(), queue.max_offset()))?;
+            let relied_on = newest
+                .filter(|newest| newest.topic_incarnation(topic) == self.topic_incarnation(topic))
+                .and_then(|newest| newest.queue(topic, queue_id))
+                .map_or(QueueOffset(0), |queue| queue.max_offset());
+            if summed < relied_on.min(queue.max_offset()) {
+                let path = ConsumeQueues::path(dir, topic, queue_id);
+                return Err(StoreError::Corrupt { what: "ConsumeQueue (units are missing)", path, offset: summed.0 });
             }
         }
         Ok(verified)

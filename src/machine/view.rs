@@ -1,10 +1,6 @@
 //! What handlers read, under the machine's read lock. Everything here is as of the last applied entry.
 
-use std::ops::RangeInclusive;
-
-use quorumq_raft::machine::MachineError;
 use quorumq_store::consume_queue::{ConsumeQueues, QueueHandle, Unit, UnitRead};
-use quorumq_store::index_file::{IndexFiles, KeyQuery};
 use quorumq_store::{LogId, PhysicalOffset, QueueOffset, StoreError};
 
 use super::Machine;
@@ -133,37 +129,6 @@ impl Machine {
         self.members.last()
     }
 
-    /// Whether every queue holds its units for the log from `log_first` (a segment start) on. To be asked after a
-    /// restore and before anything is applied.
-    ///
-    /// # Errors
-    /// The first queue that misses some: its files were lost or damaged, or belong to a later life of its topic. The
-    /// checkpoint at `log_first` needs no unit at all, and applying the log from there makes all of them again.
-    pub fn check_queues(&self, log_first: PhysicalOffset) -> Result<(), MachineError> {
-        for topic in self.topics.by_name.values() {
-            for (queue, id) in topic.queues.iter().zip(0_u32..) {
-                let Some(queue) = queue else { continue };
-                let expected = queue.min.max(queue.first_from(log_first, &self.queues));
-                let held = self.queues.min(queue.handle);
-                if held > expected {
-                    let name = &topic.name;
-                    return Err(MachineError(format!("ConsumeQueue {name}/{id} misses units [{expected}, {held})")));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Prepares a query by key; see [`IndexFiles::plan_query`]. `None` without an index.
-    pub fn plan_query(&self, topic: &str, key: &[u8], times: RangeInclusive<i64>, max: usize) -> Option<KeyQuery> {
-        self.index.as_ref().map(|index| index.plan_query(topic, key, *times.start(), *times.end(), max))
-    }
-
-    /// Store time and position of the newest message with a key.
-    pub fn last_key(&self) -> Option<(i64, PhysicalOffset)> {
-        self.index.as_ref().and_then(IndexFiles::last)
-    }
-
     /// How many topics and messages there are.
     pub fn counts(&self) -> Counts {
         let topics = self.topics.by_name.keys().filter(|name| !is_system_topic(name)).count();
@@ -207,6 +172,11 @@ impl QueueView<'_> {
     /// `Contract` if `from` lies below [`QueueView::min_offset`].
     pub fn plan_read(&self, from: QueueOffset, max: usize) -> Result<Option<UnitRead>, StoreError> {
         self.handle.map(|handle| self.queues.plan_read(handle, from, max)).transpose()
+    }
+
+    /// A read of files only, to see that they are sound; see [`ConsumeQueues::plan_scrub`].
+    pub fn plan_scrub(&self, from: QueueOffset, max: u64) -> Option<UnitRead> {
+        self.handle.and_then(|handle| self.queues.plan_scrub(handle, from, max))
     }
 
     /// The first offset whose message lies at or above a position of the log, [`QueueView::max_offset`] if none does.

@@ -8,6 +8,7 @@ use quorumq_raft::outcome::Outcome;
 use quorumq_raft::runtime::tokio::Tokio;
 use quorumq_raft::state_machine::Place;
 use quorumq_raft::types::Proposal;
+use quorumq_store::disk::MemoryDisk;
 use quorumq_store::disk::memory::Operation;
 use quorumq_store::identity::GroupConstants;
 use quorumq_store::log_store::FlushMode;
@@ -217,6 +218,12 @@ async fn a_flipped_bit_in_a_consume_queue_or_checkpoint_is_named() {
     let medium = Store::filled().await.stop().await;
     for queue in 0..4 {
         for path in names(&medium, &format!("consumequeue/T/{queue}")) {
+            if path.extension().is_some() {
+                medium.flip_bit(&path, queue, 2).unwrap();
+                assert_eq!(named(&medium), (path.display().to_string(), 0));
+                medium.flip_bit(&path, queue, 2).unwrap();
+                continue;
+            }
             for unit in [0, 3, 7] {
                 let at = unit * 20 + queue;
                 medium.flip_bit(&path, at, 3).unwrap();

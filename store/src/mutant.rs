@@ -74,6 +74,9 @@ mutants! {
     SnapshotWithoutDirsync "snapshot-without-dirsync"
         "a recovery checkpoint's rename is not synced before the log relies on it"
         ["restart"]
+    QueueChunkUnchecked "queue-chunk-unchecked"
+        "units of a ConsumeQueue are taken as they are read, whatever their chunk's CRC says"
+        ["consume-queues-equal", "skipped-message", "poll-skip", "liveness"]
     PurgePastCheckpoint "purge-past-checkpoint"
         "a purge drops every whole committed segment, not only those the checkpoint covers"
         ["positions-ordered", "lost-write", "unseen"]
@@ -103,6 +106,9 @@ mutants! {
     CheckpointAtApplied "checkpoint-at-applied"
         "a recovery checkpoint holds the state that is applied when it is written, not that at its place in the log"
         ["digest", "consume-queues-equal", "dense-offsets", "inconsistent-offset"]
+    RebuildMixesLives "rebuild-mixes-lives"
+        "units made again for a queue are taken from former lives of its topic too"
+        ["consume-queues-equal", "dense-offsets", "inconsistent-offset"]
     ApplyDependsOnClock "apply-depends-on-clock"
         "each member stamps the messages it applies with its own clock"
         ["digest"]

@@ -9,13 +9,14 @@ use std::process::Command;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorumq_store::PhysicalOffset;
 use quorumq_store::checkpoint::Checkpoint;
+use quorumq_store::consume_queue::{ConsumeQueues, Unit};
 use quorumq_store::disk::MemoryDisk;
 use quorumq_store::log_store::{FlushMode, SnapshotPosition};
 use quorumq_store::mutant::{Mutant, plant};
 use quorumq_store::suite::rig::{Rig, SMALL, entry, id, vote};
 use quorumq_store::suite::{self, Check, MemoryMedium, Outcome, holds, same};
+use quorumq_store::{PhysicalOffset, QueueOffset};
 
 const PLANT: &str = "QUORUMQ_PLANT";
 
@@ -40,6 +41,7 @@ const CHECKS: &[(Run, &[Mutant])] = &[
     (a_done_append_outlives_a_power_loss, &[Mutant::GroupCommitAcksNextBatch]),
     (a_checkpoint_outlives_a_power_loss, &[Mutant::SnapshotWithoutDirsync]),
     (a_purge_keeps_what_it_is_not_told_to_drop, &[Mutant::PurgePastCheckpoint]),
+    (a_damaged_unit_is_never_read, &[Mutant::QueueChunkUnchecked]),
 ];
 
 #[test]
@@ -69,6 +71,25 @@ fn crashes() -> Outcome {
     let checks: Vec<_> = suite::crash::checks().into_iter().filter(by_crash).collect();
     suite::run_all(&checks, MemoryMedium::default)?;
     suite::run_all(&checks, || MemoryMedium::torn(1))
+}
+
+fn a_damaged_unit_is_never_read() -> Outcome {
+    let medium = MemoryDisk::new();
+    let (dir, path) = (Path::new("/store"), Path::new("/store/consumequeue/t/0/00000000000000000000"));
+    medium.mount().create_dir_all(dir).map_err(|e| e.to_string())?;
+    let mut queues = ConsumeQueues::new(medium.mount(), dir).map_err(|e| e.to_string())?;
+    let queue = queues.open("t", 0, QueueOffset(0), QueueOffset(0)).map_err(|e| e.to_string())?;
+    for n in 0..2000 {
+        queues.push(queue, Unit { position: PhysicalOffset(n * 100), size: 100, tags_code: 7 });
+    }
+    let plan = queues.plan_flush().ok_or("nothing to flush")?;
+    plan.write(true).map_err(|e| e.to_string())?;
+    queues.flushed(plan);
+    // A tag: no filter would take the message, and nothing else would tell.
+    medium.flip_bit(path, 20 * 5 + 19, 0).map_err(|e| e.to_string())?;
+    let mut units = Vec::new();
+    let read = queues.read(queue, QueueOffset(5), 1, &mut units);
+    holds(read.is_err(), "a unit of another tag was read")
 }
 
 fn a_vote_outlives_a_power_loss() -> Outcome {

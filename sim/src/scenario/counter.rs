@@ -72,10 +72,6 @@ impl Machine for Counter {
         Ok(())
     }
 
-    fn check_derived(&self, _log_first: PhysicalOffset) -> Result<(), MachineError> {
-        Ok(())
-    }
-
     fn digest(&self) -> u64 {
         self.digest
     }

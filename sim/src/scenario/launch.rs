@@ -69,6 +69,7 @@ impl Launch {
             client_expiry: Duration::from_secs(120),
             max_clock_skew: Duration::from_secs(5),
             retention: retention(),
+            scrub: quorumq::broker::scrub::ScrubOptions { interval: Duration::from_secs(10), ..Default::default() },
             index: quorumq_store::index_file::IndexSizes { slots: 64, units: 256 },
             limits: Limits::SERVER,
         };

@@ -15,6 +15,8 @@ use super::request::Pull;
 pub struct Chosen {
     units: Vec<(QueueOffset, Unit)>,
     next: u64,
+    topic: String,
+    queue_id: u32,
 }
 
 /// Records on their way into an answer.
@@ -34,7 +36,15 @@ pub struct Fetched {
 pub fn choose<I>(read: &UnitRead, pull: &Pull<I>) -> Result<Chosen, StoreError> {
     let mut units = Vec::with_capacity(read.len());
     read.run(&mut units)?;
-    let mut chosen = Chosen { units: Vec::with_capacity(units.len().min(pull.max_messages)), next: pull.offset };
+    if let Some(unit) = first_behind_its_next(&units) {
+        return Err(corrupt("ConsumeQueue unit (its position)", unit));
+    }
+    let mut chosen = Chosen {
+        units: Vec::with_capacity(units.len().min(pull.max_messages)),
+        next: pull.offset,
+        topic: pull.topic.to_string(),
+        queue_id: pull.queue_id,
+    };
     let mut bytes = 0;
     for unit in units {
         if pull.filter.wants(unit.tags_code) {
@@ -79,26 +89,34 @@ impl Chosen {
                 unreachable!("records side by side lie in one entry, which is far below 4 GiB")
             };
             let read = bytes(start, len)?;
-            check_run(&self.units[run..at], &read)?;
+            check_run((&self.topic, self.queue_id), &self.units[run..at], &read)?;
             runs.push(read);
         }
         Ok(Fetched { units: self.units, runs, next: self.next })
     }
 }
 
-/// A unit or a record whose file was damaged must not make us hand out other bytes as a message.
-fn check_run(units: &[(QueueOffset, Unit)], run: &[u8]) -> Result<(), StoreError> {
+/// A queue's records come in the log's order.
+fn first_behind_its_next(units: &[Unit]) -> Option<&Unit> {
+    let ends_behind = |pair: &[Unit]| pair[0].position + u64::from(pair[0].size) > pair[1].position;
+    units.windows(2).find(|pair| ends_behind(pair)).map(|pair| &pair[1])
+}
+
+fn corrupt(what: &'static str, unit: &Unit) -> StoreError {
+    StoreError::Corrupt { what, path: PathBuf::from("commitlog"), offset: unit.position.0 }
+}
+
+/// A unit or a record whose file was damaged must not make us hand out other bytes, or another queue's, as a message.
+fn check_run((topic, queue_id): (&str, u32), units: &[(QueueOffset, Unit)], run: &[u8]) -> Result<(), StoreError> {
+    let is_ours = |record: &Record<'_>| record.topic() == topic && record.queue_id() == queue_id;
     let mut rest = run;
     for (_, unit) in units {
         let size = unit.size as usize;
         let is_record = rest.len() >= size
-            && Record::parse(&rest[..size]).is_ok_and(|record| record.len() == size && record.body_crc_matches());
+            && Record::parse(&rest[..size])
+                .is_ok_and(|record| record.len() == size && record.body_crc_matches() && is_ours(&record));
         if !is_record {
-            return Err(StoreError::Corrupt {
-                what: "record a ConsumeQueue unit points at",
-                path: PathBuf::from("commitlog"),
-                offset: unit.position.0,
-            });
+            return Err(corrupt("record a ConsumeQueue unit points at", unit));
         }
         rest = &rest[size..];
     }

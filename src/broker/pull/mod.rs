@@ -180,6 +180,12 @@ impl<R: Runtime> Broker<R> {
             Ok(fetched) => fetched,
             // Purged or deleted since the look: the next one says so.
             Err(_) if !std::mem::replace(&mut pull.is_retried, true) => return Some(pull),
+            Err(e @ StoreError::Corrupt { .. }) => {
+                // Told by whoever makes it good.
+                tracing::debug!(topic = %pull.topic, queue = pull.queue_id, offset = pull.offset, "a pull meets damage: {e}");
+                pull.refuse(response::SYSTEM_ERROR, &format!("the messages cannot be read yet: {e}"));
+                return None;
+            }
             Err(e) => {
                 tracing::warn!(topic = %pull.topic, queue = pull.queue_id, offset = pull.offset, "a pull cannot be read: {e}");
                 pull.refuse(response::SYSTEM_ERROR, &format!("the messages cannot be read: {e}"));

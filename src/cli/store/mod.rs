@@ -17,7 +17,7 @@ mod inspect;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum StoreCommand {
-    /// Check every frame, record, checkpoint and ConsumeQueue of a store whose node is not running.
+    /// Check every frame, record, checkpoint, ConsumeQueue and IndexFile of a store whose node is not running.
     Verify(VerifyArgs),
     /// Show what a store says of itself: whose it is, how far its log goes, what it holds.
     Inspect(InspectArgs),
@@ -106,14 +106,15 @@ fn retention_array(verdicts: &[Verdict]) -> serde_json::Value {
 }
 
 fn told(found: &VerifiedStore) -> String {
-    let VerifiedStore { log, segments, records, checkpoints, queues, applied, digest } = found;
+    let VerifiedStore { log, segments, records, checkpoints, queues, index, applied, digest } = found;
     let (group, node, first, end) = (&log.identity.group, log.identity.node_id, log.first, log.end);
     let mut text = format!(
         "group {group} node {node}: OK\n\
          CommitLog {first}..{end}: {segments} segments, {} entries, {records} records, every CRC and the chain close\n\
          {checkpoints} checkpoints stand for the state that the log makes\n\
-         {} ConsumeQueues equal the ones rebuilt from the log: {} units, {} more not yet written\n",
-        log.entries, queues.queues, queues.units, queues.unflushed
+         {} ConsumeQueues equal the ones rebuilt from the log: {} units, {} more not yet written\n\
+         {} IndexFiles equal the ones rebuilt from the log: {} keys, {} more not yet written\n",
+        log.entries, queues.queues, queues.units, queues.unflushed, index.files, index.keys, index.unflushed
     );
     if let Some((what, path, offset)) = &log.torn_tail {
         let path = path.display();
@@ -127,7 +128,7 @@ fn told(found: &VerifiedStore) -> String {
 }
 
 fn object(found: &VerifiedStore) -> serde_json::Value {
-    let VerifiedStore { log, segments, records, checkpoints, queues, applied, digest } = found;
+    let VerifiedStore { log, segments, records, checkpoints, queues, index, applied, digest } = found;
     let id = |id: &Option<LogId>| id.map(|id| json!({ "term": id.term.0, "index": id.index.0 }));
     let torn = log.torn_tail.as_ref();
     json!({
@@ -150,6 +151,9 @@ fn object(found: &VerifiedStore) -> serde_json::Value {
         "queues": queues.queues,
         "units": queues.units,
         "unitsNotWritten": queues.unflushed,
+        "indexFiles": index.files,
+        "keys": index.keys,
+        "keysNotWritten": index.unflushed,
         "applied": id(applied),
         "digest": format!("{digest:016x}"),
     })

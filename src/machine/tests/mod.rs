@@ -16,6 +16,7 @@ use super::*;
 
 mod commands;
 mod offsets;
+mod rebuild;
 mod records;
 mod replay;
 mod topics;

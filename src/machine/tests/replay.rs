@@ -161,7 +161,8 @@ fn a_member_that_starts_from_a_snapshot_reaches_the_same_state() {
         flush(&mut member, true);
         quorumq_store::consume_queue::ConsumeQueues::wipe(&*medium.mount(), Path::new(DIR)).unwrap();
         member.restore(&snapshot).unwrap();
-        member.check_queues(PhysicalOffset(middle)).unwrap();
+        member.start(PhysicalOffset(middle), PhysicalOffset(middle)).unwrap();
+        assert!(member.damaged_queues().is_empty());
         assert_eq!(member.encode(), snapshot);
         for (_, _, _, units) in all_units(&member) {
             assert_eq!(units, [], "no message below the snapshot can be read here");
@@ -188,46 +189,10 @@ fn a_member_that_starts_from_a_snapshot_reaches_the_same_state() {
         medium.crash();
         let mut member = machine(&medium);
         member.restore(&state).unwrap();
-        member.check_queues(PhysicalOffset(middle)).unwrap();
+        member.start(PhysicalOffset(middle), PhysicalOffset(middle)).unwrap();
+        assert!(member.damaged_queues().is_empty());
         assert_eq!(above(&member), above(&reference), "seed {seed}, restarted");
     }
-}
-
-#[test]
-fn lost_consume_queues_are_noticed_and_made_again_from_the_oldest_checkpoint() {
-    let mut world = World::with_topics(&["a", "b"]);
-    let oldest = loop {
-        if world.layout.end % SEGMENT > SEGMENT - 300 {
-            break world.machine.encode();
-        }
-        world.send(&[("a", 0, "x"), ("b", 0, "x")]);
-    };
-    let split = world.layout.entries.len();
-    let log_first = PhysicalOffset(world.layout.end.next_multiple_of(SEGMENT));
-    while world.layout.end < 4 * SEGMENT {
-        world.send(&[("a", 0, "x"), ("a", 1, "x"), ("a", 0, "x"), ("b", 0, "x")]);
-    }
-    let newest = world.machine.encode();
-    world.flush(true);
-    let queue = Path::new(DIR).join("consumequeue/a/0");
-    world.medium.mount().remove_dir_all(&queue).unwrap();
-
-    let mut again = machine(&world.medium);
-    again.restore(&newest).unwrap();
-    let e = again.check_queues(log_first).unwrap_err().to_string();
-    assert!(e.contains("ConsumeQueue a/0 misses units ["), "{e}");
-    again.restore(&oldest).unwrap();
-    again.check_queues(log_first).unwrap();
-    apply_all(&mut again, &world.layout.entries[split..]);
-    assert_eq!(again.encode(), newest);
-    let above = |machine: &Machine| {
-        let mut units: Vec<_> = all_units(machine).into_iter().flat_map(|(.., units)| units).collect();
-        units.retain(|unit| unit.position >= log_first);
-        units
-    };
-    let mut reference = machine(&medium());
-    apply_all(&mut reference, &world.layout.entries);
-    assert_eq!(above(&again), above(&reference));
 }
 
 #[test]
@@ -242,11 +207,11 @@ fn consume_queue_files_equal_those_made_again_from_the_log() {
     let mut again = machine(&medium());
     apply_all(&mut again, &world.layout.entries);
     let (disk, dir) = (world.medium.mount(), Path::new(DIR));
-    let verified = again.verify_queues(&*disk, dir).unwrap();
+    let verified = again.verify_queues(&*disk, dir, None).unwrap();
     assert_eq!(verified, VerifiedQueues { queues: 3, units: 1500, unflushed: 30 });
     let path = dir.join("consumequeue/b/3/00000000000000000000");
     world.medium.flip_bit(&path, 123, 4).unwrap();
-    let e = again.verify_queues(&*disk, dir).unwrap_err().to_string();
+    let e = again.verify_queues(&*disk, dir, None).unwrap_err().to_string();
     assert_eq!(e, "corrupt ConsumeQueue unit in /store/consumequeue/b/3/00000000000000000000 at byte 120");
 }
 

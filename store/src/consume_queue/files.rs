@@ -3,16 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::unit::{FILE_LEN, LEN, UNIT_LEN, UNITS_PER_FILE, Unit};
+use super::check::Report;
+use super::sums::{Chunk, SUM_LEN, Sums, sums_len};
+use super::unit::{FILE_LEN, UNIT_LEN, UNITS_PER_FILE};
 use crate::StoreError;
 use crate::disk::{Disk, DiskFile};
 use crate::error::At;
 
 /// Version of the layout below `consumequeue/`.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// Names the version. No topic can have this name: a topic's holds no dot.
 pub(super) const FORMAT_FILE: &str = ".format";
 const FORMAT_WORD: &str = "quorumq-consumequeue";
@@ -24,38 +26,75 @@ const GROW_LEN: u64 = 16 * 1024;
 /// The files of one life of one queue: a topic that is deleted and created again gets new ones at the same path.
 #[derive(Debug)]
 pub(super) struct QueueFiles {
+    pub topic: Box<str>,
+    pub queue_id: u32,
     pub dir: PathBuf,
     /// Tells this queue from every other this process opened.
     pub serial: u64,
     /// Set once the queue is removed: what is read from its path from then on may be another queue's.
     pub removed: AtomicBool,
+    /// The first offset that is held.
+    min: AtomicU64,
+    pub sums: Mutex<Sums>,
 }
 
 impl QueueFiles {
-    pub fn file_path(&self, file: u64) -> PathBuf {
-        self.dir.join(file_name(file))
+    /// The files below `root` of a queue whose first unit is `min`.
+    pub fn new(root: &Path, topic: &str, queue_id: u32, serial: u64, min: u64) -> Self {
+        let (removed, sums) = Default::default();
+        let dir = root.join(topic).join(queue_id.to_string());
+        Self { topic: topic.into(), queue_id, dir, serial, removed, min: AtomicU64::new(min), sums }
+    }
+
+    pub fn path(&self, file: u64, part: Part) -> PathBuf {
+        self.dir.join(part.name_of(file))
     }
 
     /// That units, read or missing, are no longer this queue's.
     pub fn is_removed(&self) -> bool {
         self.removed.load(Ordering::Acquire)
     }
+
+    /// The first offset that is held.
+    pub fn min(&self) -> u64 {
+        self.min.load(Ordering::Acquire)
+    }
+
+    pub fn set_min(&self, min: u64) {
+        self.min.store(min, Ordering::Release);
+    }
 }
 
-/// A file is named by the byte offset of its first unit, in 20 digits.
-pub(super) fn file_name(file: u64) -> String {
-    format!("{:020}", file * FILE_LEN)
+/// What a file of a queue holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    /// Units, as RocketMQ lays them out.
+    Units,
+    /// The sums of their chunks.
+    Sums,
 }
 
-/// Number of the file of that name; `None` if it is none of ours.
-pub(super) fn file_number(name: &str) -> Option<u64> {
-    let start: u64 = name.parse().ok()?;
-    (name.len() == 20 && start.is_multiple_of(FILE_LEN)).then_some(start / FILE_LEN)
+/// Ends the name of a file of sums.
+const SUMS_SUFFIX: &str = ".crc";
+
+impl Part {
+    /// A file is named by the byte offset of its first unit, in 20 digits.
+    pub fn name_of(self, file: u64) -> String {
+        let suffix = if self == Self::Sums { SUMS_SUFFIX } else { "" };
+        format!("{:020}{suffix}", file * FILE_LEN)
+    }
+
+    /// What the file of that name is; `None` if it is none of ours.
+    pub fn of_name(name: &str) -> Option<(u64, Self)> {
+        let (number, part) = name.strip_suffix(SUMS_SUFFIX).map_or((name, Self::Units), |stem| (stem, Self::Sums));
+        let start: u64 = number.parse().ok()?;
+        (number.len() == 20 && start.is_multiple_of(FILE_LEN)).then_some((start / FILE_LEN, part))
+    }
 }
 
 #[derive(Debug, Default)]
 struct Handles {
-    open: BTreeMap<(u64, u64), Handle>,
+    open: BTreeMap<(u64, u64, Part), Handle>,
     clock: u64,
 }
 
@@ -71,6 +110,8 @@ struct Handle {
 struct Unsynced {
     files: BTreeSet<PathBuf>,
     dirs: BTreeSet<PathBuf>,
+    /// Queues with sums that are not on disk.
+    queues: BTreeMap<u64, Arc<QueueFiles>>,
 }
 
 /// Shared by the queues (under the machine's lock), reads and flush plans (outside of it).
@@ -80,6 +121,8 @@ pub(super) struct Files {
     pub root: PathBuf,
     handles: Mutex<Handles>,
     unsynced: Mutex<Unsynced>,
+    /// What is damaged or missing, by queue.
+    pub reports: Mutex<BTreeMap<u64, Report>>,
     /// Cleared when the queues are dropped (a snapshot replaced them): a plan that is still out writes nothing.
     pub alive: AtomicBool,
 }
@@ -91,8 +134,8 @@ impl Files {
         if disk.exists(&path).at("stat", &path)? {
             check_format(&*disk, &path)?;
         }
-        let (handles, unsynced) = Default::default();
-        Ok(Self { disk, root, handles, unsynced, alive: AtomicBool::new(true) })
+        let (handles, unsynced, reports) = Default::default();
+        Ok(Self { disk, root, handles, unsynced, reports, alive: AtomicBool::new(true) })
     }
 
     /// Makes sure that the version is written down before anything it describes.
@@ -115,22 +158,22 @@ impl Files {
     }
 
     /// An open handle of a queue's file. `NotFound` if there is no such file.
-    fn handle(&self, queue: &QueueFiles, file: u64) -> io::Result<Arc<dyn DiskFile>> {
+    pub fn handle(&self, queue: &QueueFiles, file: u64, part: Part) -> io::Result<Arc<dyn DiskFile>> {
         {
             let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
             handles.clock += 1;
             let clock = handles.clock;
-            if let Some(handle) = handles.open.get_mut(&(queue.serial, file)) {
+            if let Some(handle) = handles.open.get_mut(&(queue.serial, file, part)) {
                 handle.used = clock;
                 return Ok(handle.file.clone());
             }
         }
-        let opened = self.disk.open(&queue.file_path(file))?;
-        self.keep(queue, file, opened.clone());
+        let opened = self.disk.open(&queue.path(file, part))?;
+        self.keep(queue, file, part, opened.clone());
         Ok(opened)
     }
 
-    fn keep(&self, queue: &QueueFiles, number: u64, file: Arc<dyn DiskFile>) {
+    fn keep(&self, queue: &QueueFiles, number: u64, part: Part, file: Arc<dyn DiskFile>) {
         let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
         if handles.open.len() >= MAX_HANDLES {
             let oldest = handles.open.iter().min_by_key(|(_, handle)| handle.used).map(|(key, _)| *key);
@@ -138,7 +181,7 @@ impl Files {
         }
         handles.clock += 1;
         let used = handles.clock;
-        handles.open.insert((queue.serial, number), Handle { dir: queue.dir.clone(), file, used });
+        handles.open.insert((queue.serial, number, part), Handle { dir: queue.dir.clone(), file, used });
     }
 
     /// Handles open now.
@@ -147,57 +190,61 @@ impl Files {
         self.handles.lock().unwrap_or_else(PoisonError::into_inner).open.len()
     }
 
-    /// Closes the handles of a queue's files below `file`.
+    /// Closes the handles of a queue's files below `file`, and forgets their sums.
     pub fn close_below(&self, queue: &QueueFiles, file: u64) {
         let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-        handles.open.retain(|&(serial, number), _| serial != queue.serial || number >= file);
+        handles.open.retain(|&(serial, number, _), _| serial != queue.serial || number >= file);
+        drop(handles);
+        let mut sums = queue.sums.lock().unwrap_or_else(PoisonError::into_inner);
+        sums.pending = sums.pending.split_off(&Chunk { file, number: 0 });
     }
 
-    /// Writes units of one file, `bytes` from its unit `at` on. Grows the file first, so that a full volume is told
-    /// before anything is written.
-    pub fn write_units(&self, queue: &QueueFiles, file: u64, at: u64, bytes: &[u8]) -> Result<(), StoreError> {
-        let path = queue.file_path(file);
-        let handle = match self.handle(queue, file) {
-            Ok(handle) => handle,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => self.create(queue, file, &path)?,
-            Err(e) => return Err(e).at("open", &path),
-        };
-        let (start, end) = (at * UNIT_LEN, at * UNIT_LEN + bytes.len() as u64);
-        if handle.len().at("stat", &path)? < end {
-            handle.allocate(end.next_multiple_of(GROW_LEN).min(FILE_LEN)).at("allocate", &path)?;
-        }
-        handle.write_at(start, &[bytes]).at("write", &path)?;
-        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).files.insert(path);
+    /// Writes units of one file, `bytes` from that offset of the queue on, and sums them.
+    pub fn write_units(&self, queue: &Arc<QueueFiles>, first: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let before = self.crc_before(queue, first)?;
+        self.write_bytes(queue, first, bytes)?;
+        queue.sums.lock().unwrap_or_else(PoisonError::into_inner).note(first, bytes, before);
         Ok(())
     }
 
-    fn create(&self, queue: &QueueFiles, file: u64, path: &Path) -> Result<Arc<dyn DiskFile>, StoreError> {
+    /// Writes units of one file without their sums. Grows the files first, so that a full volume is told before anything
+    /// is written.
+    pub fn write_bytes(&self, queue: &Arc<QueueFiles>, first: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let (file, at) = (first / UNITS_PER_FILE, first % UNITS_PER_FILE);
+        let path = queue.path(file, Part::Units);
+        let units = self.handle_or_new(queue, file, Part::Units)?;
+        let (start, end) = (at * UNIT_LEN, at * UNIT_LEN + bytes.len() as u64);
+        if units.len().at("stat", &path)? < end {
+            let len = end.next_multiple_of(GROW_LEN).min(FILE_LEN);
+            let sums = self.handle_or_new(queue, file, Part::Sums)?;
+            sums.allocate(sums_len(len)).at("allocate", &queue.path(file, Part::Sums))?;
+            units.allocate(len).at("allocate", &path)?;
+        }
+        units.write_at(start, &[bytes]).at("write", &path)?;
+        let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
+        unsynced.files.insert(path);
+        unsynced.queues.entry(queue.serial).or_insert_with(|| Arc::clone(queue));
+        Ok(())
+    }
+
+    fn handle_or_new(&self, queue: &QueueFiles, file: u64, part: Part) -> Result<Arc<dyn DiskFile>, StoreError> {
+        let path = queue.path(file, part);
+        match self.handle(queue, file, part) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened.at("open", &path),
+        }
         self.disk.create_dir_all(&queue.dir).at("create", &queue.dir)?;
-        let created = self.disk.create(path, 0).at("create", path)?;
-        self.keep(queue, file, created.clone());
+        let created = self.disk.create(&path, 0).at("create", &path)?;
+        self.keep(queue, file, part, created.clone());
         self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).dirs.insert(queue.dir.clone());
         Ok(created)
     }
 
-    /// Fills `buf` with the units of one file from its unit `at` on.
-    pub fn read_units(&self, queue: &QueueFiles, file: u64, at: u64, buf: &mut [u8]) -> Result<(), StoreError> {
-        let path = queue.file_path(file);
-        let handle = self.handle(queue, file).at("open", &path)?;
-        handle.read_at(at * UNIT_LEN, buf).at("read", &path)
-    }
-
-    /// One unit; `None` if it was never written.
-    pub fn probe(&self, queue: &QueueFiles, offset: u64) -> Result<Option<Unit>, StoreError> {
-        let mut bytes = [0; LEN];
-        match self.read_units(queue, offset / UNITS_PER_FILE, offset % UNITS_PER_FILE, &mut bytes) {
-            Ok(()) => Ok(Unit::from_bytes(&bytes)),
-            Err(StoreError::Io { source, .. })
-                if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) =>
-            {
-                Ok(None)
-            }
-            Err(e) => Err(e),
-        }
+    /// Fills `buf` with a file's bytes from a chunk on, unchecked.
+    pub fn read_units(&self, queue: &QueueFiles, from: Chunk, buf: &mut [u8]) -> Result<(), StoreError> {
+        let path = queue.path(from.file, Part::Units);
+        let handle = self.handle(queue, from.file, Part::Units).at("open", &path)?;
+        handle.read_at(from.first() % UNITS_PER_FILE * UNIT_LEN, buf).at("read", &path)
     }
 
     /// Removes a queue's directory, and its topic's if that is empty then.
@@ -220,6 +267,13 @@ impl Files {
         unsynced.files.retain(|path| !path.starts_with(dir));
         unsynced.dirs.retain(|path| !path.starts_with(dir));
         unsynced.dirs.extend(changed);
+        unsynced.queues.retain(|_, queue| {
+            let is_gone = queue.dir == dir;
+            if is_gone {
+                queue.sums.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            }
+            !is_gone
+        });
         Ok(())
     }
 
@@ -238,10 +292,11 @@ impl Files {
     /// Whether something was written that no sync has covered.
     pub fn has_unsynced(&self) -> bool {
         let unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
-        !unsynced.files.is_empty() || !unsynced.dirs.is_empty()
+        !unsynced.files.is_empty() || !unsynced.dirs.is_empty() || !unsynced.queues.is_empty()
     }
 
-    /// Makes everything written so far durable. Files first: a directory entry must not survive without its bytes.
+    /// Makes everything written so far durable. Units first: sums tell of nothing that may be lost. Directories last: an
+    /// entry must not survive without its bytes.
     pub fn sync(&self) -> Result<(), StoreError> {
         let unsynced = std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
         let synced = self.sync_all(&unsynced);
@@ -250,6 +305,7 @@ impl Files {
             let mut again = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
             again.files.extend(unsynced.files);
             again.dirs.extend(unsynced.dirs);
+            again.queues.extend(unsynced.queues);
         }
         synced
     }
@@ -259,11 +315,47 @@ impl Files {
             let file = self.disk.open(path).at("open", path)?;
             file.sync_data().at("sync", path)?;
         }
+        unsynced.queues.values().try_for_each(|queue| self.write_sums(queue))?;
         for dir in &unsynced.dirs {
             if self.disk.exists(dir).at("stat", dir)? {
                 self.disk.sync_dir(dir).at("sync", dir)?;
             }
         }
+        Ok(())
+    }
+
+    /// The file of sums beside a file of units, as long as that wants it.
+    fn sums_of(&self, queue: &QueueFiles, file: u64) -> Result<Arc<dyn DiskFile>, StoreError> {
+        let (path, sums) = (queue.path(file, Part::Sums), self.handle_or_new(queue, file, Part::Sums)?);
+        let path_of_units = queue.path(file, Part::Units);
+        let units = self.handle(queue, file, Part::Units).at("open", &path_of_units)?;
+        sums.allocate(sums_len(units.len().at("stat", &path_of_units)?)).at("allocate", &path)?;
+        Ok(sums)
+    }
+
+    /// Writes the sums that a queue's files of sums do not tell yet, durably. What they cover is durable.
+    fn write_sums(&self, queue: &QueueFiles) -> Result<(), StoreError> {
+        let pending = queue.sums.lock().unwrap_or_else(PoisonError::into_inner).pending.clone();
+        let mut written: Option<(u64, Arc<dyn DiskFile>)> = None;
+        let sync =
+            |(file, handle): (u64, Arc<dyn DiskFile>)| handle.sync_data().at("sync", &queue.path(file, Part::Sums));
+        for (chunk, sum) in &pending {
+            if written.as_ref().is_none_or(|(file, _)| *file != chunk.file) {
+                written.take().map_or(Ok(()), sync)?;
+                written = Some((chunk.file, self.sums_of(queue, chunk.file)?));
+            }
+            if let Some((_, handle)) = &written {
+                let at = chunk.number * SUM_LEN as u64;
+                handle.write_at(at, &[&sum.to_bytes()]).at("write", &queue.path(chunk.file, Part::Sums))?;
+            }
+        }
+        written.take().map_or(Ok(()), sync)?;
+        queue
+            .sums
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pending
+            .retain(|chunk, sum| pending.get(chunk) != Some(sum));
         Ok(())
     }
 }

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::files::{Files, QueueFiles};
+use super::files::{Files, Part, QueueFiles};
 use super::unit::{LEN, UNITS_PER_FILE};
 use super::{ConsumeQueues, HOT_UNITS, HOT_UNITS_TOTAL};
-use crate::StoreError;
+use crate::{QueueOffset, StoreError};
 
 /// Units and removals to be carried out by the disk thread.
 #[derive(Debug)]
@@ -118,6 +118,11 @@ impl ConsumeQueues {
 }
 
 impl FlushPlan {
+    /// What it writes: topic, queue id, offset of the first unit and the units' bytes, queue by queue.
+    pub fn runs(&self) -> impl Iterator<Item = (&str, u32, QueueOffset, &[u8])> {
+        self.runs.iter().map(|run| (&*run.queue.topic, run.queue.queue_id, QueueOffset(run.first), &run.bytes[..]))
+    }
+
     /// Units it writes.
     pub fn units(&self) -> usize {
         self.runs.iter().map(|run| run.bytes.len() / LEN).sum()
@@ -145,7 +150,10 @@ impl FlushPlan {
             Removal::Dir(dir) => self.files.remove_queue_dir(dir),
             Removal::Files { queue, from, to } => {
                 self.files.close_below(queue, *to);
-                (*from..*to).try_for_each(|file| self.files.remove_file(&queue.file_path(file)))
+                (*from..*to).try_for_each(|file| {
+                    self.files.remove_file(&queue.path(file, Part::Units))?;
+                    self.files.remove_file(&queue.path(file, Part::Sums))
+                })
             }
             Removal::File(path) => self.files.remove_file(path),
         }
@@ -155,10 +163,9 @@ impl FlushPlan {
         let mut first = run.first;
         let mut rest = &run.bytes[..];
         while !rest.is_empty() {
-            let (file, at) = (first / UNITS_PER_FILE, first % UNITS_PER_FILE);
-            let room = (UNITS_PER_FILE - at) as usize * LEN;
+            let room = (UNITS_PER_FILE - first % UNITS_PER_FILE) as usize * LEN;
             let (now, later) = rest.split_at(rest.len().min(room));
-            self.files.write_units(&run.queue, file, at, now)?;
+            self.files.write_units(&run.queue, first, now)?;
             first += (now.len() / LEN) as u64;
             rest = later;
         }

@@ -3,6 +3,7 @@
 //! ```text
 //! consumequeue/.format                        names the version
 //! consumequeue/<topic>/<queueId>/%020d        named by the byte offset of the file's first unit
+//! consumequeue/<topic>/<queueId>/%020d.crc    a CRC for each 4 KiB of it; every read of a file checks them
 //!
 //! one queue:   min ≤ written ≤ next           (QueueOffset)
 //!              [min, written) in files, [written, next) in memory only; a hot tail is in both
@@ -13,7 +14,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use crate::disk::Disk;
@@ -21,20 +22,25 @@ use crate::error::At;
 use crate::record::MAX_TOPIC;
 use crate::{PhysicalOffset, QueueOffset, StoreError};
 
+mod check;
 mod files;
 mod flush;
+mod mend;
 mod read;
+mod stock;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod unit;
 mod verify;
 
 pub use flush::FlushPlan;
+pub use mend::Mend;
 pub use read::UnitRead;
 pub use unit::{FILE_LEN, UNIT_LEN, UNITS_PER_FILE, Unit};
-pub use verify::verify_queue;
+pub use verify::{verify_queue, verify_sums};
 
-use files::{FORMAT_FILE, Files, QueueFiles, file_number};
+use files::{FORMAT_FILE, Files, QueueFiles};
 use flush::Removal;
 
 /// Units of one queue kept in memory after their flush: what consumers at the tail read.
@@ -109,13 +115,10 @@ impl ConsumeQueues {
     }
 
     /// Opens (or creates, in memory) a queue whose next unit is `next` and whose first is `min`; whatever its
-    /// files hold at or above `next` is ignored and overwritten.
-    ///
-    /// Where the files hold no unit below some offset (a snapshot was installed: its messages are all above), the
-    /// queue's min is that offset. A queue whose newest unit is missing holds none.
+    /// files hold at or above `next` is ignored and overwritten. Reads no file: see [`ConsumeQueues::take_stock`].
     ///
     /// # Errors
-    /// `Contract` if the topic cannot be a directory's name or `min` lies above `next`; `Io` if the disk fails.
+    /// `Contract` if the topic cannot be a directory's name or `min` lies above `next`.
     pub fn open(
         &mut self,
         topic: &str,
@@ -127,11 +130,9 @@ impl ConsumeQueues {
         if min > next {
             return Err(StoreError::Contract(format!("queue {topic}/{queue_id}: min {min} above next {next}")));
         }
-        let dir = self.files.root.join(topic).join(queue_id.to_string());
-        let files = Arc::new(QueueFiles { dir, serial: self.next_serial, removed: AtomicBool::new(false) });
-        self.next_serial += 1;
         let (min, next) = (min.0, next.0);
-        let min = if next == 0 { 0 } else { self.find_min(&files, min, next)? };
+        let files = Arc::new(QueueFiles::new(&self.files.root, topic, queue_id, self.next_serial, min));
+        self.next_serial += 1;
         let queue = Queue { files, min, next, written: next, tail: VecDeque::new(), is_dirty: false, is_hot: false };
         let slot = match self.free.pop() {
             Some(slot) => slot,
@@ -142,32 +143,6 @@ impl ConsumeQueues {
         };
         self.slots[slot as usize] = Some(queue);
         Ok(QueueHandle(slot))
-    }
-
-    /// The lowest offset from `min` on whose unit is held, `next` if none is. Files that hold nothing of the queue go
-    /// with the next flush.
-    fn find_min(&mut self, files: &Arc<QueueFiles>, min: u64, next: u64) -> Result<u64, StoreError> {
-        for name in self.files.disk.list(&files.dir).at("list", &files.dir)? {
-            let file = file_number(&name);
-            if file.is_none_or(|file| file < min / UNITS_PER_FILE || file > next / UNITS_PER_FILE) {
-                self.removals.push(Removal::File(files.dir.join(name)));
-            }
-        }
-        if min == next || self.files.probe(files, next - 1)?.is_none() {
-            return Ok(next);
-        }
-        if self.files.probe(files, min)?.is_some() {
-            return Ok(min);
-        }
-        let (mut missing, mut held) = (min, next - 1);
-        while held - missing > 1 {
-            let middle = missing + (held - missing) / 2;
-            match self.files.probe(files, middle)? {
-                Some(_) => held = middle,
-                None => missing = middle,
-            }
-        }
-        Ok(held)
     }
 
     /// Directories of queues that were not opened go with the next flush: their topics no longer exist.
@@ -284,6 +259,7 @@ impl ConsumeQueues {
         }
         let (old, new) = (q.min / UNITS_PER_FILE, min / UNITS_PER_FILE);
         q.min = min;
+        q.files.set_min(min);
         if old < new {
             self.removals.push(Removal::Files { queue: q.files.clone(), from: old, to: new });
         }

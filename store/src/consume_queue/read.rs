@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::files::{Files, QueueFiles};
-use super::unit::{LEN, UNIT_LEN, UNITS_PER_FILE, Unit};
-use crate::StoreError;
+use super::unit::{UNITS_PER_FILE, Unit};
+use crate::{QueueOffset, StoreError};
 
 /// A read of units that was prepared under the machine's lock.
 #[derive(Debug)]
@@ -33,11 +33,17 @@ impl UnitRead {
         self.len() == 0
     }
 
+    /// The offset behind the last unit it will give.
+    pub fn end(&self) -> QueueOffset {
+        QueueOffset(self.split + self.tail.len() as u64)
+    }
+
     /// Reads, and appends the units to `out`. Blocks if it is not [`UnitRead::is_in_memory`].
     ///
     /// # Errors
-    /// `Io` if the disk fails or a file is gone (the topic was deleted, or its messages purged, since the read was
-    /// prepared); `Corrupt` where a unit that was flushed is missing. `out` is as before then.
+    /// `Contract` if the topic was deleted, or its messages purged, since the read was prepared; `Io` if the disk fails;
+    /// `Corrupt` where a chunk is damaged or missing: it is reported, to be [made again](super::Mend). `out` is as before
+    /// then.
     pub fn run(&self, out: &mut Vec<Unit>) -> Result<(), StoreError> {
         let before = out.len();
         let read = self.read_files(out);
@@ -51,27 +57,9 @@ impl UnitRead {
 
     fn read_files(&self, out: &mut Vec<Unit>) -> Result<(), StoreError> {
         let mut first = self.from;
-        let mut bytes = Vec::new();
         while first < self.split {
-            let (file, at) = (first / UNITS_PER_FILE, first % UNITS_PER_FILE);
-            let units = (self.split - first).min(UNITS_PER_FILE - at);
-            bytes.resize(units as usize * LEN, 0);
-            self.files.read_units(&self.queue, file, at, &mut bytes)?;
-            if self.queue.is_removed() {
-                return Err(StoreError::Contract(format!(
-                    "{} was removed while it was read",
-                    self.queue.dir.display()
-                )));
-            }
-            let (chunks, _) = bytes.as_chunks::<LEN>();
-            for (i, chunk) in chunks.iter().enumerate() {
-                let unit = Unit::from_bytes(chunk).ok_or_else(|| StoreError::Corrupt {
-                    what: "ConsumeQueue unit",
-                    path: self.queue.file_path(file),
-                    offset: (at + i as u64) * UNIT_LEN,
-                })?;
-                out.push(unit);
-            }
+            let units = (self.split - first).min(UNITS_PER_FILE - first % UNITS_PER_FILE);
+            self.files.read_checked(&self.queue, first..first + units, out)?;
             first += units;
         }
         Ok(())

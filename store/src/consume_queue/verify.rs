@@ -3,8 +3,9 @@
 use std::io;
 use std::path::Path;
 
-use super::files::file_name;
-use super::unit::{LEN, UNIT_LEN, UNITS_PER_FILE, Unit};
+use super::files::Part;
+use super::sums::{CHUNK_UNITS, Chunk, SUM_LEN, Sum, extend, sums_len};
+use super::unit::{FILE_LEN, LEN, UNIT_LEN, UNITS_PER_FILE, Unit};
 use super::{ConsumeQueues, check_topic};
 use crate::disk::Disk;
 use crate::error::At;
@@ -34,8 +35,8 @@ pub fn verify_queue(
         let first = from.0 + (expected.len() - rest.len()) as u64;
         let (file, at) = (first / UNITS_PER_FILE, first % UNITS_PER_FILE);
         let (now, later) = rest.split_at(rest.len().min((UNITS_PER_FILE - at) as usize));
-        let path = dir.join(file_name(file));
-        let bytes = read_units(disk, &path, at, now.len())?;
+        let path = dir.join(Part::Units.name_of(file));
+        let bytes = read_bytes(disk, &path, at * UNIT_LEN, now.len() * LEN)?;
         for ((unit, bytes), offset) in now.iter().zip(bytes.as_chunks::<LEN>().0).zip(at..) {
             let corrupt = |path: &Path, offset: u64| StoreError::Corrupt {
                 what: "ConsumeQueue unit",
@@ -55,15 +56,58 @@ pub fn verify_queue(
     Ok(held)
 }
 
-/// The bytes of units, zeros where the file ends before or is not there.
-fn read_units(disk: &dyn Disk, path: &Path, at: u64, units: usize) -> Result<Vec<u8>, StoreError> {
-    let mut bytes = vec![0; units * LEN];
+/// Compares the files of sums of a queue below `dir` with its units in files from offset `min` up to `next`. Answers the
+/// offset below which every unit is summed: lower than `next` if the last flush was not synced when the node stopped.
+///
+/// # Errors
+/// As [`verify_queue`]: a sum that is not its chunk's, or is missing before one that is there.
+pub fn verify_sums(
+    disk: &dyn Disk,
+    dir: &Path,
+    topic: &str,
+    queue_id: u32,
+    (min, next): (QueueOffset, QueueOffset),
+) -> Result<QueueOffset, StoreError> {
+    check_topic(topic)?;
+    let dir = ConsumeQueues::path(dir, topic, queue_id);
+    let (mut at, mut summed, mut has_gap) = (min.0, min.0, false);
+    while at < next.0 {
+        let file = at / UNITS_PER_FILE;
+        let end = next.0.min((file + 1) * UNITS_PER_FILE);
+        let path = dir.join(Part::Sums.name_of(file));
+        let sums = read_bytes(disk, &path, 0, sums_len(FILE_LEN) as usize)?;
+        let units = read_bytes(disk, &dir.join(Part::Units.name_of(file)), 0, FILE_LEN as usize)?;
+        while at < end {
+            let chunk = Chunk::of(at);
+            let from = chunk.number as usize * SUM_LEN;
+            let corrupt = || StoreError::Corrupt { what: "ConsumeQueue sum", path: path.clone(), offset: from as u64 };
+            let bytes = sums[from..].first_chunk().ok_or_else(corrupt)?;
+            let sum = Sum::from_bytes(bytes);
+            let covered = &units[(chunk.number * CHUNK_UNITS) as usize * LEN..][..sum.covers()];
+            let is_sum = sum != Sum::default() || *bytes == [0; SUM_LEN];
+            let covers_to = chunk.first() + u64::from(sum.count);
+            if !is_sum || covers_to > at && has_gap || extend(0, covered) != sum.crc {
+                return Err(corrupt());
+            }
+            if sum.count > 0 {
+                summed = summed.max(covers_to.min(next.0));
+            }
+            has_gap |= covers_to < chunk.end().min(next.0);
+            at = chunk.end();
+        }
+    }
+    Ok(QueueOffset(summed))
+}
+
+/// Bytes of a file, zeros where it ends before or is not there.
+fn read_bytes(disk: &dyn Disk, path: &Path, at: u64, len: usize) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = vec![0; len];
     let file = match disk.open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(bytes),
         opened => opened.at("open", path)?,
     };
-    let held = file.len().at("stat", path)?.saturating_sub(at * UNIT_LEN);
-    let held = usize::try_from(held).map_or(bytes.len(), |held| held.min(bytes.len()));
-    file.read_at(at * UNIT_LEN, &mut bytes[..held]).at("read", path)?;
+    let held = file.len().at("stat", path)?.saturating_sub(at);
+    let held = usize::try_from(held).map_or(len, |held| held.min(len));
+    file.read_at(at, &mut bytes[..held]).at("read", path)?;
     Ok(bytes)
 }

@@ -11,9 +11,9 @@ use super::format::Format;
 use super::layout::{Header, IndexSizes};
 use super::name::{name_of, nameable};
 use super::slots::Slots;
-use crate::StoreError;
 use crate::disk::{Disk, DiskFile};
 use crate::error::At;
+use crate::{PhysicalOffset, StoreError};
 
 /// Handles kept open.
 pub(super) const MAX_HANDLES: usize = 64;
@@ -45,6 +45,8 @@ pub(super) struct Files {
     pub root: PathBuf,
     handles: Mutex<Handles>,
     unsynced: Mutex<Unsynced>,
+    /// Segments with a file that was found to be wrong.
+    reports: Mutex<BTreeSet<PhysicalOffset>>,
     /// Milliseconds that name a file.
     names: Mutex<BTreeSet<i64>>,
     next_serial: AtomicU64,
@@ -91,9 +93,9 @@ pub(super) fn write_tables(
 impl Files {
     pub fn new(disk: Arc<dyn Disk>, root: PathBuf) -> Self {
         let (handles, unsynced, names) = Default::default();
-        let (next_serial, opened, format_version) = Default::default();
+        let (next_serial, opened, format_version, reports) = Default::default();
         let alive = AtomicBool::new(true);
-        Self { disk, root, handles, unsynced, names, next_serial, opened, format_version, alive }
+        Self { disk, root, handles, unsynced, reports, names, next_serial, opened, format_version, alive }
     }
 
     pub fn note_opened(&self, text: String) {
@@ -123,6 +125,21 @@ impl Files {
         let serial = self.next_serial.fetch_add(1, Ordering::Relaxed);
         let path = self.root.join(name_of(name_ms));
         Arc::new(IndexFile { path, name_ms, segment, sizes, serial, removed: AtomicBool::new(false) })
+    }
+
+    /// Notes a segment with a file that was found to be wrong.
+    pub fn report(&self, segment: PhysicalOffset) {
+        lock(&self.reports).insert(segment);
+    }
+
+    /// The segments noted.
+    pub fn reported(&self) -> Vec<PhysicalOffset> {
+        lock(&self.reports).iter().copied().collect()
+    }
+
+    /// A segment is being made again, or is gone.
+    pub fn settle(&self, segment: PhysicalOffset) {
+        lock(&self.reports).remove(&segment);
     }
 
     /// Takes the first free millisecond from that one on; those of `own` count as free.

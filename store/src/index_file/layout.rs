@@ -82,7 +82,7 @@ impl IndexSizes {
 }
 
 /// RocketMQ's hash of a key of a topic: the absolute value of Java's hash of `topic#key`, 0 where there is none.
-pub(super) fn key_hash(topic: &str, key: &[u8]) -> u32 {
+pub fn key_hash(topic: &str, key: &[u8]) -> u32 {
     let hash = java_hash_of(&[topic.as_bytes(), b"#", key]);
     hash.checked_abs().map_or(0, i32::cast_unsigned)
 }

@@ -34,21 +34,22 @@ mod name;
 mod open;
 mod query;
 mod rebuild;
+mod scrub;
 mod slots;
 #[cfg(test)]
 mod tests;
 mod verify;
 
 pub use flush::IndexFlush;
-pub use layout::{HEADER_LEN, INDEX_UNIT_LEN, IndexSizes, SLOT_LEN};
+pub use layout::{HEADER_LEN, INDEX_UNIT_LEN, IndexSizes, SLOT_LEN, key_hash};
 pub use query::{Candidates, KeyQuery, MAX_STEPS};
 pub use rebuild::{Rebuild, Rebuilt};
+pub use scrub::SegmentCheck;
 pub use verify::{VerifiedIndex, verify_index};
 
 use files::Files;
 use filling::{Filling, IndexFile, Stored};
 use format::{Format, Held};
-use layout::key_hash;
 
 /// Name of the directory.
 const DIR: &str = "index";
@@ -202,6 +203,34 @@ impl IndexFiles {
     /// them meanwhile.
     pub fn missing(&self) -> Vec<PhysicalOffset> {
         self.missing.keys().copied().map(PhysicalOffset).collect()
+    }
+
+    /// Notes a file that was found to be wrong; its segment is to be rebuilt.
+    pub fn report(&self, path: &Path) {
+        if let Some(segment) = self.segment_of_file(path) {
+            self.files.report(segment);
+        }
+    }
+
+    /// Notes that what the index says of a record is wrong; the record's segment is to be rebuilt.
+    pub fn report_position(&self, position: PhysicalOffset) {
+        self.files.report(self.segment_of(position));
+    }
+
+    /// Segments that were [reported](IndexFiles::report) and not planned to be rebuilt since, ascending.
+    pub fn reported(&self) -> Vec<PhysicalOffset> {
+        self.files.reported()
+    }
+
+    /// Whether a segment is missing or reported.
+    pub fn has_damage(&self) -> bool {
+        !self.missing.is_empty() || !self.files.reported().is_empty()
+    }
+
+    /// Segments whose files are wholly written, ascending.
+    pub fn complete(&self) -> Vec<PhysicalOffset> {
+        let filling = self.filling.front().map_or(u64::MAX, |file| file.file.segment);
+        self.segments.range(..self.entered.min(filling)).map(|(start, _)| PhysicalOffset(*start)).collect()
     }
 
     /// Keys in memory that no flush has covered yet.

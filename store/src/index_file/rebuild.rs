@@ -69,6 +69,7 @@ impl IndexFiles {
             self.missing.insert(start, Missing { sizes, leftovers });
             self.format_version += 1;
         }
+        self.files.settle(segment);
         let Missing { sizes, leftovers } = self.missing.get(&start)?;
         let token = Arc::new(());
         self.rebuild = Arc::downgrade(&token);

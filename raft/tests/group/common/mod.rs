@@ -66,9 +66,6 @@ impl Machine for Counter {
         (self.entries, self.digest, self.retained) = (word(0), word(1), word(2));
         Ok(())
     }
-    fn check_derived(&self, _log_first: PhysicalOffset) -> Result<(), MachineError> {
-        Ok(())
-    }
     fn digest(&self) -> u64 {
         self.digest
     }

@@ -18,6 +18,18 @@ fn synced_units_survive_a_crash_at_every_operation() {
             let queue = queues.open(topic, 0, QueueOffset(*min), QueueOffset(*next)).unwrap();
             let expected: Vec<_> = (*min..*next).map(|n| unit(n + life * 1_000_000)).collect();
             assert_eq!(read(&queues, queue, *min, usize::MAX), expected, "{topic} after {operations} operations");
+            // As a replay does: from an older checkpoint, or from this one.
+            let half = min + (next - min) / 2;
+            let queue = queues.open(topic, 0, QueueOffset(*min), QueueOffset(half)).unwrap();
+            for n in half..next + 100 {
+                queues.push(queue, unit(n + life * 1_000_000));
+            }
+            flush(&mut queues, operations % 2 == 0);
+            let expected: Vec<_> = (*min..next + 100).map(|n| unit(n + life * 1_000_000)).collect();
+            let mut files = Vec::new();
+            queues.plan_scrub(queue, QueueOffset(0), u64::MAX).unwrap().run(&mut files).unwrap();
+            assert_eq!(files, expected, "{topic} after {operations} operations, replayed");
+            assert!(queues.damaged().is_empty());
         }
         crashes += 1;
         if finished {

@@ -2,6 +2,7 @@ use super::*;
 use crate::disk::MemoryDisk;
 
 mod crash;
+mod damage;
 
 const DIR: &str = "/store";
 
@@ -57,8 +58,12 @@ fn assert_holds(queues: &ConsumeQueues, queue: QueueHandle, range: std::ops::Ran
     assert_eq!(read(queues, queue, range.end + 5, 10), []);
 }
 
+/// Names of files of units. Each has one of sums beside it.
 fn file_names(medium: &MemoryDisk, topic: &str) -> Vec<String> {
-    medium.mount().list(&ConsumeQueues::path(Path::new(DIR), topic, 0)).unwrap()
+    let names = medium.mount().list(&ConsumeQueues::path(Path::new(DIR), topic, 0)).unwrap();
+    let (sums, units): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name.ends_with(".crc"));
+    assert_eq!(sums, units.iter().map(|name| format!("{name}.crc")).collect::<Vec<_>>());
+    units
 }
 
 #[test]
@@ -98,11 +103,13 @@ fn the_real_disk_holds_the_same() {
     assert_holds(&queues, a, UNITS_PER_FILE + 1..UNITS_PER_FILE + 1000);
     let names = |path: &Path| crate::disk::RealDisk::new().list(path).unwrap();
     assert_eq!(names(&dir.path().join("consumequeue")), [FORMAT_FILE, "a"]);
-    assert_eq!(names(&ConsumeQueues::path(dir.path(), "a", 0)), ["00000000000006000000"]);
+    let left = ["00000000000006000000", "00000000000006000000.crc"];
+    assert_eq!(names(&ConsumeQueues::path(dir.path(), "a", 0)), left);
     drop(queues);
     let mut queues = open();
-    let a = queues.open("a", 0, QueueOffset(0), QueueOffset(UNITS_PER_FILE + 999)).unwrap();
-    assert_holds(&queues, a, UNITS_PER_FILE..UNITS_PER_FILE + 999);
+    let (min, next) = (QueueOffset(UNITS_PER_FILE + 1), QueueOffset(UNITS_PER_FILE + 999));
+    let a = queues.open("a", 0, min, next).unwrap();
+    assert_holds(&queues, a, min.0..next.0);
     ConsumeQueues::wipe(&*crate::disk::RealDisk::new(), dir.path()).unwrap();
     assert_eq!(names(dir.path()), [""; 0]);
 }
@@ -301,7 +308,9 @@ fn retention_raises_the_min_and_removes_whole_files() {
     assert!(left_over.is_ok(), "gone only with the next flush");
     drop(queues);
     let mut queues = self::queues(&medium);
-    queues.open("t", 0, QueueOffset(end), QueueOffset(end)).unwrap();
+    let queue = queues.open("t", 0, QueueOffset(end), QueueOffset(end)).unwrap();
+    queues.take_stock(queue, QueueOffset(0)).unwrap();
+    assert!(queues.damaged().is_empty());
     flush(&mut queues, true);
     assert_eq!(file_names(&medium, "t"), ["00000000000012000000"], "what a crash left behind goes at the next open");
 }
@@ -312,13 +321,17 @@ fn after_a_snapshot_a_queue_begins_where_its_units_begin() {
     // Installed at offset 400,000 with a min of 0 in the state: nothing below was ever here.
     let mut first = queues(&medium);
     let queue = first.open("t", 0, QueueOffset(0), QueueOffset(400_000)).unwrap();
+    first.take_stock(queue, QueueOffset(400_000)).unwrap();
+    assert!(first.damaged().is_empty());
     assert_holds(&first, queue, 400_000..400_000);
     push_range(&mut first, queue, 400_000..400_500);
     flush(&mut first, true);
     assert_holds(&first, queue, 400_000..400_500);
-    // A later checkpoint still says min 0.
+    // A later checkpoint still says min 0; the log, and so the queue, begins at the snapshot.
     let mut again = queues(&medium);
     let queue = again.open("t", 0, QueueOffset(0), QueueOffset(400_300)).unwrap();
+    again.take_stock(queue, QueueOffset(400_000)).unwrap();
+    assert!(again.damaged().is_empty());
     assert_holds(&again, queue, 400_000..400_300);
 }
 
@@ -332,7 +345,7 @@ fn a_missing_unit_is_an_error_never_a_message() {
     let path = ConsumeQueues::path(Path::new(DIR), "t", 0).join("00000000000000000000");
     medium.mount().open(&path).unwrap().write_at(20 * 7, &[&[0; 20]]).unwrap();
     let e = queues.read(queue, QueueOffset(0), 10, &mut Vec::new()).unwrap_err();
-    assert!(matches!(e, StoreError::Corrupt { offset: 140, .. }), "{e}");
+    assert!(matches!(e, StoreError::Corrupt { offset: 0, .. }), "{e}");
     let mut out = vec![unit(1)];
     queues.read(queue, QueueOffset(0), 10, &mut out).unwrap_err();
     assert_eq!(out, [unit(1)], "nothing half read is left behind");
@@ -367,11 +380,11 @@ fn an_unknown_format_version_is_refused_by_name() {
         disk.create(&path, text.len() as u64).unwrap().write_at(0, &[text.as_bytes()]).unwrap();
         ConsumeQueues::new(medium.mount(), Path::new(DIR)).map(|_| ())
     };
-    assert!(write("quorumq-consumequeue 1\n").is_ok());
-    let e = write("quorumq-consumequeue 2\n").unwrap_err();
+    assert!(write("quorumq-consumequeue 2\n").is_ok());
+    let e = write("quorumq-consumequeue 3\n").unwrap_err();
     assert_eq!(
         e.to_string(),
-        "/store/consumequeue/.format has ConsumeQueue format version 2; this build reads version 1"
+        "/store/consumequeue/.format has ConsumeQueue format version 3; this build reads version 2"
     );
     assert!(matches!(write("something else"), Err(StoreError::Corrupt { .. })));
 }
@@ -384,7 +397,7 @@ fn the_format_is_written_before_the_first_unit() {
     push_range(&mut queues, queue, 0..1);
     flush(&mut queues, true);
     medium.crash();
-    assert_eq!(medium.content(&Path::new(DIR).join("consumequeue/.format")).unwrap(), b"quorumq-consumequeue 1\n");
+    assert_eq!(medium.content(&Path::new(DIR).join("consumequeue/.format")).unwrap(), b"quorumq-consumequeue 2\n");
 }
 
 #[test]
@@ -443,6 +456,7 @@ fn a_plan_of_queues_that_were_replaced_writes_nothing() {
     assert!(!medium.mount().exists(&ConsumeQueues::path(Path::new(DIR), "t", 0)).unwrap());
     new.flushed(plan);
     let queue = new.open("t", 0, QueueOffset(0), QueueOffset(10)).unwrap();
+    new.take_stock(queue, QueueOffset(10)).unwrap();
     assert_holds(&new, queue, 10..10);
 }
 
