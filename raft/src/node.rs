@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,22 +11,20 @@ use futures_util::future::BoxFuture;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{ChangeMembers, Config, Raft, ReadPolicy, ServerState};
-use quorumq_store::consume_queue::ConsumeQueues;
 use quorumq_store::identity::{GroupConstants, Identity};
-use quorumq_store::index_file::IndexFiles;
-use quorumq_store::log_store::{Entry, FlushMode, LogStore, OnInstall, Options, Positions, Promise, Vote};
+use quorumq_store::log_store::{Entry, FlushMode, LogStore, Positions, Promise, Vote};
 use quorumq_store::mutant::{Mutant, planted};
 use quorumq_store::{LogId, LogIndex, StoreError};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::barrier::{Barrier, ReadError};
-use crate::fatal::told;
 use crate::form::{Desk, FormError, Start, form};
 use crate::health;
 use crate::log_storage::{LogStorage, finish};
 use crate::lost::LeaderWatch;
 use crate::machine::{EffectSink, Machine};
+use crate::opening::open_store;
 use crate::outcome::{Once, Outcome, Refusal};
 use crate::peer::handshake::LocalPeer;
 use crate::peer::message::{NodeStatus, Purpose, Request, Response, Role};
@@ -34,7 +32,8 @@ use crate::peer::mux::CallError;
 use crate::peer::network::Network;
 use crate::peer::peers::Peers;
 use crate::peer::server::{Processes, serve};
-use crate::runtime::{Runtime, Serial};
+use crate::repair::start::Opening;
+use crate::runtime::Runtime;
 use crate::service::{AppHandler, Core, Service};
 use crate::state_machine::{OnFatal, Place, Shared, Shell};
 use crate::tasks;
@@ -106,6 +105,15 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Nothing says what this node has voted and acknowledged.
+    #[error(
+        "{0}. Without its hard state a node cannot come back under its old id: remove it with `quorumq group remove`, empty \
+         its directory, start it with join, and add it with `quorumq group add`"
+    )]
+    HardStateLost(StoreError),
+    /// The CommitLog is damaged, and nobody can have a copy.
+    #[error("{0}; no other member is known that could have a copy")]
+    NoOtherMember(StoreError),
     /// openraft would not start.
     #[error("raft: {0}")]
     Raft(String),
@@ -159,29 +167,35 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         let stop = CancellationToken::new();
         let (lost_tx, lost_rx) = mpsc::channel(64);
         // Opened before anyone is asked: whether the group was formed already is what this node's own store says.
-        let mut store = None;
-        if let Some(identity) = desk.identity() {
-            store = Some(open_store::<R>(&parts.place, &identity, flush, &desk, Arc::clone(&parts.on_fatal)).await?);
-        }
         let service = Arc::new(Service::<R, M>::new(Arc::clone(&desk), lost_tx.clone()));
-        drop(R::spawn(serve::<R, Service<R, M>>(listener, Arc::clone(&service), stop.clone())));
-        let formed = match form::<R>(&desk, &start).await {
-            Ok(formed) => formed,
-            Err(e) => {
-                stop.cancel();
-                return Err(e.into());
-            }
+        let mut listener = Some(listener);
+        let mut listen = || {
+            let served = |listener| serve::<R, Service<R, M>>(listener, Arc::clone(&service), stop.clone());
+            listener.take().into_iter().for_each(|listener| drop(R::spawn(served(listener))));
         };
+        // Whoever gives the start up also ends what it has begun.
+        let given_up = stop.clone().drop_guard();
+        let formatted = desk.identity();
+        let open_store = |identity| open_store::<R>(&parts.place, identity, flush, &desk, &parts.on_fatal);
+        let mut store = None;
+        if let Some(identity) = &formatted {
+            let place = &parts.place;
+            let opening = Opening { place, identity, start: &start, desk: &desk, service: &service };
+            store = Some(opening.run(|| open_store(identity), &mut listen).await?);
+        }
+        listen();
+        let formed = form::<R>(&desk, &start).await?;
         let identity = desk.identity().ok_or(FormError::NotAsked { dir: parts.place.dir.display().to_string() })?;
         let store = match store {
             Some(store) => store,
-            None => open_store::<R>(&parts.place, &identity, flush, &desk, Arc::clone(&parts.on_fatal)).await?,
+            None => open_store(&identity).await?,
         };
         let core = Self::open(desk.local(), &identity, parts, store, timing, lost_tx).await?;
         service.set_core(&core);
         let node =
             Arc::new(Self { core, identity, barrier: Barrier::default(), stop, retain: Arc::default(), peer_addr });
         node.initialize(formed).await?;
+        given_up.disarm();
         node.spawn_tasks(lost_rx, (flush, timing));
         Ok(node)
     }
@@ -505,40 +519,6 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         let metrics = metrics.borrow_watched();
         store_id(metrics.last_applied.as_ref())
     }
-}
-
-async fn open_store<R: Runtime>(
-    place: &Place,
-    identity: &Identity,
-    flush: FlushMode,
-    desk: &Desk,
-    on_fatal: OnFatal,
-) -> Result<Arc<LogStore>, StartError> {
-    let serial = R::serial("quorumq-disk");
-    let cell: Arc<OnceLock<Weak<LogStore>>> = Arc::default();
-    let woken = Arc::clone(&cell);
-    let wake = Box::new(move || {
-        if let Some(store) = woken.get().and_then(Weak::upgrade) {
-            let on_fatal = Arc::clone(&on_fatal);
-            serial.submit(Box::new(move || told(&on_fatal, "the disk thread", || store.run_pending())));
-        }
-    });
-    let (place, constants) = (place.clone(), identity.constants);
-    let derived = place.clone();
-    let on_install: OnInstall = Arc::new(move || {
-        ConsumeQueues::wipe(&*derived.disk, &derived.dir)?;
-        IndexFiles::wipe(&*derived.disk, &derived.dir)
-    });
-    let options = Options { mode: flush, on_install: Some(on_install), ..Options::default() };
-    let opened = R::offload(move || LogStore::open(place.disk, &place.dir, constants, options, wake)).await;
-    let (store, recovered) = opened.map_err(|e| StartError::Raft(e.to_string()))??;
-    // Nothing was queued yet: the cell is set before anyone else holds the store.
-    let _ = cell.set(Arc::downgrade(&store));
-    if let Some((at, bytes)) = recovered.torn_tail {
-        tracing::info!(%at, bytes, "cut a torn tail off the log");
-    }
-    desk.set_store(&store);
-    Ok(store)
 }
 
 fn raft_config(group: &str, timing: Timing) -> Result<Config, openraft::ConfigError> {

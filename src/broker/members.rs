@@ -232,6 +232,7 @@ fn member_status(id: NodeId, member: &Member, voter: bool, status: &NodeStatus, 
         Role::Candidate => "candidate",
         Role::Learner => "learner",
         Role::Stopped => "unreachable",
+        Role::Repairing => "repairing",
     };
     let index = |at: Option<quorumq_raft::wire::WireLogId>| at.map(|at| at.1);
     let theirs = index(status.last);

@@ -332,6 +332,16 @@ impl View {
         Ok(Some(kept))
     }
 
+    /// The last entry that is only read from the files, and where its frame ends.
+    pub(crate) fn file_end(&self) -> Mark {
+        self.before_tail
+    }
+
+    /// Where the files end, as far as nothing is about to change them.
+    pub(crate) fn files_reach(&self) -> PhysicalOffset {
+        self.written_end.map_or(self.before_tail.end, |end| end.at)
+    }
+
     /// How many segments a purge up to `upto` can drop.
     pub(crate) fn plan_purge(&self, upto: LogId) -> Result<Purge, StoreError> {
         if let Some(purged) = self.purged

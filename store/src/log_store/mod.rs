@@ -20,6 +20,7 @@ use crate::mutant::{Mutant, planted};
 use crate::{LogId, LogIndex, PhysicalOffset, StoreError, Term};
 
 pub(crate) mod background;
+mod damage;
 mod fifo;
 mod open;
 mod read;
@@ -29,6 +30,7 @@ mod worker;
 
 pub use background::BackgroundSync;
 use background::SyncGate;
+use damage::Quarantine;
 use fifo::{Fifo, Op};
 pub(crate) use open::take_lock;
 pub use open::{OnInstall, Options};
@@ -166,6 +168,7 @@ pub struct LogStore {
     mark_sync: MarkSync,
     wake: Wake,
     torn_tail: bool,
+    quarantine: Quarantine,
 }
 
 impl std::fmt::Debug for LogStore {
@@ -192,7 +195,8 @@ impl LogStore {
         let fifo = Mutex::new(Fifo::new(view, recovered.vote, worker.held_until()));
         let (gate, mark_sync, worker) = (worker.gate(), worker.mark_sync(), Mutex::new(worker));
         let torn_tail = recovered.torn_tail.is_some();
-        let store = Self { disk, identity, dir: dir.to_owned(), fifo, worker, gate, mark_sync, wake, torn_tail };
+        let (dir, quarantine) = (dir.to_owned(), Quarantine::default());
+        let store = Self { disk, identity, dir, fifo, worker, gate, mark_sync, wake, torn_tail, quarantine };
         Ok((Arc::new(store), recovered))
     }
 
