@@ -274,7 +274,8 @@ fn a_message_that_looks_like_a_frame_misleads_nobody() {
 
 #[test]
 fn a_long_range_is_asked_for_twice_and_never_kept_in_memory() {
-    let constants = GroupConstants { segment_size: 4 << 20, max_entry: 1 << 20, frame_version: VERSION, feature_level: 1 };
+    let constants =
+        GroupConstants { segment_size: 4 << 20, max_entry: 1 << 20, frame_version: VERSION, feature_level: 1 };
     let open = |medium: &MemoryMedium| {
         let rig = Rig::open(medium, constants, FlushMode::Sync).unwrap();
         rig.fill(1, 30, 700_000).unwrap();

@@ -6,6 +6,7 @@ mod durability;
 mod leader_loss;
 mod lease;
 mod purge;
+mod repair;
 mod restore;
 mod three_nodes;
 mod truncation;

@@ -19,8 +19,8 @@ mod patch;
 mod range;
 
 pub use assess::Damaged;
-pub use patch::{Patch, PatchError};
 pub(crate) use assess::read_piece;
+pub use patch::{Patch, PatchError};
 pub use range::BadRange;
 pub(crate) use range::Walk;
 
