@@ -14,7 +14,7 @@ pub mod node;
 mod opening;
 pub mod outcome;
 pub mod peer;
-mod repair;
+pub mod repair;
 pub mod runtime;
 mod service;
 pub mod state_machine;

@@ -5,6 +5,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream::{self, Stream, StreamExt};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
@@ -15,6 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::machine::Machine;
 use crate::peer::append::{payload_from, payload_parts};
+use crate::repair::{Suspects, is_damage};
 use crate::runtime::Runtime;
 use crate::types::{
     RaftEntryOf, RaftLogId, RaftVote, Types, from_raft_log_id, from_raft_vote, to_raft_log_id, to_raft_vote,
@@ -25,21 +27,31 @@ const REPLICATION_READ: u64 = 1024 * 1024;
 /// Bytes of entry bodies that one read for apply takes.
 const APPLY_READ: u64 = 8 * 1024 * 1024;
 
+/// Longest a read waits for the repair of what it met, and how often it looks.
+const REPAIR_PATIENCE: Duration = Duration::from_secs(30);
+const REPAIR_PAUSE: Duration = Duration::from_millis(50);
+
 /// The log as openraft sees it.
 pub struct LogStorage<R, M> {
     store: Arc<LogStore>,
+    suspects: Suspects,
     _types: PhantomData<fn() -> (R, M)>,
 }
 
 impl<R, M> Clone for LogStorage<R, M> {
     fn clone(&self) -> Self {
-        Self::new(Arc::clone(&self.store))
+        Self::telling(Arc::clone(&self.store), self.suspects.clone())
     }
 }
 
 impl<R, M> LogStorage<R, M> {
+    /// A log whose damage nobody repairs.
     pub fn new(store: Arc<LogStore>) -> Self {
-        Self { store, _types: PhantomData }
+        Self::telling(store, Suspects::new().0)
+    }
+    /// A log that tells where reads met damage, and waits for its repair.
+    pub fn telling(store: Arc<LogStore>, suspects: Suspects) -> Self {
+        Self { store, suspects, _types: PhantomData }
     }
 }
 
@@ -50,10 +62,26 @@ impl<R: Runtime, M: Machine> LogStorage<R, M> {
         let entries = if self.store.in_memory(indexes.start) {
             self.store.entries(indexes, max_bytes)?
         } else {
-            let store = Arc::clone(&self.store);
-            R::offload(move || store.entries(indexes, max_bytes)).await??
+            self.read_files(indexes, max_bytes).await?
         };
         entries.into_iter().map(stored_entry).collect()
+    }
+
+    /// Only what is committed is read from files. Where it is damaged, a sound copy is on its way from another member.
+    async fn read_files(&self, indexes: Range<LogIndex>, max_bytes: u64) -> io::Result<Vec<Entry>> {
+        let deadline = <R::Instant as openraft_rt::Instant>::now() + REPAIR_PATIENCE;
+        loop {
+            let (store, range) = (Arc::clone(&self.store), indexes.clone());
+            let e = match R::offload(move || store.entries(range, max_bytes)).await? {
+                Ok(entries) => return Ok(entries),
+                Err(e) => e,
+            };
+            if !is_damage(&e) || <R::Instant as openraft_rt::Instant>::now() >= deadline {
+                return Err(e.into());
+            }
+            self.suspects.tell(&e);
+            R::sleep(REPAIR_PAUSE).await;
+        }
     }
 
     /// Clips openraft's range to what the log holds.

@@ -32,7 +32,10 @@ use crate::peer::mux::CallError;
 use crate::peer::network::Network;
 use crate::peer::peers::Peers;
 use crate::peer::server::{Processes, serve};
+use crate::repair::running::Mending;
+use crate::repair::scrub::Scrub;
 use crate::repair::start::Opening;
+use crate::repair::{self, Suspects};
 use crate::runtime::Runtime;
 use crate::service::{AppHandler, Core, Service};
 use crate::state_machine::{OnFatal, Place, Shared, Shell};
@@ -87,6 +90,8 @@ pub struct Settings {
     pub constants: GroupConstants,
     /// When an append counts as done.
     pub flush: FlushMode,
+    /// How the CommitLog is looked through for damage.
+    pub scrub: Scrub,
     /// Raft timing.
     pub timing: Timing,
     /// What to do with an empty directory.
@@ -157,7 +162,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     }
 
     async fn start_unboxed(settings: Settings, parts: Parts<M>) -> Result<Arc<Self>, StartError> {
-        let Settings { listen, start, flush, timing, constants, .. } = settings.clone();
+        let Settings { listen, start, flush, scrub, timing, constants, .. } = settings.clone();
         let names = (settings.cluster.clone(), settings.group.clone());
         let joining = start == Start::Join;
         let client = (settings.client_addr.clone(), joining);
@@ -196,7 +201,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
             Arc::new(Self { core, identity, barrier: Barrier::default(), stop, retain: Arc::default(), peer_addr });
         node.initialize(formed).await?;
         given_up.disarm();
-        node.spawn_tasks(lost_rx, (flush, timing));
+        node.spawn_tasks(lost_rx, (flush, scrub, timing));
         Ok(node)
     }
 
@@ -221,14 +226,29 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         });
         let peers = Peers::<R>::new(local, on_lost);
         let config = Arc::new(raft_config(&identity.group, timing).map_err(|e| StartError::Raft(e.to_string()))?);
-        let log = LogStorage::new(Arc::clone(&store));
+        let (suspects, told) = Suspects::new();
+        let log = LogStorage::telling(Arc::clone(&store), suspects.clone());
         let raft = Raft::new(identity.node_id, config, Network::new(Arc::clone(&peers)), log, shell)
             .await
             .map_err(|e| StartError::Raft(e.to_string()))?;
         let processes = Arc::new(Processes::default());
         let handler = OnceLock::new();
         let (fitness, id) = (Arc::default(), identity.node_id);
-        Ok(Arc::new(Core { raft, shared, store, peers, processes, handler, on_fatal, place, fitness, id }))
+        let mending = Mending::new(told);
+        Ok(Arc::new(Core {
+            raft,
+            shared,
+            store,
+            peers,
+            processes,
+            handler,
+            on_fatal,
+            place,
+            fitness,
+            suspects,
+            mending,
+            id,
+        }))
     }
 
     /// The coordinator of a new group writes its first entry.
@@ -245,7 +265,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         self.core.raft.initialize(members).await.map_err(|e| StartError::Raft(e.to_string()))
     }
 
-    fn spawn_tasks(self: &Arc<Self>, lost: mpsc::Receiver<NodeId>, (flush, timing): (FlushMode, Timing)) {
+    fn spawn_tasks(self: &Arc<Self>, lost: mpsc::Receiver<NodeId>, (flush, scrub, timing): (FlushMode, Scrub, Timing)) {
         let core = &self.core;
         let watch = LeaderWatch {
             raft: core.raft.clone(),
@@ -261,6 +281,8 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         tasks.spawn(tasks::persist_marks(Arc::clone(core), flush, timing.flush_interval_ms));
         tasks.spawn(tasks::retain(Arc::clone(core), Arc::clone(&self.retain)));
         tasks.spawn(tasks::log_elections(Arc::clone(core)));
+        tasks.spawn(repair::running::keep_sound(Arc::clone(core)));
+        tasks.spawn(repair::scrub::scrub(Arc::clone(core), scrub));
         tasks.spawn(health::watch_disk(Arc::clone(core), Duration::from_millis(timing.sync_stall_ms)));
     }
 
@@ -287,9 +309,9 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     /// Reads record bytes at or below applied.
     ///
     /// # Errors
-    /// Out of the log's range, or the disk failed.
+    /// Out of the log's range, damaged there (which is repaired), or the disk failed.
     pub fn bytes(&self, at: quorumq_store::PhysicalOffset, len: u32) -> Result<Bytes, StoreError> {
-        self.core.store.bytes(at, len)
+        self.core.store.bytes(at, len).inspect_err(|e| self.core.suspects.tell(e))
     }
     /// Whether a read of record bytes at `at` is answered from memory or page cache.
     pub fn is_hot(&self, at: quorumq_store::PhysicalOffset) -> bool {

@@ -22,12 +22,13 @@ use crate::machine::Machine;
 use crate::node::{READ_POLICY, role_of};
 use crate::peer::handshake::LocalPeer;
 use crate::peer::log_server;
-use crate::peer::message::{LogHealth, NodeStatus, Purpose, Request, Response};
+use crate::peer::message::{NodeStatus, Purpose, Request, Response};
 use crate::peer::mux::CallError;
 use crate::peer::peers::Peers;
 use crate::peer::server::{Answer, PeerService, Processes};
-use crate::repair;
+use crate::repair::running::Mending;
 use crate::repair::start::Repairing;
+use crate::repair::{self, Suspects};
 use crate::runtime::Runtime;
 use crate::state_machine::{OnFatal, Place, Shared, Shell};
 use crate::types::{Member, NodeId, StoredMembership, Types};
@@ -50,6 +51,8 @@ pub struct Core<R: Runtime, M: Machine> {
     pub on_fatal: OnFatal,
     pub place: Place,
     pub fitness: Arc<Fitness>,
+    pub suspects: Suspects,
+    pub mending: Mending,
     pub id: NodeId,
 }
 
@@ -124,7 +127,7 @@ impl<R: Runtime, M: Machine> Core<R, M> {
             is_fit: !self.fitness.is_barred(),
             space: self.place.disk.space(&self.place.dir).ok().map(|space| (space.available, space.total)),
             wall_clock_ms: R::wall_clock_ms(),
-            log: LogHealth::default(),
+            log: self.log_health(),
         }
     }
 

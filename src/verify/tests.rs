@@ -43,6 +43,7 @@ impl Store {
             client_addr: SocketAddr::from(([127, 0, 0, 1], 1)).to_string(),
             constants: CONSTANTS,
             flush: FlushMode::Sync,
+            scrub: quorumq_raft::repair::scrub::Scrub::default(),
             timing: Timing { heartbeat_ms: 20, election_min_ms: 60, election_max_ms: 100, ..Timing::default() },
             start,
         };

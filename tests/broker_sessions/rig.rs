@@ -51,6 +51,7 @@ fn settings(listen: SocketAddr, client: SocketAddr, start: Start) -> Settings {
             feature_level: 1,
         },
         flush: FlushMode::Sync,
+        scrub: quorumq_raft::repair::scrub::Scrub::default(),
         timing: Timing::default(),
         start,
     }

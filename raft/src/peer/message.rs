@@ -268,6 +268,10 @@ pub struct LogHealth {
     pub bad_bytes: u64,
     /// Bytes taken from other members since the process started, in place of damaged ones.
     pub filled_bytes: u64,
+    /// How far the pass that reads the whole log has come, as a position; `None` between passes.
+    pub scrubbed: Option<u64>,
+    /// When the last such pass ended, by the node's wall clock.
+    pub scrub_ended_ms: Option<i64>,
 }
 
 /// A member's role.

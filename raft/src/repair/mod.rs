@@ -14,7 +14,12 @@ use crate::peer::peers::Peers;
 use crate::runtime::Runtime;
 use crate::types::{Member, NodeId};
 
+pub mod running;
+pub mod scrub;
 pub mod start;
+mod suspects;
+
+pub use suspects::{Suspects, Told, is_damage};
 
 /// Longest a member may take to answer with a piece.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -46,6 +46,7 @@ impl Repairing {
             bad_ranges: bad.len() as u64,
             bad_bytes: bad.iter().map(|bad| bad.len()).sum(),
             filled_bytes: self.filled.load(Ordering::Relaxed),
+            ..LogHealth::default()
         }
     }
 
@@ -71,10 +72,15 @@ impl Repairing {
 
 /// What a start needs to repair its store.
 pub struct Opening<'a, R: Runtime, M: Machine> {
+    /// Where the store is.
     pub place: &'a Place,
+    /// Whose it is.
     pub identity: &'a Identity,
+    /// Names peers where nothing else does.
     pub start: &'a Start,
+    /// Told that the store is not pristine.
     pub desk: &'a Desk,
+    /// Told what peers get meanwhile.
     pub service: &'a Service<R, M>,
 }
 

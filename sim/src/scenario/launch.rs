@@ -46,6 +46,7 @@ impl Launch {
             client_addr: listen.to_string(),
             constants: CONSTANTS,
             flush,
+            scrub: quorumq_raft::repair::scrub::Scrub::default(),
             timing: Timing::default(),
             start,
         };

@@ -89,6 +89,7 @@ impl Members {
             client_addr: format!("{ip}:10911"),
             constants: CONSTANTS,
             flush: FlushMode::Sync,
+            scrub: quorumq_raft::repair::scrub::Scrub::default(),
             timing: Timing::default(),
             start: Start::Bootstrap { peers: (0..self.nodes.count()).map(peer).collect(), me },
         };

@@ -47,6 +47,11 @@ impl Quarantine {
         }
     }
 
+    /// Only where such a bug is planted.
+    pub(super) fn is_served(&self, at: PhysicalOffset) -> bool {
+        planted(Mutant::QuarantineServed) && self.lock().iter().any(|bad| bad.overlaps(at, at + 1))
+    }
+
     /// The end of the last range of a segment that ends at or before `at`: a frame starts there.
     pub(super) fn frame_behind(&self, start: PhysicalOffset, at: PhysicalOffset) -> Option<PhysicalOffset> {
         if self.count.load(Ordering::Acquire) == 0 {
@@ -62,32 +67,34 @@ impl LogStore {
         self.quarantine.lock().clone()
     }
 
-    /// Looks for damage in the segment that holds `at`, as far as it is read from the file. Blocks.
+    /// Looks for damage at a place where a frame starts, as an error names it. Blocks.
     ///
     /// # Errors
     /// `Io`; `UnknownVersion`.
-    pub fn examine(&self, at: PhysicalOffset) -> Result<Vec<BadRange>, StoreError> {
-        let Some(start) = self.held_segment(at) else { return Ok(Vec::new()) };
-        let upto = self.layout().segment_end(start);
-        self.walk(start).step(upto, u64::MAX - upto.0, &mut |_| {})
+    pub fn examine(&self, at: PhysicalOffset) -> Result<Option<BadRange>, StoreError> {
+        if !self.is_in_files(at) {
+            return Ok(None);
+        }
+        let mut bad = self.walk(at).step(at + 1, 1, &mut |_| {})?;
+        Ok(bad.pop().filter(|bad| self.holds(bad.from)))
     }
 
-    /// Starts a walk at a segment's first frame, to the end of what is read from the files.
-    pub(crate) fn walk(&self, start: PhysicalOffset) -> Walk {
+    /// Starts a walk where a frame starts, to the end of what is read from the files.
+    pub(crate) fn walk(&self, at: PhysicalOffset) -> Walk {
         let end = self.lock().view.file_end();
         let (disk, dir) = (Arc::clone(&self.disk), self.dir.clone());
-        Walk::new(disk, dir, self.layout(), (start, Follow::UNKNOWN), end)
+        Walk::new(disk, dir, self.layout(), (at, Follow::UNKNOWN), end)
     }
 
-    /// The start of the segment that holds `at`; `None` if none is held that is read from a file.
-    fn held_segment(&self, at: PhysicalOffset) -> Option<PhysicalOffset> {
+    /// Whether the log holds a position, and not only in memory.
+    fn is_in_files(&self, at: PhysicalOffset) -> bool {
         let fifo = self.lock();
-        let is_held = at >= fifo.view.first && at < fifo.view.file_end().end;
-        is_held.then(|| self.layout().segment_of(at))
+        at >= fifo.view.first && at < fifo.view.file_end().end
     }
 
     /// Lets nobody read a range. Returns whether it is a new one, and there was room for it.
     pub fn quarantine(&self, bad: &BadRange) -> bool {
+        self.frames.forget(bad.from, bad.to);
         self.quarantine.change(|ranges| {
             let is_new = ranges.len() < MAX_RANGES && !ranges.iter().any(|known| known.overlaps(bad.from, bad.to));
             if is_new {
@@ -97,9 +104,9 @@ impl LogStore {
         })
     }
 
-    /// Lets a range be read again, that is filled or no longer held.
-    pub fn lift(&self, from: PhysicalOffset) {
-        self.quarantine.change(|ranges| ranges.retain(|bad| bad.from != from));
+    /// Lets a range be read again that is filled or no longer held, and with it all that seemed bad within.
+    pub fn lift(&self, range: &BadRange) {
+        self.quarantine.change(|ranges| ranges.retain(|bad| !bad.overlaps(range.from, range.to)));
     }
 
     /// Whether the log still holds a position.

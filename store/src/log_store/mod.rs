@@ -25,6 +25,7 @@ mod fifo;
 mod open;
 mod read;
 mod room;
+mod sound;
 mod store_checkpoint;
 mod worker;
 
@@ -35,6 +36,7 @@ use fifo::{Fifo, Op};
 pub(crate) use open::take_lock;
 pub use open::{OnInstall, Options};
 pub use room::Promise;
+use sound::Frames;
 pub use store_checkpoint::StoreTimes;
 use worker::Worker;
 
@@ -169,6 +171,7 @@ pub struct LogStore {
     wake: Wake,
     torn_tail: bool,
     quarantine: Quarantine,
+    frames: Frames,
 }
 
 impl std::fmt::Debug for LogStore {
@@ -195,8 +198,8 @@ impl LogStore {
         let fifo = Mutex::new(Fifo::new(view, recovered.vote, worker.held_until()));
         let (gate, mark_sync, worker) = (worker.gate(), worker.mark_sync(), Mutex::new(worker));
         let torn_tail = recovered.torn_tail.is_some();
-        let (dir, quarantine) = (dir.to_owned(), Quarantine::default());
-        let store = Self { disk, identity, dir, fifo, worker, gate, mark_sync, wake, torn_tail, quarantine };
+        let (dir, quarantine, frames) = (dir.to_owned(), Quarantine::default(), Frames::default());
+        let store = Self { disk, identity, dir, fifo, worker, gate, mark_sync, wake, torn_tail, quarantine, frames };
         Ok((Arc::new(store), recovered))
     }
 

@@ -17,12 +17,14 @@ use crate::{PhysicalOffset, StoreError, commit_log};
 mod assess;
 mod patch;
 mod range;
+mod scrub;
 
 pub use assess::Damaged;
 pub(crate) use assess::read_piece;
 pub use patch::{Patch, PatchError};
 pub use range::BadRange;
 pub(crate) use range::Walk;
+pub use scrub::Scrub;
 
 /// Most bytes asked for, and answered, at once: they lie in one segment.
 pub const MAX_PIECE: u64 = 1 << 20;

@@ -14,6 +14,9 @@ use crate::{PhysicalOffset, StoreError};
 /// Bytes read at once.
 const CHUNK: usize = 1 << 20;
 
+/// A segment's file, and a reader of it.
+pub(super) type Opened = (FrameReader, Arc<dyn DiskFile>);
+
 /// Bytes of the CommitLog that no longer check.
 #[derive(Clone, Debug)]
 pub struct BadRange {
@@ -49,7 +52,7 @@ pub(crate) struct Walk {
     pub(super) dir: PathBuf,
     pub(super) layout: Layout,
     /// The last entry known to stand in the files, and where its frame ends.
-    pub(super) end: Mark,
+    pub(crate) end: Mark,
     /// The next frame.
     pub(crate) at: PhysicalOffset,
     pub(super) follow: Follow,
@@ -176,7 +179,7 @@ impl Walk {
     }
 
     /// A reader of a segment's file as far as that goes, and the file. `None` if it is missing.
-    pub(super) fn open(&self, start: PhysicalOffset) -> Result<Option<(FrameReader, Arc<dyn DiskFile>)>, StoreError> {
+    pub(super) fn open(&self, start: PhysicalOffset) -> Result<Option<Opened>, StoreError> {
         let path = segment_path(&self.dir, start);
         if !self.disk.exists(&path).at("look for", &path)? {
             return Ok(None);
