@@ -2,20 +2,24 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::common::{
-    CONSTANTS, Host, Seat, assert_sound, converge, form_hosts, leader, memory_seats, nodes_of, same_logs, start, until,
-    write,
+    CONSTANTS, Host, Seat, TestNode, assert_sound, converge, form_hosts, leader, memory_seats, nodes_of, same_logs,
+    start, until, write,
 };
 use quorumq_raft::form::{Start, ask};
 use quorumq_raft::peer::handshake::dial;
 use quorumq_raft::peer::message::{NodeStatus, Purpose, Request, Response, Role};
 use quorumq_raft::peer::mux::Mux;
+use quorumq_raft::repair::scrub::Scrub;
 use quorumq_raft::runtime::tokio::Tokio;
-use quorumq_store::PhysicalOffset;
 use quorumq_store::commit_log::segment_path;
 use quorumq_store::commit_log::verify::verify;
 use quorumq_store::disk::MemoryDisk;
+use quorumq_store::frame::HEADER_LEN;
 use quorumq_store::log_store::FlushMode;
+use quorumq_store::{PhysicalOffset, StoreError};
 
 /// A group that was stopped, its log over several segments.
 struct Stopped {
@@ -169,4 +173,115 @@ async fn without_its_hard_state_a_node_is_told_to_come_back_under_a_new_id() {
     seat.disk.remove(&quorumq_store::hard_state::path(&seat.dir)).unwrap();
     let refused = start(seat, Start::Existing, FlushMode::Sync).await.err().unwrap();
     assert!(refused.contains("hardstate") && refused.contains("quorumq group add"), "{refused}");
+}
+
+/// Reads what the body of an entry holds, through a node, until it can.
+async fn reads(node: &TestNode, at: u64) -> Bytes {
+    until("the bytes are served", || node.bytes(PhysicalOffset(at + HEADER_LEN), 100).ok()).await
+}
+
+fn is_whole(group: &Stopped, nodes: &[TestNode]) -> bool {
+    let healed = |node: &TestNode| {
+        let status = node.status();
+        status.log.bad_ranges == 0 && status.is_fit
+    };
+    group.media.iter().all(|medium| medium.rotten().is_empty()) && nodes.iter().all(healed)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flip_that_a_read_meets_is_filled_on_followers_and_on_the_leader() {
+    let group = Stopped::new().await;
+    let frames = group.frames(0);
+    let hosts = group.restart(&[0, 1, 2]).await;
+    let nodes = nodes_of(&hosts);
+    leader(&nodes).await;
+    for (i, node) in nodes.iter().enumerate() {
+        let at = frames[20 + i];
+        // Of the header, and of the body: neither is what is read.
+        for offset in [20, HEADER_LEN + 700] {
+            let sound = reads(node, at).await;
+            group.flip(i, at + offset);
+            assert!(node.bytes(PhysicalOffset(at + HEADER_LEN), 100).is_err(), "damage was served");
+            assert_eq!(reads(node, at).await, sound);
+            until("all is whole", || is_whole(&group, &nodes).then_some(())).await;
+            assert!(node.status().log.filled_bytes > 0);
+        }
+    }
+    group.goes_on(hosts).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_meets_damage_hands_over_and_may_lead_again_once_it_is_filled() {
+    let group = Stopped::new().await;
+    let frames = group.frames(0);
+    let hosts = group.restart(&[0, 1, 2]).await;
+    let nodes = nodes_of(&hosts);
+    let lead = leader(&nodes).await;
+    let lead_at = crate::common::at(&nodes, lead.id());
+    // Nobody has a sound copy: it stays as it is.
+    (0..3).for_each(|i| group.flip(i, frames[30] + 100));
+    assert!(lead.bytes(PhysicalOffset(frames[30] + HEADER_LEN), 10).is_err());
+    until("another leads", || {
+        let other = nodes.iter().find(|node| node.is_leader());
+        other.filter(|other| other.id() != lead.id()).map(drop)
+    })
+    .await;
+    let status = lead.status();
+    assert_eq!((status.is_fit, status.log.bad_ranges, status.log.filled_bytes), (false, 1, 0));
+    write(&leader(&nodes).await, 20, 1000).await;
+    // One copy comes back.
+    group.media[(lead_at + 1) % 3].mend();
+    until("it is filled", || lead.status().is_fit.then_some(())).await;
+    reads(&lead, frames[30]).await;
+    assert!(group.media[lead_at].rotten().is_empty());
+    group.media.iter().for_each(MemoryDisk::mend);
+    group.goes_on(hosts).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damage_that_nobody_reads_is_found_by_the_scrub_on_every_member() {
+    let mut group = Stopped::new().await;
+    for seat in &mut group.seats {
+        seat.scrub = Scrub { bytes_per_second: 8 << 20, interval: Duration::from_millis(50) };
+    }
+    let frames = group.frames(0);
+    let hosts = group.restart(&[0, 1, 2]).await;
+    let nodes = nodes_of(&hosts);
+    leader(&nodes).await;
+    until("every member has ended a pass", || {
+        nodes.iter().all(|node| node.status().log.scrub_ended_ms.is_some()).then_some(())
+    })
+    .await;
+    for i in 0..3 {
+        group.flip(i, frames[10 + i] + 10);
+        group.flip(i, frames[100 + i] + 500);
+    }
+    let path = segment_path(&group.seats[0].dir, PhysicalOffset(2 * CONSTANTS.segment_size));
+    group.seats[0].disk.remove(&path).unwrap();
+    until("all is whole", || (is_whole(&group, &nodes) && group.seats[0].disk.exists(&path).unwrap()).then_some(()))
+        .await;
+    group.goes_on(hosts).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_of_one_keeps_damage_quarantined_and_goes_on() {
+    let (media, seats) = memory_seats(1);
+    let hosts = form_hosts(&seats, FlushMode::Sync).await;
+    write(&leader(&nodes_of(&hosts)).await, 250, 1000).await;
+    for host in hosts {
+        host.node.stop().await;
+        host.kill();
+    }
+    let group = Stopped { media, seats };
+    let frames = group.frames(0);
+    let hosts = group.restart(&[0]).await;
+    let lead = leader(&nodes_of(&hosts)).await;
+    group.flip(0, frames[50] + 100);
+    assert!(lead.bytes(PhysicalOffset(frames[50] + HEADER_LEN), 10).is_err());
+    until("it is quarantined", || (lead.status().log.bad_ranges == 1).then_some(())).await;
+    write(&lead, 20, 1000).await;
+    assert!(lead.is_leader() && lead.bytes(PhysicalOffset(frames[51] + HEADER_LEN), 10).is_ok());
+    let refused = lead.bytes(PhysicalOffset(frames[50] + HEADER_LEN), 10).unwrap_err();
+    assert!(matches!(refused, StoreError::Quarantined { .. }), "{refused}");
+    assert_sound(&group.seats);
 }
