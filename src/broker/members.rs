@@ -50,7 +50,7 @@ pub struct MemberStatus {
     pub peer_addr: String,
     /// Where clients reach it.
     pub client_addr: String,
-    /// "leader", "follower", "learner", "candidate" or "unreachable".
+    /// "leader", "follower", "learner", "candidate", "repairing" or "unreachable".
     pub role: String,
     /// Whether it votes.
     pub voter: bool,
@@ -74,6 +74,20 @@ pub struct MemberStatus {
     pub digest: String,
     /// Snapshots it installed since its process started.
     pub snapshots_installed: u64,
+    /// Bytes of its CommitLog that are damaged and wait for another member's copy, and in how many ranges.
+    #[serde(default)]
+    pub bad_bytes: u64,
+    #[serde(default)]
+    pub bad_ranges: u64,
+    /// Bytes of its CommitLog that were repaired since its process started.
+    #[serde(default)]
+    pub repaired_bytes: u64,
+    /// Position that its present pass over the CommitLog has come to.
+    #[serde(default)]
+    pub scrubbed: Option<u64>,
+    /// When its last such pass ended, in milliseconds since 1970.
+    #[serde(default)]
+    pub scrub_ended: Option<i64>,
 }
 
 impl<R: Runtime> Broker<R> {
@@ -193,7 +207,7 @@ impl<R: Runtime> Broker<R> {
     async fn would_lose_quorum(&self, id: NodeId) -> Option<String> {
         let status = self.collect_status().await;
         let left: Vec<_> = status.members.iter().filter(|m| m.voter && m.id != id).collect();
-        let alive = left.iter().filter(|m| m.role != "unreachable").count();
+        let alive = left.iter().filter(|m| !["unreachable", "repairing"].contains(&&*m.role)).count();
         let needed = left.len() / 2 + 1;
         (left.is_empty() || alive < needed).then(|| {
             format!("removing node {id} leaves {} voters of which {alive} answer; {needed} are needed", left.len())
@@ -252,6 +266,11 @@ fn member_status(id: NodeId, member: &Member, voter: bool, status: &NodeStatus, 
         end_offset: status.end_offset,
         digest: format!("{:016x}", status.digest),
         snapshots_installed: status.snapshots_installed,
+        bad_bytes: status.log.bad_bytes,
+        bad_ranges: status.log.bad_ranges,
+        repaired_bytes: status.log.filled_bytes,
+        scrubbed: status.log.scrubbed,
+        scrub_ended: status.log.scrub_ended_ms,
     }
 }
 

@@ -328,6 +328,9 @@ fn settings_have_rocketmqs_names_and_the_rest_is_listed() {
             "maxPendingBytes",
             "heartBeatTimeIntervalMs",
             "electionTimeoutMs",
+            "syncStallMs",
+            "scrubBytesPerSecond",
+            "scrubInterval",
             "maxClockSkewMs"
         ]
     );

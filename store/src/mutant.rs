@@ -79,7 +79,10 @@ mutants! {
         ["positions-ordered", "lost-write", "unseen"]
     QuarantineServed "quarantine-served"
         "bytes that are known to be damaged are read all the same, and taken as they are"
-        ["commit-logs-equal", "changed-message", "restart"]
+        ["commit-logs-equal", "changed-message", "durable-quorum"]
+    FillNotClosed "fill-not-closed"
+        "a repair takes any sound frames, whether what stands behind them follows them or not"
+        ["commit-logs-equal", "restart", "durable-quorum"]
     FillUnverified "fill-unverified"
         "a repair writes what another member sends, without a look at it"
         ["commit-logs-equal", "changed-message", "restart"]
