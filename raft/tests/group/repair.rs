@@ -8,6 +8,7 @@ use crate::common::{
     CONSTANTS, Host, Seat, TestNode, assert_sound, converge, form_hosts, leader, memory_seats, nodes_of, same_logs,
     start, until, write,
 };
+use crate::three_nodes::add;
 use quorumq_raft::form::{Start, ask};
 use quorumq_raft::peer::handshake::dial;
 use quorumq_raft::peer::message::{NodeStatus, Purpose, Request, Response, Role};
@@ -284,4 +285,40 @@ async fn a_group_of_one_keeps_damage_quarantined_and_goes_on() {
     let refused = lead.bytes(PhysicalOffset(frames[50] + HEADER_LEN), 10).unwrap_err();
     assert!(matches!(refused, StoreError::Quarantined { .. }), "{refused}");
     assert_sound(&group.seats);
+}
+
+/// Starts an empty node and makes it a learner.
+async fn learner(lead: &TestNode, seat: &Seat, id: u64) -> Host {
+    let joining = {
+        let seat = seat.clone();
+        tokio::spawn(async move { Host::start(&seat, Start::Join, FlushMode::Sync).await.unwrap() })
+    };
+    let member = add(lead, seat, id).await;
+    let joined = joining.await.unwrap();
+    lead.add_learner(id, member).await.unwrap();
+    joined
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replication_that_meets_damage_on_a_leader_waits_for_its_repair_and_goes_on() {
+    let (media, seats) = memory_seats(3);
+    let mut hosts = form_hosts(&seats[..1], FlushMode::Sync).await;
+    write(&leader(&nodes_of(&hosts)).await, 250, 1000).await;
+    // It has a copy, and no vote: nobody but the first can lead.
+    let copy = learner(&hosts[0].node, &seats[1], 2).await;
+    converge(&[hosts[0].node.clone(), copy.node.clone()]).await;
+    let host = hosts.remove(0);
+    host.node.stop().await;
+    host.kill();
+    let group = Stopped { media, seats };
+    let frames = group.frames(0);
+    let first = Host::restart(&group.seats[0], FlushMode::Sync).await;
+    let lead = leader(std::slice::from_ref(&first.node)).await;
+    for at in [40, 41, 90, 200] {
+        group.flip(0, frames[at] + 20);
+        group.flip(0, frames[at + 2] + 300);
+    }
+    let new = learner(&lead, &group.seats[2], 3).await;
+    assert!(group.media[0].rotten().is_empty() && lead.status().log.filled_bytes > 5000);
+    group.goes_on(vec![first, copy, new]).await;
 }
