@@ -74,9 +74,10 @@ pub struct MemberStatus {
     pub digest: String,
     /// Snapshots it installed since its process started.
     pub snapshots_installed: u64,
-    /// Bytes of its CommitLog that are damaged and wait for another member's copy, and in how many ranges.
+    /// Bytes of its CommitLog that are damaged and wait for another member's copy.
     #[serde(default)]
     pub bad_bytes: u64,
+    /// In how many ranges they lie.
     #[serde(default)]
     pub bad_ranges: u64,
     /// Bytes of its CommitLog that were repaired since its process started.
