@@ -3,6 +3,7 @@
 
 #[path = "../harness/free_addr.rs"]
 mod free_addr;
+mod damage;
 mod group;
 mod offsets;
 mod outcomes;

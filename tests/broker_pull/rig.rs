@@ -85,10 +85,14 @@ impl Rig {
 
     /// The same with a broker on each of these disks.
     pub async fn on(disks: &[MemoryDisk], fatal: fn(String)) -> Self {
-        let n = disks.len();
-        let peers: Vec<SocketAddr> = (0..n).map(|_| free_addr()).collect();
-        let starting = (0..n).map(|me| {
-            let peers = peers.clone();
+        let peers: Vec<SocketAddr> = disks.iter().map(|_| free_addr()).collect();
+        Self::among(&peers, disks, fatal).await
+    }
+
+    /// The same with given addresses for each other: a group that was stopped goes on under those it was formed with.
+    pub async fn among(peers: &[SocketAddr], disks: &[MemoryDisk], fatal: fn(String)) -> Self {
+        let starting = (0..disks.len()).map(|me| {
+            let peers = peers.to_vec();
             async move {
                 let client = free_addr();
                 let place = Place { disk: disks[me].mount(), dir: PathBuf::from("/store"), reserve_bytes: 0 };
