@@ -88,6 +88,8 @@ pub struct Desk {
     identity: Mutex<Option<Identity>>,
     /// Set once the store is open.
     store: OnceLock<Weak<LogStore>>,
+    /// Set once the store was found to hold a damaged log.
+    damaged: OnceLock<()>,
     formatted: Notify,
     /// Held while the store is formatted: a repeated order waits and finds it done.
     formatting: tokio::sync::Mutex<()>,
@@ -122,7 +124,7 @@ impl Desk {
         {
             return Err(FormError::Constants { formed: identity.constants, asked: constants });
         }
-        let (identity, store) = (Mutex::new(identity), OnceLock::new());
+        let (identity, store, damaged) = (Mutex::new(identity), OnceLock::new(), OnceLock::new());
         let (formatted, formatting) = (Notify::new(), tokio::sync::Mutex::default());
         Ok(Self {
             place,
@@ -134,6 +136,7 @@ impl Desk {
             joining,
             identity,
             store,
+            damaged,
             formatted,
             formatting,
         })
@@ -154,12 +157,17 @@ impl Desk {
         let _ = self.store.set(Arc::downgrade(store));
     }
 
+    /// The store holds a log that is damaged.
+    pub fn note_damaged(&self) {
+        self.damaged.get_or_init(|| ());
+    }
+
     /// Whether the store holds neither vote nor entries, as of now. A node that was formatted and runs stays pristine
     /// until the group is initialized, which is after every listed peer has its identity: so nobody who waits for one
     /// takes a group that is being formed for one that was formed before.
     fn is_pristine(&self) -> bool {
         match self.store.get().map(Weak::upgrade) {
-            None => true,
+            None => self.damaged.get().is_none(),
             Some(Some(store)) => store.vote().is_none() && store.positions().last.is_none(),
             // The node has stopped.
             Some(None) => false,

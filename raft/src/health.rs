@@ -1,10 +1,12 @@
-//! A node whose disk is sick does not lead while another can: one whose sync stalls, or whose volume is full.
+//! A node whose disk is sick does not lead while another can: one whose sync stalls, whose CommitLog is damaged, or whose
+//! volume is full.
 //!
-//! A stalled node follows on, and does not stand for election until a sync has ended. One without room stays eligible: it
-//! can lead, and says why it refuses sends; it only prefers another.
+//! A stalled or damaged node follows on, and does not stand for election until that is over. One without room stays
+//! eligible: it can lead, and says why it refuses sends; it only prefers another.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -53,34 +55,40 @@ impl<I: Instant> SyncWatch<I> {
     }
 }
 
-/// Why a node does not stand for election.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
+/// Why a node must not lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Bar {
-    /// A sync of its log has stalled.
-    StalledSync = 1,
+    /// A sync of the log has stalled.
+    Stalled,
+    /// Bytes of the CommitLog are damaged and wait for repair.
+    Damaged,
     /// It may lack entries that it has acknowledged.
-    Unproven = 2,
+    Unproven,
 }
 
 /// Whether this node may stand for election.
 #[derive(Debug, Default)]
 pub struct Fitness {
-    bars: AtomicU8,
+    bars: Mutex<BTreeSet<Bar>>,
+    barred: AtomicBool,
 }
 
 impl Fitness {
     /// Whether anything bars it.
     pub fn is_barred(&self) -> bool {
-        self.bars.load(Ordering::Acquire) != 0
+        self.barred.load(Ordering::Acquire)
     }
 
-    /// Sets or lifts a bar. Whether that is news.
-    fn set(&self, bar: Bar, on: bool) -> bool {
-        let bit = bar as u8;
-        let before =
-            if on { self.bars.fetch_or(bit, Ordering::AcqRel) } else { self.bars.fetch_and(!bit, Ordering::AcqRel) };
-        (before & bit != 0) != on
+    /// Sets or takes away a reason not to lead, and tells `elect` whether it may. Returns whether the reason is new, or gone.
+    pub fn set(&self, bar: Bar, holds: bool, elect: impl FnOnce(bool)) -> bool {
+        let mut bars = self.bars.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = if holds { bars.insert(bar) } else { bars.remove(&bar) };
+        if changed {
+            // Under the lock: of two who set reasons, the last must be heard last.
+            self.barred.store(!bars.is_empty(), Ordering::Release);
+            elect(bars.is_empty());
+        }
+        changed
     }
 }
 
@@ -93,7 +101,7 @@ pub async fn watch_disk<R: Runtime, M: Machine>(core: Arc<Core<R, M>>, stall: Du
         let now = <R::Instant as Instant>::now();
         let stuck = syncs.look(&core.store.positions(), now);
         let is_stalled = stuck > stall;
-        if core.set_bar(Bar::StalledSync, is_stalled) {
+        if core.bar(Bar::Stalled, is_stalled) {
             match is_stalled {
                 true => tracing::warn!(?stuck, "a sync of the log has stalled: this node does not lead until it ends"),
                 false => tracing::info!("the disk syncs again: this node may lead"),
@@ -113,20 +121,17 @@ pub async fn watch_disk<R: Runtime, M: Machine>(core: Arc<Core<R, M>>, stall: Du
 }
 
 impl<R: Runtime, M: Machine> Core<R, M> {
-    /// Sets or lifts a reason not to stand for election. Whether that is news.
-    pub fn set_bar(&self, bar: Bar, on: bool) -> bool {
-        let news = self.fitness.set(bar, on);
-        if news {
-            self.raft.runtime_config().elect(!self.fitness.is_barred());
-        }
-        news
+    /// Sets or takes away a reason not to lead. Returns whether it is new, or gone.
+    pub fn bar(&self, bar: Bar, holds: bool) -> bool {
+        self.fitness.set(bar, holds, |may| self.raft.runtime_config().elect(may))
     }
 
-    fn leads(&self) -> bool {
+    pub fn leads(&self) -> bool {
         self.raft.metrics().borrow_watched().state == openraft::ServerState::Leader
     }
 
-    async fn hand_over_to_a_healthy_one(&self, why: &str) {
+    /// Hands leadership to the healthiest other voter, if there is one.
+    pub async fn hand_over_to_a_healthy_one(&self, why: &str) {
         let Some(to) = self.healthy_successor().await else {
             tracing::warn!("this node leads on although {why}: no other voter is better off");
             return;
@@ -162,6 +167,17 @@ mod tests {
     fn positions(last: u64, synced: u64) -> Positions {
         let id = |index| Some(LogId { term: Term(1), index: LogIndex(index) });
         Positions { last: id(last), synced: id(synced), ..Positions::default() }
+    }
+
+    #[test]
+    fn a_node_may_lead_again_once_no_reason_is_left() {
+        let fitness = Fitness::default();
+        let told = std::cell::RefCell::new(Vec::new());
+        let set = |bar, holds| fitness.set(bar, holds, |may| told.borrow_mut().push(may));
+        assert!(set(Bar::Stalled, true) && !set(Bar::Stalled, true) && set(Bar::Damaged, true));
+        assert!(set(Bar::Stalled, false) && fitness.is_barred());
+        assert!(!set(Bar::Stalled, false) && set(Bar::Damaged, false) && !fitness.is_barred());
+        assert_eq!(told.take(), [false, false, false, true]);
     }
 
     #[test]

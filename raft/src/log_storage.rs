@@ -5,6 +5,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream::{self, Stream, StreamExt};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
@@ -16,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::machine::Machine;
 use crate::pace::{CatchUp, Pace};
 use crate::peer::append::{payload_from, payload_parts};
+use crate::repair::{Suspects, is_damage};
 use crate::runtime::Runtime;
 use crate::types::{
     RaftEntryOf, RaftLogId, RaftVote, Types, from_raft_log_id, from_raft_vote, to_raft_log_id, to_raft_vote,
@@ -26,28 +28,39 @@ const REPLICATION_READ: u64 = 1024 * 1024;
 /// Bytes of entry bodies that one read for apply takes.
 const APPLY_READ: u64 = 8 * 1024 * 1024;
 
+/// Longest a read waits for the repair of what it met, and how often it looks.
+const REPAIR_PATIENCE: Duration = Duration::from_secs(30);
+const REPAIR_PAUSE: Duration = Duration::from_millis(50);
+
 /// The log as openraft sees it.
 pub struct LogStorage<R: Runtime, M> {
     store: Arc<LogStore>,
     pace: Arc<Pace<R::Instant>>,
+    suspects: Suspects,
     _types: PhantomData<fn() -> M>,
 }
 
 impl<R: Runtime, M> Clone for LogStorage<R, M> {
     fn clone(&self) -> Self {
-        Self::paced(Arc::clone(&self.store), Arc::clone(&self.pace))
+        Self {
+            store: Arc::clone(&self.store),
+            pace: Arc::clone(&self.pace),
+            suspects: self.suspects.clone(),
+            _types: PhantomData,
+        }
     }
 }
 
 impl<R: Runtime, M> LogStorage<R, M> {
-    /// Catch-up is not limited.
+    /// Catch-up is not limited, and nobody repairs damage.
     pub fn new(store: Arc<LogStore>) -> Self {
-        Self::paced(store, Arc::new(Pace::new(CatchUp::Unlimited)))
+        Self::with(store, Arc::new(Pace::new(CatchUp::Unlimited)), Suspects::new().0)
     }
 
-    /// What replication reads from old segments goes at this pace.
-    pub fn paced(store: Arc<LogStore>, pace: Arc<Pace<R::Instant>>) -> Self {
-        Self { store, pace, _types: PhantomData }
+    /// What replication reads from old segments goes at this pace. Reads that meet damage tell where, and wait for its
+    /// repair.
+    pub fn with(store: Arc<LogStore>, pace: Arc<Pace<R::Instant>>, suspects: Suspects) -> Self {
+        Self { store, pace, suspects, _types: PhantomData }
     }
 }
 
@@ -69,10 +82,26 @@ impl<R: Runtime, M: Machine> LogStorage<R, M> {
         let entries = if self.store.in_memory(indexes.start) {
             self.store.entries(indexes, max_bytes)?
         } else {
-            let store = Arc::clone(&self.store);
-            R::offload(move || store.entries(indexes, max_bytes)).await??
+            self.read_files(indexes, max_bytes).await?
         };
         entries.into_iter().map(stored_entry).collect()
+    }
+
+    /// Only what is committed is read from files. Where it is damaged, a sound copy is on its way from another member.
+    async fn read_files(&self, indexes: Range<LogIndex>, max_bytes: u64) -> io::Result<Vec<Entry>> {
+        let deadline = <R::Instant as openraft_rt::Instant>::now() + REPAIR_PATIENCE;
+        loop {
+            let (store, range) = (Arc::clone(&self.store), indexes.clone());
+            let e = match R::offload(move || store.entries(range, max_bytes)).await? {
+                Ok(entries) => return Ok(entries),
+                Err(e) => e,
+            };
+            if !is_damage(&e) || <R::Instant as openraft_rt::Instant>::now() >= deadline {
+                return Err(e.into());
+            }
+            self.suspects.tell(&e);
+            R::sleep(REPAIR_PAUSE).await;
+        }
     }
 
     /// Clips openraft's range to what the log holds.

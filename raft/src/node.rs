@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,23 +11,20 @@ use futures_util::future::BoxFuture;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::ClientWriteError;
 use openraft::{Config, Raft, ReadPolicy, ServerState};
-use quorumq_store::consume_queue::ConsumeQueues;
-use quorumq_store::disk::Disk;
 use quorumq_store::identity::{GroupConstants, Identity};
-use quorumq_store::index_file::IndexFiles;
-use quorumq_store::log_store::{Entry, FlushMode, LogStore, OnInstall, Options, Positions, Promise, Vote};
+use quorumq_store::log_store::{Entry, FlushMode, LogStore, Positions, Promise, Vote};
 use quorumq_store::mutant::{Mutant, planted};
 use quorumq_store::{LogId, LogIndex, StoreError};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::barrier::{Barrier, ReadError};
-use crate::fatal::told;
 use crate::form::{Desk, FormError, Start, form};
 use crate::health::{self, Bar};
 use crate::log_storage::{LogStorage, finish};
 use crate::lost::LeaderWatch;
 use crate::machine::{EffectSink, Machine};
+use crate::opening::open_store;
 use crate::outcome::{Once, Outcome, Refusal};
 use crate::pace::{CatchUp, DEFAULT_BYTES_PER_SECOND, Pace};
 use crate::peer::handshake::LocalPeer;
@@ -37,7 +34,11 @@ use crate::peer::network::Network;
 use crate::peer::peers::Peers;
 use crate::peer::server::{Processes, serve};
 use crate::prove::prove;
-use crate::runtime::{Runtime, Serial};
+use crate::repair::running::Mending;
+use crate::repair::scrub::Scrub;
+use crate::repair::start::Opening;
+use crate::repair::{self, Suspects};
+use crate::runtime::Runtime;
 use crate::service::{AppHandler, Core, Service};
 use crate::state_machine::{OnFatal, Place, Shared, Shell};
 use crate::tasks;
@@ -95,6 +96,8 @@ pub struct Settings {
     pub constants: GroupConstants,
     /// When an append counts as done.
     pub flush: FlushMode,
+    /// How the CommitLog is looked through for damage.
+    pub scrub: Scrub,
     /// Raft timing.
     pub timing: Timing,
     /// What to do with an empty directory.
@@ -113,6 +116,15 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Nothing says what this node has voted and acknowledged.
+    #[error(
+        "{0}. Without its hard state a node cannot come back under its old id: remove it with `quorumq group remove`, empty \
+         its directory, start it with join, and add it with `quorumq group add`"
+    )]
+    HardStateLost(StoreError),
+    /// The CommitLog is damaged, and nobody can have a copy.
+    #[error("{0}; no other member is known that could have a copy")]
+    NoOtherMember(StoreError),
     /// openraft would not start.
     #[error("raft: {0}")]
     Raft(String),
@@ -156,7 +168,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     }
 
     async fn start_unboxed(settings: Settings, parts: Parts<M>) -> Result<Arc<Self>, StartError> {
-        let Settings { listen, start, flush, timing, constants, .. } = settings.clone();
+        let Settings { listen, start, flush, scrub, timing, constants, .. } = settings.clone();
         let names = (settings.cluster.clone(), settings.group.clone());
         let joining = start == Start::Join;
         let client = (settings.client_addr.clone(), joining);
@@ -166,30 +178,36 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         let stop = CancellationToken::new();
         let (lost_tx, lost_rx) = mpsc::channel(64);
         // Opened before anyone is asked: whether the group was formed already is what this node's own store says.
-        let mut store = None;
-        if let Some(identity) = desk.identity() {
-            store = Some(open_store::<R>(&parts.place, &identity, flush, &desk, Arc::clone(&parts.on_fatal)).await?);
-        }
         let service = Arc::new(Service::<R, M>::new(Arc::clone(&desk), lost_tx.clone()));
-        drop(R::spawn(serve::<R, Service<R, M>>(listener, Arc::clone(&service), stop.clone())));
-        let formed = match form::<R>(&desk, &start).await {
-            Ok(formed) => formed,
-            Err(e) => {
-                stop.cancel();
-                return Err(e.into());
-            }
+        let mut listener = Some(listener);
+        let mut listen = || {
+            let served = |listener| serve::<R, Service<R, M>>(listener, Arc::clone(&service), stop.clone());
+            listener.take().into_iter().for_each(|listener| drop(R::spawn(served(listener))));
         };
+        // Whoever gives the start up also ends what it has begun.
+        let given_up = stop.clone().drop_guard();
+        let formatted = desk.identity();
+        let open_store = |identity| open_store::<R>(&parts.place, identity, flush, &desk, &parts.on_fatal);
+        let mut store = None;
+        if let Some(identity) = &formatted {
+            let place = &parts.place;
+            let opening = Opening { place, identity, start: &start, desk: &desk, service: &service };
+            store = Some(opening.run(|| open_store(identity), &mut listen).await?);
+        }
+        listen();
+        let formed = form::<R>(&desk, &start).await?;
         let identity = desk.identity().ok_or(FormError::NotAsked { dir: parts.place.dir.display().to_string() })?;
         let store = match store {
             Some(store) => store,
-            None => open_store::<R>(&parts.place, &identity, flush, &desk, Arc::clone(&parts.on_fatal)).await?,
+            None => open_store(&identity).await?,
         };
         let core = Self::open(desk.local(), &identity, parts, store, (flush, timing), lost_tx).await?;
         service.set_core(&core);
         let node =
             Arc::new(Self { core, identity, barrier: Barrier::default(), stop, retain: Arc::default(), peer_addr });
         node.initialize(formed).await?;
-        node.spawn_tasks(lost_rx, (flush, timing));
+        given_up.disarm();
+        node.spawn_tasks(lost_rx, (flush, scrub, timing));
         Ok(node)
     }
 
@@ -216,15 +234,31 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         let config =
             Arc::new(raft_config(&identity.group, timing, &store, flush).map_err(|e| StartError::Raft(e.to_string()))?);
         let pace = Arc::new(Pace::new(CatchUp::from_setting(timing.catch_up_bytes_per_second)));
-        let log = LogStorage::paced(Arc::clone(&store), Arc::clone(&pace));
+        let (suspects, told) = Suspects::new();
+        let log = LogStorage::with(Arc::clone(&store), Arc::clone(&pace), suspects.clone());
         let raft = Raft::new(identity.node_id, config, Network::new(Arc::clone(&peers)), log, shell)
             .await
             .map_err(|e| StartError::Raft(e.to_string()))?;
         let processes = Arc::new(Processes::default());
         let handler = OnceLock::new();
         let (fitness, id) = (Arc::default(), identity.node_id);
-        let core = Core { raft, shared, store, peers, processes, handler, on_fatal, place, fitness, pace, id };
-        core.set_bar(Bar::Unproven, core.is_unproven());
+        let mending = Mending::new(told);
+        let core = Core {
+            raft,
+            shared,
+            store,
+            peers,
+            processes,
+            handler,
+            on_fatal,
+            place,
+            fitness,
+            pace,
+            suspects,
+            mending,
+            id,
+        };
+        core.bar(Bar::Unproven, core.is_unproven());
         Ok(Arc::new(core))
     }
 
@@ -242,7 +276,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         self.core.raft.initialize(members).await.map_err(|e| StartError::Raft(e.to_string()))
     }
 
-    fn spawn_tasks(self: &Arc<Self>, lost: mpsc::Receiver<NodeId>, (flush, timing): (FlushMode, Timing)) {
+    fn spawn_tasks(self: &Arc<Self>, lost: mpsc::Receiver<NodeId>, (flush, scrub, timing): (FlushMode, Scrub, Timing)) {
         let core = &self.core;
         let watch = LeaderWatch {
             raft: core.raft.clone(),
@@ -259,6 +293,8 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         tasks.spawn(tasks::retain(Arc::clone(core), Arc::clone(&self.retain)));
         tasks.spawn(tasks::log_elections(Arc::clone(core)));
         tasks.spawn(prove(Arc::clone(core)));
+        tasks.spawn(repair::running::keep_sound(Arc::clone(core)));
+        tasks.spawn(repair::scrub::scrub(Arc::clone(core), scrub));
         tasks.spawn(health::watch_disk(Arc::clone(core), Duration::from_millis(timing.sync_stall_ms)));
     }
 
@@ -297,9 +333,9 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     /// Reads record bytes at or below applied.
     ///
     /// # Errors
-    /// Out of the log's range, or the disk failed.
+    /// Out of the log's range, damaged there (which is repaired), or the disk failed.
     pub fn bytes(&self, at: quorumq_store::PhysicalOffset, len: u32) -> Result<Bytes, StoreError> {
-        self.core.store.bytes(at, len)
+        self.core.store.bytes(at, len).inspect_err(|e| self.core.suspects.tell(e))
     }
     /// Whether a read of record bytes at `at` is answered from memory or page cache.
     pub fn is_hot(&self, at: quorumq_store::PhysicalOffset) -> bool {
@@ -499,53 +535,6 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         let metrics = self.core.raft.data_metrics();
         let metrics = metrics.borrow_watched();
         store_id(metrics.last_applied.as_ref())
-    }
-}
-
-async fn open_store<R: Runtime>(
-    place: &Place,
-    identity: &Identity,
-    flush: FlushMode,
-    desk: &Desk,
-    on_fatal: OnFatal,
-) -> Result<Arc<LogStore>, StartError> {
-    let serial = R::serial("quorumq-disk");
-    let cell: Arc<OnceLock<Weak<LogStore>>> = Arc::default();
-    let woken = Arc::clone(&cell);
-    let wake = Box::new(move || {
-        if let Some(store) = woken.get().and_then(Weak::upgrade) {
-            let on_fatal = Arc::clone(&on_fatal);
-            serial.submit(Box::new(move || told(&on_fatal, "the disk thread", || store.run_pending())));
-        }
-    });
-    let (place, constants) = (place.clone(), identity.constants);
-    let derived = place.clone();
-    let on_install: OnInstall = Arc::new(move || {
-        ConsumeQueues::wipe(&*derived.disk, &derived.dir)?;
-        IndexFiles::wipe(&*derived.disk, &derived.dir)
-    });
-    let options = Options { mode: flush, on_install: Some(on_install), ..Options::default() };
-    let opened = R::offload(move || {
-        let options = Options { boot_id: boot_id(&*place.disk, flush)?, ..options };
-        LogStore::open(place.disk, &place.dir, constants, options, wake)
-    });
-    let opened = opened.await;
-    let (store, recovered) = opened.map_err(|e| StartError::Raft(e.to_string()))??;
-    // Nothing was queued yet: the cell is set before anyone else holds the store.
-    let _ = cell.set(Arc::downgrade(&store));
-    if let Some((at, bytes)) = recovered.torn_tail {
-        tracing::info!(%at, bytes, "cut a torn tail off the log");
-    }
-    desk.set_store(&store);
-    Ok(store)
-}
-
-/// Without it, a reboot cannot be told from a restart, which only ASYNC_FLUSH relies on.
-fn boot_id(disk: &dyn Disk, flush: FlushMode) -> Result<Option<u128>, StoreError> {
-    match disk.boot_id() {
-        Ok(id) => Ok(id),
-        Err(_) if flush == FlushMode::Sync => Ok(None),
-        Err(source) => Err(StoreError::Io { verb: "read", path: "/proc/sys/kernel/random/boot_id".into(), source }),
     }
 }
 

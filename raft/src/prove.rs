@@ -68,7 +68,7 @@ pub async fn prove<R: Runtime, M: Machine>(core: Arc<Core<R, M>>) {
         (core.on_fatal)(e.to_string());
         return;
     }
-    core.set_bar(Bar::Unproven, false);
+    core.bar(Bar::Unproven, false);
     tracing::info!(
         index = committed.map(|index| index.0),
         "this node holds what the group has committed: it votes again"

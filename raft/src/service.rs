@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use openraft::Raft;
 use openraft::alias::{SnapshotMetaOf, SnapshotOf};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest};
+use quorumq_store::PhysicalOffset;
 use quorumq_store::log_store::{LogStore, Promise};
 use tokio::sync::mpsc;
 
@@ -26,6 +27,9 @@ use crate::peer::message::{NodeStatus, Purpose, Request, Response};
 use crate::peer::mux::CallError;
 use crate::peer::peers::Peers;
 use crate::peer::server::{Answer, PeerService, Processes};
+use crate::repair::running::Mending;
+use crate::repair::start::Repairing;
+use crate::repair::{self, Suspects};
 use crate::runtime::Runtime;
 use crate::state_machine::{OnFatal, Place, Shared, Shell};
 use crate::types::{Member, NodeId, StoredMembership, Types};
@@ -49,6 +53,8 @@ pub struct Core<R: Runtime, M: Machine> {
     pub place: Place,
     pub fitness: Arc<Fitness>,
     pub pace: Arc<Pace<R::Instant>>,
+    pub suspects: Suspects,
+    pub mending: Mending,
     pub id: NodeId,
 }
 
@@ -147,6 +153,7 @@ impl<R: Runtime, M: Machine> Core<R, M> {
             unproven: self.is_unproven(),
             space: self.place.disk.space(&self.place.dir).ok().map(|space| (space.available, space.total)),
             wall_clock_ms: R::wall_clock_ms(),
+            log: self.log_health(),
         }
     }
 
@@ -289,6 +296,10 @@ impl<R: Runtime, M: Machine> Core<R, M> {
                 self.snapshot(vote, last, membership, raw).await.unwrap_or_else(failed)
             }
             Request::Status => Response::Status(self.status()),
+            Request::Bytes { from, to } => {
+                let store = Arc::clone(&self.store);
+                return repair::answer::<R>(move || store.piece(PhysicalOffset(from), PhysicalOffset(to))).await;
+            }
             Request::Probe | Request::Format { .. } => failed("only on a Form connection".to_owned()),
         };
         (response, Vec::new())
@@ -299,15 +310,23 @@ impl<R: Runtime, M: Machine> Core<R, M> {
 pub struct Service<R: Runtime, M: Machine> {
     desk: Arc<Desk>,
     core: OnceLock<Arc<Core<R, M>>>,
+    /// What is told while the store is being repaired.
+    repairing: Mutex<Option<Arc<Repairing>>>,
     lost: mpsc::Sender<NodeId>,
 }
 
 impl<R: Runtime, M: Machine> Service<R, M> {
     pub fn new(desk: Arc<Desk>, lost: mpsc::Sender<NodeId>) -> Self {
-        Self { desk, core: OnceLock::new(), lost }
+        Self { desk, core: OnceLock::new(), repairing: Mutex::default(), lost }
     }
     pub fn set_core(&self, core: &Arc<Core<R, M>>) {
         let _ = self.core.set(Arc::clone(core));
+    }
+    pub fn set_repairing(&self, repairing: Option<Arc<Repairing>>) {
+        *self.repairing.lock().unwrap_or_else(PoisonError::into_inner) = repairing;
+    }
+    fn repairing(&self) -> Option<Arc<Repairing>> {
+        self.repairing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -335,9 +354,10 @@ impl<R: Runtime, M: Machine> PeerService<R> for Service<R, M> {
                 }
                 _ => {}
             }
-            match self.core.get() {
-                Some(core) => core.answer(from, request, raw).await,
-                None => (Response::Error("the node is starting".to_owned()), Vec::new()),
+            match (self.core.get(), self.repairing()) {
+                (Some(core), _) => core.answer(from, request, raw).await,
+                (None, Some(repairing)) => repairing.answer::<R>(request).await,
+                (None, None) => (Response::Error("the node is starting".to_owned()), Vec::new()),
             }
         })
     }

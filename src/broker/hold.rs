@@ -226,7 +226,7 @@ impl<I: Copy + Ord> Holds<I> {
             return Err((Full { held, bytes }, pull));
         }
         pull.was_held = true;
-        pull.is_retried = false;
+        (pull.is_retried, pull.repairs_awaited) = (false, 0);
         pull.scanned = 0;
         let number = state.next;
         state.next += 1;

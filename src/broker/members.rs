@@ -27,6 +27,8 @@ const HAND_OVER: Duration = Duration::from_secs(2);
 
 /// The role of a member that does not answer.
 pub const UNREACHABLE: &str = "unreachable";
+/// Role of a member whose CommitLog is filled from the others before it starts.
+const REPAIRING: &str = "repairing";
 
 /// The body of GROUP_STATUS's answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +56,7 @@ pub struct MemberStatus {
     pub peer_addr: String,
     /// Where clients reach it.
     pub client_addr: String,
-    /// "leader", "follower", "learner", "candidate" or "unreachable".
+    /// "leader", "follower", "learner", "candidate", "repairing" or "unreachable".
     pub role: String,
     /// Whether it votes.
     pub voter: bool,
@@ -82,6 +84,21 @@ pub struct MemberStatus {
     pub digest: String,
     /// Snapshots it installed since its process started.
     pub snapshots_installed: u64,
+    /// Bytes of its CommitLog that are damaged and wait for another member's copy.
+    #[serde(default)]
+    pub bad_bytes: u64,
+    /// In how many ranges they lie.
+    #[serde(default)]
+    pub bad_ranges: u64,
+    /// Bytes of its CommitLog that were repaired since its process started.
+    #[serde(default)]
+    pub repaired_bytes: u64,
+    /// Position that its present pass over the CommitLog has come to.
+    #[serde(default)]
+    pub scrubbed: Option<u64>,
+    /// When its last such pass ended, in milliseconds since 1970.
+    #[serde(default)]
+    pub scrub_ended: Option<i64>,
 }
 
 impl<R: Runtime> Broker<R> {
@@ -286,7 +303,7 @@ impl From<ChangeError> for MembersError {
 /// Whether the voters among `members` other than `id` have a majority that answers.
 fn quorum_without(members: &[MemberStatus], id: NodeId) -> Result<(), MembersError> {
     let left: Vec<_> = members.iter().filter(|m| m.voter && m.id != id).collect();
-    let alive = left.iter().filter(|m| m.role != UNREACHABLE).count();
+    let alive = left.iter().filter(|m| ![UNREACHABLE, REPAIRING].contains(&&*m.role)).count();
     let (voters, needed) = (left.len(), left.len() / 2 + 1);
     if alive < needed { Err(MembersError::QuorumLost { id, voters, alive, needed }) } else { Ok(()) }
 }
@@ -298,6 +315,7 @@ fn member_status(id: NodeId, member: &Member, voter: bool, status: &NodeStatus, 
         Role::Candidate => "candidate",
         Role::Learner => "learner",
         Role::Stopped => UNREACHABLE,
+        Role::Repairing => REPAIRING,
     };
     let index = |at: Option<quorumq_raft::wire::WireLogId>| at.map(|at| at.1);
     let theirs = index(status.last);
@@ -322,6 +340,11 @@ fn member_status(id: NodeId, member: &Member, voter: bool, status: &NodeStatus, 
         end_offset: status.end_offset,
         digest: format!("{:016x}", status.digest),
         snapshots_installed: status.snapshots_installed,
+        bad_bytes: status.log.bad_bytes,
+        bad_ranges: status.log.bad_ranges,
+        repaired_bytes: status.log.filled_bytes,
+        scrubbed: status.log.scrubbed,
+        scrub_ended: status.log.scrub_ended_ms,
     }
 }
 

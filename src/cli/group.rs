@@ -154,11 +154,33 @@ impl CatchUpArgs {
 fn status_table(status: &GroupStatus) -> String {
     let leader = status.members.iter().find(|member| Some(member.id) == status.leader);
     let leader = leader.map_or_else(|| "none".to_owned(), |member| format!("{} ({})", member.id, member.client_addr));
-    let table = output::table(
-        ["NODE", "ADDRESS", "ROLE", "LAST", "COMMITTED", "APPLIED", "LAG"],
-        status.members.iter().map(member_row),
-    );
+    let header = ["NODE", "ADDRESS", "ROLE", "LAST", "COMMITTED", "APPLIED", "LAG"];
+    let table = if status.members.iter().all(is_clean) {
+        output::table(header, status.members.iter().map(member_row))
+    } else {
+        let [node, address, role, last, committed, applied, lag] = header;
+        let rows = status.members.iter().map(|member| {
+            let [node, address, role, last, committed, applied, lag] = member_row(member);
+            [node, address, role, last, committed, applied, lag, log_health(member)]
+        });
+        output::table([node, address, role, last, committed, applied, lag, "LOG"], rows)
+    };
     format!("group {}  leader {leader}  term {}\n{table}", status.group, status.term)
+}
+
+/// Whether nothing was found wrong with a member's CommitLog.
+fn is_clean(member: &MemberStatus) -> bool {
+    (member.bad_bytes, member.repaired_bytes) == (0, 0)
+}
+
+/// What was found wrong with a member's CommitLog, and repaired of it since it was started.
+fn log_health(member: &MemberStatus) -> String {
+    match (member.bad_bytes, member.repaired_bytes) {
+        (0, 0) => "-".to_owned(),
+        (0, repaired) => format!("{repaired} bytes repaired"),
+        (bad, 0) => format!("{bad} bytes damaged"),
+        (bad, repaired) => format!("{bad} bytes damaged, {repaired} repaired"),
+    }
 }
 
 fn member_row(member: &MemberStatus) -> [String; 7] {
@@ -194,6 +216,24 @@ mod tests {
                 "NODE  ADDRESS         ROLE         LAST  COMMITTED  APPLIED  LAG",
                 "1     10.0.0.1:10911  leader       120   119        119      0",
                 "2     10.0.0.2:10911  unreachable  -     -          -        -",
+            ]
+        );
+    }
+
+    #[test]
+    fn status_tells_of_a_damaged_log_only_if_there_is_one() {
+        let damaged = MemberStatus { bad_bytes: 1024, repaired_bytes: 5, ..member(2, "repairing") };
+        let members = vec![member(1, "leader"), damaged];
+        let status =
+            GroupStatus { group: "broker-a".to_owned(), term: 7, leader: Some(1), members, ..GroupStatus::default() };
+        let text = status_table(&status);
+        let lines: Vec<_> = text.lines().skip(1).collect();
+        assert_eq!(
+            lines,
+            [
+                "NODE  ADDRESS         ROLE       LAST  COMMITTED  APPLIED  LAG  LOG",
+                "1     10.0.0.1:10911  leader     -     -          -        -    -",
+                "2     10.0.0.2:10911  repairing  -     -          -        -    1024 bytes damaged, 5 repaired",
             ]
         );
     }

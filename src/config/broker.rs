@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use quorumq_raft::node::Timing;
+use quorumq_raft::repair::scrub::Scrub;
 
 use super::address::HostPort;
 use super::error::{ConfigError, Place, Problems};
@@ -126,6 +127,12 @@ settings! {
         /// memory; 0 for no limit. Not applied while the group commits nothing. `quorumq group catch-up` changes it.
         pub catch_up_bytes_per_second: u64 = "catchUpBytesPerSecond", "catch-up-bytes-per-second", "33554432",
             whole(0, 1 << 40).multiple_of(1 << 20);
+        /// Bytes of the CommitLog that are read in a second to find damage while another member has a sound copy; 0 for
+        /// none.
+        pub scrub_bytes_per_second: u64 =
+            "scrubBytesPerSecond", "scrub-bytes-per-second", "16777216", whole(0, 1 << 36);
+        /// Milliseconds between such passes over the whole CommitLog.
+        pub scrub_interval: u64 = "scrubInterval", "scrub-interval", "86400000", whole(1000, 2_678_400_000);
         /// Milliseconds that this node's clock may run ahead of the majority's before it stops leading.
         pub max_clock_skew_ms: u64 = "maxClockSkewMs", "max-clock-skew-ms", "5000", whole(10, 3_600_000);
     }
@@ -201,6 +208,12 @@ impl BrokerConfig {
             sync_stall_ms: self.sync_stall_ms,
             catch_up_bytes_per_second: self.catch_up_bytes_per_second,
         }
+    }
+
+    /// How the CommitLog is looked through for damage.
+    pub fn scrub(&self) -> Scrub {
+        let interval = Duration::from_millis(self.scrub_interval);
+        Scrub { bytes_per_second: self.scrub_bytes_per_second, interval }
     }
 
     fn check(&self, source: &mut Source) {

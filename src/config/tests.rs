@@ -329,6 +329,9 @@ fn settings_have_rocketmqs_names_and_the_rest_is_listed() {
             "heartBeatTimeIntervalMs",
             "electionTimeoutMs",
             "syncStallMs",
+            "catchUpBytesPerSecond",
+            "scrubBytesPerSecond",
+            "scrubInterval",
             "maxClockSkewMs"
         ]
     );

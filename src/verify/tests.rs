@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use quorumq_raft::form::Start;
 use quorumq_raft::node::{Node, Parts, Settings, Timing};
 use quorumq_raft::outcome::Outcome;
+use quorumq_raft::repair::scrub::Scrub;
 use quorumq_raft::runtime::tokio::Tokio;
 use quorumq_raft::state_machine::Place;
 use quorumq_raft::types::Proposal;
@@ -44,6 +45,7 @@ impl Store {
             client_addr: SocketAddr::from(([127, 0, 0, 1], 1)).to_string(),
             constants: CONSTANTS,
             flush: FlushMode::Sync,
+            scrub: Scrub::default(),
             timing: Timing { heartbeat_ms: 20, election_min_ms: 60, election_max_ms: 100, ..Timing::default() },
             start,
         };

@@ -33,6 +33,9 @@ pub enum StoreError {
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
+    /// Bytes of the CommitLog no longer check and wait for another member's copy.
+    #[error("bytes {from}..{to} of the CommitLog are damaged and wait for repair")]
+    Quarantined { from: PhysicalOffset, to: PhysicalOffset },
     /// The asked position is not (or no longer) in the log.
     #[error("position {at} is outside the log, which holds [{first}, {end})")]
     OutOfRange { at: PhysicalOffset, first: PhysicalOffset, end: PhysicalOffset },

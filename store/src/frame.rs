@@ -23,7 +23,7 @@ pub const HEADER_LEN: u64 = 48;
 pub const VERSION: u8 = 1;
 
 /// First bytes of every frame: `QMQF`.
-const MAGIC: u32 = 0x514D_5146;
+pub(crate) const MAGIC: u32 = 0x514D_5146;
 
 /// What a frame holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

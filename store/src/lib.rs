@@ -16,6 +16,7 @@ pub mod log_store;
 pub mod mutant;
 mod position;
 pub mod record;
+pub mod repair;
 #[doc(hidden)]
 pub mod suite;
 

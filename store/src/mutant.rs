@@ -80,6 +80,15 @@ mutants! {
     PurgePastCheckpoint "purge-past-checkpoint"
         "a purge drops every whole committed segment, not only those the checkpoint covers"
         ["positions-ordered", "lost-write", "unseen"]
+    QuarantineServed "quarantine-served"
+        "bytes that are known to be damaged are read all the same, and taken as they are"
+        ["commit-logs-equal", "changed-message", "durable-quorum"]
+    FillNotClosed "fill-not-closed"
+        "a repair takes any sound frames, whether what stands behind them follows them or not"
+        ["commit-logs-equal", "restart", "durable-quorum"]
+    FillUnverified "fill-unverified"
+        "a repair writes what another member sends, without a look at it"
+        ["commit-logs-equal", "changed-message", "restart"]
 
     // What members agree on (raft).
     LeaderAcksBeforeSync "leader-acks-before-sync"

@@ -10,8 +10,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorumq_store::checkpoint::Checkpoint;
+use quorumq_store::commit_log::segment_path;
 use quorumq_store::consume_queue::{ConsumeQueues, Unit};
 use quorumq_store::disk::MemoryDisk;
+use quorumq_store::frame::HEADER_LEN;
 use quorumq_store::log_store::{FlushMode, SnapshotPosition};
 use quorumq_store::mutant::{Mutant, plant};
 use quorumq_store::suite::rig::{Rig, SMALL, entry, id, vote};
@@ -42,6 +44,8 @@ const CHECKS: &[(Run, &[Mutant])] = &[
     (a_checkpoint_outlives_a_power_loss, &[Mutant::SnapshotWithoutDirsync]),
     (a_purge_keeps_what_it_is_not_told_to_drop, &[Mutant::PurgePastCheckpoint]),
     (a_damaged_unit_is_never_read, &[Mutant::QueueChunkUnchecked]),
+    (damage_is_read_by_nobody, &[Mutant::QuarantineServed]),
+    (damage_is_filled_with_what_stood_there, &[Mutant::FillUnverified, Mutant::FillNotClosed]),
 ];
 
 #[test]
@@ -155,4 +159,53 @@ fn a_purge_keeps_what_it_is_not_told_to_drop() -> Outcome {
     rig.log.save_committed(id(1, 13));
     rig.purge(id(1, 5))?;
     same(rig.log.positions().purged, Some(id(1, 3)), "purged")
+}
+
+/// A store whose entries are read from its file, the third of them damaged, and where that stands.
+fn damaged() -> Result<(MemoryMedium, Rig, PhysicalOffset), String> {
+    let medium = MemoryMedium::default();
+    let rig = Rig::small(&medium)?;
+    rig.fill(1, 3, 500)?;
+    rig.fill(1, 1, 500)?;
+    rig.log.save_committed(id(1, 3));
+    rig.sync()?;
+    let rig = rig.kill(&medium)?;
+    let at = rig.all()?[2].position;
+    medium.disk.flip_bit(&segment_path(&rig.dir, PhysicalOffset(0)), at.0 + HEADER_LEN + 100, 1).unwrap();
+    let bad = rig.log.examine(at).unwrap().unwrap();
+    rig.log.quarantine(&bad);
+    Ok((medium, rig, at))
+}
+
+fn damage_is_read_by_nobody() -> Outcome {
+    let (_medium, rig, at) = damaged()?;
+    holds(rig.log.bytes(at + HEADER_LEN, 500).is_err(), "damaged bytes were read")?;
+    holds(rig.all().is_err(), "a damaged entry was read")
+}
+
+/// Another member offers what it has: an entry of another leader at the very place, then the entry itself.
+fn damage_is_filled_with_what_stood_there() -> Outcome {
+    let (medium, rig, at) = damaged()?;
+    let (other, same) = (Rig::small(&MemoryMedium::default())?, Rig::small(&MemoryMedium::default())?);
+    other.fill(1, 2, 500)?;
+    other.append(vec![entry(id(2, 2), 500)])?;
+    same.fill(1, 4, 500)?;
+    for (i, donor) in [&other, &same].into_iter().enumerate() {
+        let mut patch = rig.log.patch(rig.log.quarantined().remove(0));
+        let wanted = patch.wanted();
+        let mut offered = donor.log.piece(wanted.start, wanted.end).unwrap().to_vec();
+        for flipped in [None, Some(60)] {
+            patch.restart();
+            if let Some(flipped) = flipped {
+                offered[flipped] ^= 1;
+            }
+            let is_filled = patch.take(offered.clone().into()).is_ok();
+            holds(is_filled == (i == 1 && flipped.is_none()), "bytes were taken that are not those that stood there")?;
+        }
+    }
+    holds(medium.disk.rotten().is_empty(), "the damage is still there")?;
+    let held = rig.log.piece(at, at + 548);
+    holds(held.is_err(), "it is quarantined until it is lifted")?;
+    rig.log.lift(&rig.log.quarantined().remove(0));
+    rig.must_hold(&[id(1, 0), id(1, 1), id(1, 2), id(1, 3)])
 }

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod damage;
+mod derived_damage;
 #[path = "../harness/free_addr.rs"]
 mod free_addr;
 mod group;

@@ -13,6 +13,7 @@ use quorumq::protocol::{ExtFields, frame};
 use quorumq::server::Limits;
 use quorumq_raft::form::Start;
 use quorumq_raft::node::{Settings, Timing};
+use quorumq_raft::repair::scrub::Scrub;
 use quorumq_raft::runtime::tokio::Tokio;
 use quorumq_raft::state_machine::Place;
 use quorumq_store::disk::MemoryDisk;
@@ -47,6 +48,7 @@ fn settings(listen: SocketAddr, client: SocketAddr, start: Start) -> Settings {
             feature_level: 1,
         },
         flush: FlushMode::Sync,
+        scrub: Scrub::default(),
         timing: Timing::default(),
         start,
     }
@@ -84,10 +86,14 @@ impl Rig {
 
     /// The same with a broker on each of these disks.
     pub async fn on(disks: &[MemoryDisk], fatal: fn(String)) -> Self {
-        let n = disks.len();
-        let peers: Vec<SocketAddr> = (0..n).map(|_| free_addr()).collect();
-        let starting = (0..n).map(|me| {
-            let peers = peers.clone();
+        let peers: Vec<SocketAddr> = disks.iter().map(|_| free_addr()).collect();
+        Self::among(&peers, disks, fatal).await
+    }
+
+    /// The same with given addresses for each other: a group that was stopped goes on under those it was formed with.
+    pub async fn among(peers: &[SocketAddr], disks: &[MemoryDisk], fatal: fn(String)) -> Self {
+        let starting = (0..disks.len()).map(|me| {
+            let peers = peers.to_vec();
             async move {
                 let client = free_addr();
                 let place = Place { disk: disks[me].mount(), dir: PathBuf::from("/store"), reserve_bytes: 0 };

@@ -17,6 +17,7 @@ use quorumq::protocol::{ExtFields, frame};
 use quorumq::server::Limits;
 use quorumq_raft::form::Start;
 use quorumq_raft::node::{Settings, Timing};
+use quorumq_raft::repair::scrub::Scrub;
 use quorumq_raft::runtime::tokio::Tokio;
 use quorumq_raft::state_machine::Place;
 use quorumq_store::disk::MemoryDisk;
@@ -51,6 +52,7 @@ fn settings(listen: SocketAddr, client: SocketAddr, start: Start) -> Settings {
             feature_level: 1,
         },
         flush: FlushMode::Sync,
+        scrub: Scrub::default(),
         timing: Timing::default(),
         start,
     }

@@ -11,6 +11,7 @@ use quorumq::protocol::code::request;
 use quorumq::server::Limits;
 use quorumq_raft::form::Start;
 use quorumq_raft::node::{Settings, Timing};
+use quorumq_raft::repair::scrub::Scrub;
 use quorumq_raft::runtime::tokio::Tokio;
 use quorumq_raft::state_machine::Place;
 use quorumq_store::disk::MemoryDisk;
@@ -48,6 +49,7 @@ fn settings(ports: &Ports, peers: Vec<SocketAddr>, me: usize) -> Settings {
             feature_level: 1,
         },
         flush: FlushMode::Sync,
+        scrub: Scrub::default(),
         timing: Timing::default(),
         start: Start::Bootstrap { peers, me },
     }

@@ -8,7 +8,7 @@ use crate::wire::{
 };
 
 /// Version of the peer protocol. Peers of another version are refused by name.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 
 /// First frame of every connection, from the dialer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +87,8 @@ pub enum Purpose {
     Snapshot,
     /// Forming a group or adding a node: the acceptor may not be formatted yet.
     Form,
+    /// Bytes for a damaged CommitLog.
+    Repair,
 }
 
 /// Answer to [`Hello`].
@@ -150,6 +152,14 @@ pub enum Request {
     },
     /// How do you stand?
     Status,
+    /// The bytes `from..to` of your CommitLog, as they stand in one of its files; at most
+    /// [`quorumq_store::repair::MAX_PIECE`]. Who asks checks them.
+    Bytes {
+        /// The first byte.
+        from: u64,
+        /// The first byte behind.
+        to: u64,
+    },
 }
 
 /// The answer to a [`Request`].
@@ -191,6 +201,8 @@ pub enum Response {
     },
     /// The request failed.
     Error(String),
+    /// Bytes of the CommitLog, which are the raw part.
+    Bytes,
 }
 
 /// What an unformatted or formatted node says of itself.
@@ -245,6 +257,23 @@ pub struct NodeStatus {
     pub space: Option<(u64, u64)>,
     /// The node's wall clock when it answered.
     pub wall_clock_ms: i64,
+    /// How sound its CommitLog is.
+    pub log: LogHealth,
+}
+
+/// How sound a member's CommitLog is, as far as it was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogHealth {
+    /// Ranges that are known to be damaged.
+    pub bad_ranges: u64,
+    /// Bytes of those ranges.
+    pub bad_bytes: u64,
+    /// Bytes taken from other members since the process started, in place of damaged ones.
+    pub filled_bytes: u64,
+    /// How far the pass that reads the whole log has come, as a position; `None` between passes.
+    pub scrubbed: Option<u64>,
+    /// When the last such pass ended, by the node's wall clock.
+    pub scrub_ended_ms: Option<i64>,
 }
 
 /// A member's role.
@@ -261,6 +290,8 @@ pub enum Role {
     Learner,
     /// Has stopped.
     Stopped,
+    /// Fills a damaged CommitLog before it takes part in anything.
+    Repairing,
 }
 
 /// Header of a multiplexed request: correlates the answer.

@@ -8,6 +8,7 @@ mod full_disk;
 mod leader_loss;
 mod lease;
 mod purge;
+mod repair;
 mod restore;
 mod three_nodes;
 mod truncation;

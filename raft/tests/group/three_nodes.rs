@@ -94,7 +94,7 @@ async fn a_new_member_gets_one_snapshot_and_every_retained_entry() {
         let seat = seats[3].clone();
         tokio::spawn(async move { start(&seat, Start::Join, FlushMode::Sync).await.unwrap() })
     };
-    let member = add(&lead, &seats[3]).await;
+    let member = add(&lead, &seats[3], 4).await;
     let joined = joining.await.unwrap();
     let before = lead.positions().last;
     lead.add_learner(4, member).await.unwrap();
@@ -110,10 +110,11 @@ async fn a_new_member_gets_one_snapshot_and_every_retained_entry() {
     assert_sound(&seats);
 }
 
-async fn add(lead: &crate::common::TestNode, seat: &Seat) -> quorumq_raft::types::Member {
+/// Gives the node that waits at `seat` its id.
+pub async fn add(lead: &crate::common::TestNode, seat: &Seat, id: u64) -> quorumq_raft::types::Member {
     use quorumq_raft::peer::message::{Request, Response};
     let identity = lead.identity();
-    let request = Request::Format { group_uuid: identity.group_uuid, id: 4, constants: identity.constants.into() };
+    let request = Request::Format { group_uuid: identity.group_uuid, id, constants: identity.constants.into() };
     for _ in 0..200 {
         let local = lead.local_peer();
         match quorumq_raft::form::ask::<quorumq_raft::runtime::tokio::Tokio>(&local, seat.addr, request.clone()).await {

@@ -9,6 +9,7 @@ use quorumq::broker::retention::policy::Policy;
 use quorumq::server::Limits;
 use quorumq_raft::form::Start;
 use quorumq_raft::node::{Settings, Timing};
+use quorumq_raft::repair::scrub::Scrub;
 use quorumq_store::identity::GroupConstants;
 use quorumq_store::log_store::FlushMode;
 
@@ -47,6 +48,7 @@ impl Launch {
             client_addr: listen.to_string(),
             constants: CONSTANTS,
             flush,
+            scrub: Scrub { bytes_per_second: 4 << 20, interval: Duration::from_secs(10) },
             timing: Timing::default(),
             start,
         };

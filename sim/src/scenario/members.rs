@@ -9,6 +9,7 @@ use openraft_rt::AsyncRuntime;
 use quorumq_raft::form::Start;
 use quorumq_raft::node::{Node, Parts, Settings, Timing};
 use quorumq_raft::outcome::Outcome;
+use quorumq_raft::repair::scrub::Scrub;
 use quorumq_raft::types::Proposal;
 use quorumq_store::frame::Kind;
 use quorumq_store::identity::GroupConstants;
@@ -89,6 +90,7 @@ impl Members {
             client_addr: format!("{ip}:10911"),
             constants: CONSTANTS,
             flush: FlushMode::Sync,
+            scrub: Scrub::default(),
             timing: Timing::default(),
             start: Start::Bootstrap { peers: (0..self.nodes.count()).map(peer).collect(), me },
         };

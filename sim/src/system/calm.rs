@@ -33,7 +33,7 @@ impl System {
     pub(super) async fn come_to_rest(&mut self) -> Result<(), Violation> {
         let now = self.world.elapsed();
         self.world.set_weather(NetConfig::default());
-        // Repair is not there yet: an operator brings a sound copy.
+        // What is in nobody's way is not found before the next pass over the log: an operator brings a sound copy.
         self.condemned.clear();
         for group in &self.groups {
             group.seats().for_each(|(_, seat)| seat.machine().disk().heal());

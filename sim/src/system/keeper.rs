@@ -5,6 +5,7 @@ use super::errand::Errand;
 use super::nemesis::RESTART_AFTER;
 use super::nemesis::members::replace;
 use super::seat::End;
+use crate::disk::SimDisk;
 use crate::report::{Violation, What};
 use crate::tally::Fault;
 use crate::world::Death;
@@ -35,6 +36,7 @@ impl System {
                 }
             }
         }
+        self.note_repairs();
         for (group, at) in std::mem::take(&mut self.condemned) {
             if !replace(Fault::BitRot, group, at, self) {
                 self.condemned.push((group, at));
@@ -44,6 +46,18 @@ impl System {
             self.follow_up(group, &errand);
         }
         Ok(())
+    }
+
+    /// Where nothing is wrong on a member's disk any more, its group can bear damage anew.
+    fn note_repairs(&mut self) {
+        for (group, atlas) in self.groups.iter().zip(&mut self.atlases) {
+            for ip in atlas.damaged().collect::<Vec<_>>() {
+                let is_whole = |disk: &SimDisk| disk.rotten().is_empty();
+                if group.seats().any(|(_, seat)| seat.ip() == ip && is_whole(seat.machine().disk())) {
+                    atlas.made_good(ip);
+                }
+            }
+        }
     }
 
     /// A process has ended by itself.
@@ -63,7 +77,7 @@ impl System {
         if seat.machine().disk().rotten().is_empty() {
             seat.start_at(Some(self.world.elapsed() + RESTART_AFTER));
         } else {
-            // It has found that its store is damaged. Repair is not there yet: a new member takes its place.
+            // It has found that its store is damaged where no repair helps: a new member takes its place.
             self.condemned.push((group, at));
         }
         Ok(())

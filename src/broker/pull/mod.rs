@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft_rt::Instant;
+use quorumq_raft::repair::is_damage;
 use quorumq_raft::runtime::Runtime;
 use quorumq_store::consume_queue::UnitRead;
 use quorumq_store::{QueueOffset, StoreError};
@@ -39,6 +40,10 @@ use status::Status;
 /// Units looked at for one answer before it says "try again from here": bounds the work of a pull whose filter takes
 /// little.
 const MAX_SCAN: u64 = 16 * 1024;
+/// Pause before a pull whose messages are damaged here is looked at again: another member's copy is mostly there by then.
+const DAMAGED: Duration = Duration::from_millis(50);
+/// Looks after which such a pull is refused: 3 s, below what a client waits for its answer.
+const MAX_DAMAGED: u32 = 60;
 /// Pause before a pull whose connection does not take its answers is looked at again.
 const CONGESTED: Duration = Duration::from_millis(10);
 
@@ -63,6 +68,16 @@ pub enum Next<I> {
     Read(BoxedPull<I>, UnitRead, Bounds),
     /// Too much waits for the client already.
     Congested(BoxedPull<I>),
+    /// What it wants is damaged here, and is being repaired.
+    Damaged(BoxedPull<I>),
+}
+
+/// What came of an attempt to answer with messages.
+enum Attempt<I> {
+    Answered,
+    /// To be looked at again at once.
+    Again(BoxedPull<I>),
+    Damaged(BoxedPull<I>),
 }
 
 impl<R: Runtime> Broker<R> {
@@ -159,8 +174,9 @@ impl<R: Runtime> Broker<R> {
                 return Next::Read(pull, read, bounds);
             };
             match self.answer_fetched(pull, fetched, bounds) {
-                Some(again) => pull = again,
-                None => return Next::Done,
+                Attempt::Again(again) => pull = again,
+                Attempt::Damaged(pull) => return Next::Damaged(pull),
+                Attempt::Answered => return Next::Done,
             }
         }
     }
@@ -169,42 +185,46 @@ impl<R: Runtime> Broker<R> {
         chosen.fetch(|at, len| self.node.bytes(at, len))
     }
 
-    /// Answers with what was fetched; hands the pull back if it is to be looked at again.
+    /// Answers with what was fetched, if it can.
     fn answer_fetched(
         &self,
         mut pull: BoxedPull<R::Instant>,
         fetched: Result<Fetched, StoreError>,
         bounds: Bounds,
-    ) -> Option<BoxedPull<R::Instant>> {
+    ) -> Attempt<R::Instant> {
         let fetched = match fetched {
             Ok(fetched) => fetched,
             // Purged or deleted since the look: the next one says so.
-            Err(_) if !std::mem::replace(&mut pull.is_retried, true) => return Some(pull),
+            Err(_) if !std::mem::replace(&mut pull.is_retried, true) => return Attempt::Again(pull),
+            Err(e) if is_damage(&e) && pull.repairs_awaited < MAX_DAMAGED => {
+                pull.repairs_awaited += 1;
+                return Attempt::Damaged(pull);
+            }
             Err(e @ StoreError::Corrupt { .. }) => {
                 // Told by whoever makes it good.
                 tracing::debug!(topic = %pull.topic, queue = pull.queue_id, offset = pull.offset, "a pull meets damage: {e}");
                 pull.refuse(response::SYSTEM_ERROR, &format!("the messages cannot be read yet: {e}"));
-                return None;
+                return Attempt::Answered;
             }
             Err(e) => {
                 tracing::warn!(topic = %pull.topic, queue = pull.queue_id, offset = pull.offset, "a pull cannot be read: {e}");
                 pull.refuse(response::SYSTEM_ERROR, &format!("the messages cannot be read: {e}"));
-                return None;
+                return Attempt::Answered;
             }
         };
         if !fetched.is_empty() {
             pull.found(&fetched, bounds);
-            return None;
+            return Attempt::Answered;
         }
         pull.scanned += fetched.next.saturating_sub(pull.offset);
         pull.offset = fetched.next;
         let is_at_tail = pull.offset >= bounds.max;
         let goes_on = if is_at_tail { pull.was_held && pull.may_wait() } else { pull.scanned < MAX_SCAN };
         if goes_on {
-            return Some(pull);
+            return Attempt::Again(pull);
         }
         pull.answer(Status::NoMatchedMessage, pull.offset, bounds);
-        None
+        Attempt::Answered
     }
 
     /// Answers that there is nothing, or no such queue, once that is proven.
@@ -242,6 +262,10 @@ impl<R: Runtime> Broker<R> {
                     R::sleep(CONGESTED).await;
                     self.attend(pull, &proof)
                 }
+                Next::Damaged(pull) => {
+                    R::sleep(DAMAGED).await;
+                    self.attend(pull, &proof)
+                }
                 Next::Read(pull, read, bounds) => {
                     let node = Arc::clone(&self.node);
                     let job = move || {
@@ -253,8 +277,9 @@ impl<R: Runtime> Broker<R> {
                         return; // The process is ending.
                     };
                     match self.answer_fetched(pull, fetched, bounds) {
-                        Some(again) => self.attend(again, &proof),
-                        None => Next::Done,
+                        Attempt::Again(again) => self.attend(again, &proof),
+                        Attempt::Damaged(pull) => Next::Damaged(pull),
+                        Attempt::Answered => Next::Done,
                     }
                 }
             };

@@ -63,6 +63,8 @@ pub struct Pull<I> {
     pub was_held: bool,
     /// Whether a read of it failed before.
     pub is_retried: bool,
+    /// How often it was put off because what it wants is damaged here.
+    pub repairs_awaited: u32,
     /// Units looked at since it was last held.
     pub scanned: u64,
 }
@@ -90,6 +92,7 @@ impl<I> Pull<I> {
             until: None,
             was_held: false,
             is_retried: false,
+            repairs_awaited: 0,
             scanned: 0,
         }
     }

@@ -150,6 +150,7 @@ fn settings(config: &BrokerConfig) -> Result<Settings, CliError> {
         client_addr: format!("{}:{}", config.broker_ip1, config.listen_port),
         constants,
         flush: config.flush_disk_type.mode(),
+        scrub: config.scrub(),
         timing: config.timing(),
         start: match (config.bootstrap, config.join) {
             (true, _) => Start::Bootstrap { peers: addrs, me },

@@ -60,6 +60,11 @@ impl FrameReader {
         Self { file, path, layout, start, limit, mapped: false, chunk_len, chunk: Bytes::new(), chunk_at: start }
     }
 
+    /// First byte that must not be read.
+    pub(crate) fn limit(&self) -> PhysicalOffset {
+        self.limit
+    }
+
     /// `len` bytes at `at`; `None` beyond the limit.
     fn get(&mut self, at: PhysicalOffset, len: usize) -> Result<Option<Bytes>, StoreError> {
         if at + len as u64 > self.limit {
@@ -146,6 +151,9 @@ pub(crate) struct Follow {
 }
 
 impl Follow {
+    /// Nothing is known of what came before.
+    pub(crate) const UNKNOWN: Self = Self { chain: None, last: None };
+
     /// Checks that a frame continues what came before, and goes on behind it.
     pub(crate) fn step(&mut self, header: &Header, crc: u32) -> Result<(), Flaw> {
         if self.chain.is_some_and(|chain| chain != header.chain) {

@@ -43,6 +43,12 @@ impl Slot {
         }
     }
 
+    /// The nearest known frame at or before a position.
+    pub(crate) fn point_at(&self, at: PhysicalOffset) -> (LogIndex, PhysicalOffset) {
+        let after = self.points.partition_point(|(_, point)| *point <= at);
+        after.checked_sub(1).map_or((self.first, self.start), |i| self.points[i])
+    }
+
     /// The nearest known frame at or before an entry.
     pub(crate) fn point(&self, index: LogIndex) -> (LogIndex, PhysicalOffset) {
         let after = self.points.partition_point(|(i, _)| *i <= index);
@@ -332,6 +338,16 @@ impl View {
         Ok(Some(kept))
     }
 
+    /// The last entry that is only read from the files, and where its frame ends.
+    pub(crate) fn file_end(&self) -> Mark {
+        self.before_tail
+    }
+
+    /// Where the files end, as far as nothing is about to change them.
+    pub(crate) fn files_reach(&self) -> PhysicalOffset {
+        self.written_end.map_or(self.before_tail.end, |end| end.at)
+    }
+
     /// How many segments a purge up to `upto` can drop.
     pub(crate) fn plan_purge(&self, upto: LogId) -> Result<Purge, StoreError> {
         if let Some(purged) = self.purged
@@ -432,12 +448,14 @@ impl View {
         }
     }
 
-    /// The segment that holds bytes before the tail, if they are within one, and its file, if it is one of the last.
-    pub(crate) fn file_at(&self, at: PhysicalOffset, len: u32) -> Option<(PhysicalOffset, Option<Arc<dyn DiskFile>>)> {
+    /// Where to read bytes before the tail, if they are within one segment: the nearest known frame at or before them.
+    pub(crate) fn file_at(&self, at: PhysicalOffset, len: u32) -> Option<FileRange> {
         let i = self.slot_at(at)?;
         let slot = &self.slots[i];
-        let inside = at + u64::from(len) <= self.before_tail.end.min(slot.start + self.layout.segment_size);
-        inside.then(|| (slot.start, slot.file.clone()))
+        let limit = self.before_tail.end.min(slot.start + self.layout.segment_size);
+        let from = slot.point_at(at);
+        let range = || FileRange { start: slot.start, hot: slot.file.clone(), from, limit, epoch: self.epoch };
+        (at + u64::from(len) <= limit).then(range)
     }
 
     /// Adds points that a reader found on its way.

@@ -21,19 +21,23 @@ use crate::mutant::{Mutant, planted};
 use crate::{LogId, LogIndex, PhysicalOffset, StoreError, Term};
 
 pub(crate) mod background;
+mod damage;
 mod fifo;
 mod open;
 mod read;
 mod room;
+mod sound;
 mod store_checkpoint;
 mod worker;
 
 pub use background::BackgroundSync;
 use background::SyncGate;
+use damage::Quarantine;
 use fifo::{Fifo, Op};
 pub(crate) use open::take_lock;
 pub use open::{OnInstall, Options};
 pub use room::Promise;
+use sound::Frames;
 pub use store_checkpoint::StoreTimes;
 use worker::Worker;
 
@@ -171,6 +175,8 @@ pub struct LogStore {
     wake: Wake,
     torn_tail: bool,
     unproven: AtomicBool,
+    quarantine: Quarantine,
+    frames: Frames,
 }
 
 impl std::fmt::Debug for LogStore {
@@ -197,8 +203,9 @@ impl LogStore {
         let fifo = Mutex::new(Fifo::new(view, recovered.vote, worker.held_until()));
         let (gate, mark_sync, worker) = (worker.gate(), worker.mark_sync(), Mutex::new(worker));
         let (torn_tail, unproven) = (recovered.torn_tail.is_some(), AtomicBool::new(recovered.unproven));
-        let dir = dir.to_owned();
-        let store = Self { disk, identity, dir, fifo, worker, gate, mark_sync, wake, torn_tail, unproven };
+        let (dir, quarantine, frames) = (dir.to_owned(), Quarantine::default(), Frames::default());
+        let store =
+            Self { disk, identity, dir, fifo, worker, gate, mark_sync, wake, torn_tail, unproven, quarantine, frames };
         Ok((Arc::new(store), recovered))
     }
 

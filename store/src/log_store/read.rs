@@ -11,7 +11,6 @@ use crate::commit_log::reader::FrameReader;
 use crate::commit_log::view::{FileRange, View};
 use crate::commit_log::{POINT_GAP, segment_path};
 use crate::disk::DiskFile;
-use crate::error::At;
 use crate::frame::{Flaw, Kind};
 use crate::{LogId, LogIndex, PhysicalOffset, StoreError};
 
@@ -99,11 +98,15 @@ impl LogStore {
     }
 
     /// Opens a cold segment's file; one that was purged meanwhile is no failure of the disk.
-    fn open_cold(&self, start: PhysicalOffset, path: &Path) -> Result<Arc<dyn DiskFile>, StoreError> {
+    pub(super) fn open_cold(&self, start: PhysicalOffset, path: &Path) -> Result<Arc<dyn DiskFile>, StoreError> {
         self.disk.open(path).map_err(|e| {
             let View { first, end, .. } = self.lock().view;
             if start < first {
                 return StoreError::OutOfRange { at: start, first, end };
+            }
+            if e.kind() == std::io::ErrorKind::NotFound {
+                let what = "log (a segment file is missing)";
+                return StoreError::Corrupt { what, path: path.to_owned(), offset: 0 };
             }
             StoreError::Io { verb: "open", path: path.to_owned(), source: e }
         })
@@ -148,7 +151,11 @@ impl LogStore {
         let mut reader = self.reader(&range)?;
         let mut at = self.walk_to(&range, &mut reader, collector.next)?;
         while collector.wants_more() && at < range.limit {
-            let frame = reader.frame(at)?.map_err(|flaw| reader.corrupt(flaw, at))?;
+            let found = match self.quarantine.is_served(at) {
+                true => reader.unchecked_frame(at)?,
+                false => reader.frame(at)?,
+            };
+            let frame = found.map_err(|flaw| reader.corrupt(flaw, at))?;
             if frame.header.kind == Kind::Filler {
                 break;
             }
@@ -191,13 +198,14 @@ impl LogStore {
         if header.id.index == index { Ok(header.id) } else { Err(reader.corrupt(Flaw::Order, at)) }
     }
 
-    /// The bytes of a record at or below committed, at `at`, `len` bytes long. Zero-copy unless the segment is cold. They
-    /// are not checked against the entry's CRC; a record carries its own.
+    /// The bytes of a record at or below committed, at `at`, `len` bytes long. Zero-copy unless the segment is cold. What
+    /// comes from a file comes out of a frame that was checked as a whole.
     ///
     /// # Errors
-    /// `OutOfRange` if they are not inside the log or cross a segment; `Io`.
+    /// `OutOfRange` if they are not inside the body of one entry of the log; `Corrupt` naming file and offset,
+    /// `Quarantined`; `Io`.
     pub fn bytes(&self, at: PhysicalOffset, len: u32) -> Result<Bytes, StoreError> {
-        let (start, hot) = {
+        let range = {
             let fifo = self.lock();
             let view = &fifo.view;
             let out_of_range = || StoreError::OutOfRange { at, first: view.first, end: view.end };
@@ -209,14 +217,7 @@ impl LogStore {
             }
             view.file_at(at, len).ok_or_else(out_of_range)?
         };
-        let path = segment_path(&self.dir, start);
-        let offset = at.0 - start.0;
-        if let Some(file) = hot {
-            return file.slice(offset, len as usize).at("map", &path);
-        }
-        let mut copy = vec![0; len as usize];
-        self.open_cold(start, &path)?.read_at(offset, &mut copy).at("read", &path)?;
-        Ok(Bytes::from(copy))
+        self.sound_bytes(range, at, len)
     }
 
     /// Whether [`LogStore::bytes`] at `at` is likely answered from memory or page cache (the last two segments).

@@ -11,6 +11,7 @@ use quorumq_raft::form::Start;
 use quorumq_raft::machine::{Machine, MachineError};
 use quorumq_raft::node::{Node, Parts, Settings, Timing};
 use quorumq_raft::outcome::Outcome;
+use quorumq_raft::repair::scrub::Scrub;
 use quorumq_raft::runtime::tokio::Tokio;
 use quorumq_raft::state_machine::Place;
 use quorumq_raft::types::{NodeId, Proposal};
@@ -98,6 +99,7 @@ pub struct Seat {
     /// Where it listens.
     pub listen: SocketAddr,
     pub timing: Timing,
+    pub scrub: Scrub,
     pub fatals: Fatals,
 }
 
@@ -105,7 +107,9 @@ impl Seat {
     pub fn new(disk: Arc<dyn Disk>, dir: impl Into<PathBuf>) -> Self {
         let addr = free_addr();
         let (timing, fatals) = (Timing::default(), Fatals::default());
-        Self { disk, dir: dir.into(), addr, listen: addr, timing, fatals }
+        // Tests that want damage to be found without a read ask for it.
+        let scrub = Scrub { bytes_per_second: 0, ..Scrub::default() };
+        Self { disk, dir: dir.into(), addr, listen: addr, timing, scrub, fatals }
     }
 
     /// Why the node had to end, if it had to.
@@ -151,6 +155,7 @@ pub async fn start(seat: &Seat, start: Start, flush: FlushMode) -> Result<TestNo
         client_addr: "127.0.0.1:1".to_owned(),
         constants: CONSTANTS,
         flush,
+        scrub: seat.scrub,
         timing: seat.timing,
         start,
     };

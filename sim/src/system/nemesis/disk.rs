@@ -47,8 +47,8 @@ pub fn begin(fault: Fault, group: usize, system: &mut System) -> Option<Box<dyn 
     Some(Box::new(Over))
 }
 
-/// A bit flips, and the process is started again to find it: repair of a member that runs is not there yet, so its
-/// disk is taken for lost if it finds the damage.
+/// A bit flips. A read, the scrub or a start finds it; in the CommitLog it is repaired then. What cannot be repaired
+/// ends the process, and its disk is taken for lost.
 fn rot(group: usize, at: usize, system: &mut System) -> Option<()> {
     let seat = system.groups[group].seat(at).clone();
     let part = Part::ALL[system.rng.random_range(0..Part::ALL.len())];
