@@ -15,7 +15,7 @@ use quorumq_store::consume_queue::ConsumeQueues;
 use quorumq_store::disk::Disk;
 use quorumq_store::identity::{GroupConstants, Identity};
 use quorumq_store::index_file::IndexFiles;
-use quorumq_store::log_store::{Entry, FlushMode, LogStore, OnInstall, Options, Positions, Promise, Vote};
+use quorumq_store::log_store::{Entry, FlushMode, LogStore, OnInstall, Options, Positions, Promise, StoreTimes, Vote};
 use quorumq_store::mutant::{Mutant, planted};
 use quorumq_store::{LogId, LogIndex, StoreError};
 use tokio::sync::{Notify, mpsc};
@@ -308,6 +308,10 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     /// Why there is none.
     pub fn room_at_all(&self, bytes: u64) -> Result<Promise, String> {
         self.core.room_at_all(bytes)
+    }
+    /// Notes the times for RocketMQ's `checkpoint` file; see [`LogStore::note_times`].
+    pub fn note_times(&self, times: StoreTimes) {
+        self.core.store.note_times(times);
     }
     /// Where the log stands.
     pub fn positions(&self) -> Positions {

@@ -1,6 +1,7 @@
 //! Pulls, offsets and single messages, asked of real brokers over loopback, frame by frame.
 #![cfg(test)]
 
+mod exports;
 #[path = "../harness/free_addr.rs"]
 mod free_addr;
 mod group;
