@@ -36,14 +36,16 @@ impl<R: Runtime> Broker<R> {
         if let Err(e) = self.node.read_barrier().await {
             return self.not_leading(command, &e.to_string());
         }
-        let wrapper = {
-            let machine = self.node.machine();
-            wire::SubscriptionGroupWrapper {
-                data_version: to_wire_version(machine.group_version()),
-                subscription_group_table: machine.groups().map(|g| (g.group_name.clone(), to_wire(g))).collect(),
-            }
-        };
-        command.reply(response::SUCCESS, None).with_body(body::encode(&wrapper))
+        command.reply(response::SUCCESS, None).with_body(body::encode(&self.group_table()))
+    }
+
+    /// Every subscription group's settings as 201 carries them.
+    pub fn group_table(&self) -> wire::SubscriptionGroupWrapper {
+        let machine = self.node.machine();
+        wire::SubscriptionGroupWrapper {
+            data_version: to_wire_version(machine.group_version()),
+            subscription_group_table: machine.groups().map(|g| (g.group_name.clone(), to_wire(g))).collect(),
+        }
     }
 }
 

@@ -22,6 +22,7 @@ mod clock;
 mod commander;
 mod commit;
 mod dispatch;
+mod export;
 mod forward;
 mod group;
 mod hold;
@@ -64,6 +65,7 @@ pub struct Broker<R: Runtime> {
     known: pull::known::Known<R::Instant>,
     sessions: sessions::Sessions,
     registrar: register::Registrar,
+    exports: export::Exports,
     started_ms: i64,
     /// Requests of clients that are being handled, sends that this node stores aside.
     handling: Arc<AtomicUsize>,
@@ -121,7 +123,7 @@ impl<R: Runtime> Running<R> {
         }
         let cell: Cell<R> = Arc::default();
         let effects = Arc::clone(&cell);
-        let (machine_place, index_sizes) = (place.clone(), options.index);
+        let (machine_place, exported, index_sizes) = (place.clone(), place.clone(), options.index);
         let bootstrapping = matches!(settings.start, Start::Bootstrap { .. });
         let parts = Parts::<Machine> {
             place,
@@ -138,7 +140,7 @@ impl<R: Runtime> Running<R> {
             process: R::thread_rng().random(),
         };
         let node = Node::start(settings, parts).await?;
-        let broker = Broker::assemble(node, options);
+        let broker = Broker::assemble(node, options, exported);
         // The cell is set once; entries applied before had nobody waiting on them.
         let _ = cell.set(Arc::downgrade(&broker));
         broker.spawn_tasks(bootstrapping);
@@ -167,12 +169,13 @@ impl<R: Runtime> Running<R> {
         self.server.drain::<R>(DRAIN_TIME).await;
         self.broker.leave_sessions().await;
         self.broker.stop.cancel();
+        self.broker.export().await;
         node.stop().await;
     }
 }
 
 impl<R: Runtime> Broker<R> {
-    fn assemble(node: Arc<Node<R, Machine>>, options: BrokerOptions) -> Arc<Self> {
+    fn assemble(node: Arc<Node<R, Machine>>, options: BrokerOptions, place: Place) -> Arc<Self> {
         let leadership = Arc::<leadership::Leadership>::default();
         let (proposer, work) =
             proposer::Proposer::new(&node, &leadership, options.advertised, options.max_pending_bytes);
@@ -187,6 +190,7 @@ impl<R: Runtime> Broker<R> {
             known: pull::known::Known::default(),
             sessions: sessions::Sessions::new::<R>(),
             registrar: register::Registrar::new(&options),
+            exports: export::Exports::new(place),
             options,
             started_ms: R::wall_clock_ms(),
             handling: Arc::default(),
@@ -231,6 +235,7 @@ impl<R: Runtime> Broker<R> {
         self.spawn(retention::run(Arc::clone(self)));
         self.spawn(rebuild::run(Arc::clone(self)));
         self.spawn(scrub::run(Arc::clone(self)));
+        self.spawn(export::run(Arc::clone(self)));
         if bootstrapping {
             self.spawn(topic::create_system_topics(Arc::clone(self)));
         }

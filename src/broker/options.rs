@@ -37,7 +37,7 @@ pub struct BrokerOptions {
     /// When which segments of the log go.
     pub retention: super::retention::RetentionOptions,
     /// How fast and how often the files derived from the log are read, to find damage.
-    pub scrub: super::scrub::ScrubOptions,
+    pub scrub: quorumq_raft::repair::scrub::Scrub,
     /// Sizes of index files that are begun from now on (RocketMQ's maxHashSlotNum and maxIndexNum).
     pub index: quorumq_store::index_file::IndexSizes,
     /// Limits of client connections.

@@ -20,21 +20,6 @@ const UNITS: u64 = 204 * 50;
 /// Bytes of the log read at a time.
 const STEP: u64 = 1 << 20;
 
-/// How fast and how often files are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ScrubOptions {
-    /// Bytes a second; 0 reads nothing.
-    pub bytes_per_second: u64,
-    /// Pause between two passes.
-    pub interval: Duration,
-}
-
-impl Default for ScrubOptions {
-    fn default() -> Self {
-        Self { bytes_per_second: 16 << 20, interval: Duration::from_secs(24 * 60 * 60) }
-    }
-}
-
 /// What a pass over the derived files found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scrubbed {

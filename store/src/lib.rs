@@ -8,6 +8,7 @@ pub mod consume_queue;
 pub mod derived;
 pub mod disk;
 pub mod error;
+pub mod export;
 pub mod frame;
 pub mod hard_state;
 pub mod identity;

@@ -71,7 +71,7 @@ fn options(listen: SocketAddr) -> BrokerOptions {
         client_expiry: Duration::from_secs(120),
         max_clock_skew: Duration::from_secs(5),
         retention: quorumq::broker::retention::RetentionOptions::default(),
-        scrub: quorumq::broker::scrub::ScrubOptions::default(),
+        scrub: quorumq_raft::repair::scrub::Scrub::default(),
         index: quorumq_store::index_file::IndexSizes { slots: 64, units: 256 },
         limits: Limits::SERVER,
     }

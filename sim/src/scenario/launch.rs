@@ -41,6 +41,8 @@ impl Launch {
     #[must_use]
     pub fn new(ip: IpAddr, group: &str, flush: FlushMode, start: Start, namesrv: Vec<SocketAddr>) -> Self {
         let listen = SocketAddr::new(ip, BROKER_PORT);
+        // So often that what nobody reads is found within a short run.
+        let scrub = Scrub { bytes_per_second: 4 << 20, interval: Duration::from_secs(10) };
         let settings = Settings {
             cluster: CLUSTER.to_owned(),
             group: group.to_owned(),
@@ -48,7 +50,7 @@ impl Launch {
             client_addr: listen.to_string(),
             constants: CONSTANTS,
             flush,
-            scrub: Scrub { bytes_per_second: 4 << 20, interval: Duration::from_secs(10) },
+            scrub,
             timing: Timing::default(),
             start,
         };
@@ -71,7 +73,7 @@ impl Launch {
             client_expiry: Duration::from_secs(120),
             max_clock_skew: Duration::from_secs(5),
             retention: retention(),
-            scrub: quorumq::broker::scrub::ScrubOptions { interval: Duration::from_secs(10), ..Default::default() },
+            scrub,
             index: quorumq_store::index_file::IndexSizes { slots: 64, units: 256 },
             limits: Limits::SERVER,
         };

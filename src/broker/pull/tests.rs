@@ -44,7 +44,7 @@ pub(in crate::broker) fn options() -> BrokerOptions {
         client_expiry: Duration::from_secs(120),
         max_clock_skew: Duration::from_secs(5),
         retention: crate::broker::retention::RetentionOptions::default(),
-        scrub: crate::broker::scrub::ScrubOptions::default(),
+        scrub: quorumq_raft::repair::scrub::Scrub::default(),
         index: quorumq_store::index_file::IndexSizes { slots: 64, units: 256 },
         limits: crate::server::Limits::SERVER,
     }

@@ -109,7 +109,7 @@ fn options(config: &BrokerConfig) -> Result<BrokerOptions, CliError> {
             interval: Duration::from_millis(config.clean_resource_interval),
             hour_of: local_hour,
         },
-        scrub: crate::broker::scrub::ScrubOptions::default(),
+        scrub: config.scrub(),
         index: IndexSizes { slots: config.max_hash_slot_num, units: config.max_index_num },
         limits: Limits {
             max_connections: config.server_max_connections as usize,
