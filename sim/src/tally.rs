@@ -124,6 +124,8 @@ kinds! {
         PageTorn = "pages torn",
         /// Entry frames that a recovery found torn and cut off.
         FrameTorn = "frames torn",
+        /// Flipped bits that their member has found and made good.
+        Healed = "flipped bits healed",
         /// Directory entries that a power loss took back.
         EntryLost = "directory entries undone",
     }

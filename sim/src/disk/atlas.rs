@@ -9,8 +9,8 @@ use std::ops::Range;
 pub enum Site {
     /// This range of the CommitLog.
     CommitLog(Range<u64>),
-    /// A file of a ConsumeQueue.
-    ConsumeQueue,
+    /// A file of a ConsumeQueue or of the key index.
+    Derived,
     /// The hard state.
     HardState,
 }
@@ -21,7 +21,7 @@ pub enum Site {
 /// * The hard state is damaged in one place of one member at most. It is kept in copies; damage in several of them
 ///   would bring back an older vote.
 /// * No member has damage in both. Without the last synced mark a damaged frame would pass for a torn tail.
-/// * ConsumeQueues are derived from the log and may be damaged anywhere.
+/// * What is derived from the log may be damaged anywhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Atlas(BTreeMap<IpAddr, Vec<Site>>);
 
@@ -37,7 +37,7 @@ impl Atlas {
     pub fn allows(&self, member: IpAddr, site: &Site) -> bool {
         let own = |wanted: fn(&Site) -> bool| self.0.get(&member).is_some_and(|sites| sites.iter().any(wanted));
         match site {
-            Site::ConsumeQueue => true,
+            Site::Derived => true,
             Site::HardState => {
                 let elsewhere = self.0.values().flatten().any(|site| *site == Site::HardState);
                 !elsewhere && !own(|site| matches!(site, Site::CommitLog(_)))
@@ -64,15 +64,15 @@ impl Atlas {
         allowed
     }
 
-    /// All damage of a member is gone: its disk was replaced, or repaired.
-    pub fn made_good(&mut self, member: IpAddr) {
-        self.0.remove(&member);
+    /// All damage of a member is gone: its disk was replaced, or repaired. How much there was.
+    pub fn made_good(&mut self, member: IpAddr) -> usize {
+        self.0.remove(&member).map_or(0, |sites| sites.len())
     }
 
     /// Whether no member has damage in its log or hard state.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.0.values().flatten().all(|site| *site == Site::ConsumeQueue)
+        self.0.values().flatten().all(|site| *site == Site::Derived)
     }
 
     /// Members with damage.
@@ -131,11 +131,11 @@ mod tests {
     }
 
     #[test]
-    fn consume_queues_may_be_damaged_anywhere() {
+    fn what_is_derived_may_be_damaged_anywhere() {
         let mut atlas = Atlas::new();
         for n in 1..4 {
-            assert!(atlas.strike(address(n), Site::ConsumeQueue));
-            assert!(atlas.strike(address(n), Site::ConsumeQueue));
+            assert!(atlas.strike(address(n), Site::Derived));
+            assert!(atlas.strike(address(n), Site::Derived));
         }
         assert!(atlas.allows(address(1), &log(0..10)) && atlas.allows(address(1), &Site::HardState));
     }

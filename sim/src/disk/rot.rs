@@ -17,6 +17,8 @@ const SECTOR: u64 = 512;
 
 /// Directory of the ConsumeQueues below the store's.
 const CONSUME_QUEUE: &str = "consumequeue";
+/// Directory of the key index below the store's.
+const INDEX: &str = "index";
 /// The hard state's file.
 const HARD_STATE: &str = "hardstate";
 
@@ -26,15 +28,17 @@ pub enum Part {
     /// Segments that are full: all of them is durable below the synced mark. In the last segment a flipped bit behind
     /// the durable mark could not be told from a torn write, by no store that keeps no second copy.
     CommitLog,
-    /// Files of ConsumeQueues.
+    /// Files of ConsumeQueues, their sums too.
     ConsumeQueue,
+    /// Files of the key index.
+    Index,
     /// The hard state.
     HardState,
 }
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 3] = [Self::CommitLog, Self::ConsumeQueue, Self::HardState];
+    pub const ALL: [Self; 4] = [Self::CommitLog, Self::ConsumeQueue, Self::Index, Self::HardState];
 }
 
 /// A bit that flipped.
@@ -52,7 +56,7 @@ pub struct Damage {
 
 impl SimDisk {
     /// Flips a bit in a synced page of a drawn file of `part`, if there is one whose loss the group can bear. It is in
-    /// a sector that holds something. `atlas` takes note of it.
+    /// a byte that is not zero: of those that are, many hold nothing. `atlas` takes note of it.
     pub fn rot(&self, part: Part, atlas: &mut Atlas, rng: &mut SimRng) -> Option<Damage> {
         let mut places = self.places(part);
         places.retain(|(_, site)| atlas.allows(self.shared.host, site));
@@ -87,9 +91,10 @@ impl SimDisk {
         let paths = self.medium.paths();
         match part {
             Part::CommitLog => self.full_segments(paths.into_iter().filter(|path| is_in(path, commit_log::DIR))),
-            Part::ConsumeQueue => {
-                let files = paths.into_iter().filter(|path| is_in(path, CONSUME_QUEUE));
-                files.map(|path| (path, Site::ConsumeQueue)).collect()
+            Part::ConsumeQueue | Part::Index => {
+                let dir = if part == Part::Index { INDEX } else { CONSUME_QUEUE };
+                let is_content = |path: &PathBuf| is_in(path, dir) && !is_hidden(path);
+                paths.into_iter().filter(is_content).map(|path| (path, Site::Derived)).collect()
             }
             Part::HardState => {
                 let files = paths.into_iter().filter(|path| path.ends_with(HARD_STATE));
@@ -111,19 +116,40 @@ impl SimDisk {
         segments.into_iter().filter_map(site).collect()
     }
 
-    /// A byte of a drawn sector that is durable and not all zeroes.
+    /// A byte of a drawn sector that is durable and not zero.
     fn draw_byte(&self, path: &Path, rng: &mut SimRng) -> Option<u64> {
         let pages = self.medium.clean_pages(path);
         let sectors = pages.into_iter().flat_map(|page| page.step_by(SECTOR as usize));
         let filled: Vec<u64> =
             sectors.filter(|at| self.holds_something(path, *at..at + SECTOR).unwrap_or(false)).collect();
-        let sector = filled.get(rng.random_range(0..filled.len().max(1)))?;
-        Some(sector + rng.random_range(0..SECTOR))
+        let sector = *filled.get(rng.random_range(0..filled.len().max(1)))?;
+        let bytes = self.medium.durable_range(path, sector..sector + SECTOR).ok()?;
+        let written: Vec<u64> = (sector..).zip(&bytes).filter(|(_, byte)| **byte != 0).map(|(at, _)| at).collect();
+        written.get(rng.random_range(0..written.len().max(1))).copied()
     }
 
     fn holds_something(&self, path: &Path, range: Range<u64>) -> io::Result<bool> {
         Ok(self.medium.durable_range(path, range)?.iter().any(|byte| *byte != 0))
     }
+
+    /// Flipped bits outside of the hard state: what a node has to make good by itself.
+    #[must_use]
+    pub fn damage(&self) -> Vec<(PathBuf, u64)> {
+        let mut rotten = self.rotten();
+        rotten.retain(|(path, _)| !path.ends_with(HARD_STATE));
+        rotten
+    }
+
+    /// Turns flipped bits of the hard state back, as if a sound copy had been brought.
+    pub fn mend_hard_state(&self) {
+        self.note("disk-mend", 1, &[]);
+        self.medium.mend_where(|path| path.ends_with(HARD_STATE));
+    }
+}
+
+/// Whether a file is no part of what is stored, as the version of the format.
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
 /// The log offset at which a segment's file begins.

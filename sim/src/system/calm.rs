@@ -33,11 +33,11 @@ impl System {
     pub(super) async fn come_to_rest(&mut self) -> Result<(), Violation> {
         let now = self.world.elapsed();
         self.world.set_weather(NetConfig::default());
-        // What is in nobody's way is not found before the next pass over the log: an operator brings a sound copy.
+        // Of the hard state there is no other copy: an operator brings one.
         self.condemned.clear();
         for group in &self.groups {
             group.seats().for_each(|(_, seat)| seat.machine().disk().heal());
-            group.seats().for_each(|(_, seat)| seat.machine().disk().mend());
+            group.seats().for_each(|(_, seat)| seat.machine().disk().mend_hard_state());
         }
         for group in &self.groups {
             group.seats().filter(|(_, seat)| seat.is_down()).for_each(|(_, seat)| seat.start_at(Some(now)));
@@ -49,6 +49,13 @@ impl System {
         .await?;
         self.until("every member serves, and one leads", SOON, |system| {
             system.groups.iter().try_for_each(Group::is_whole)
+        })
+        .await?;
+        self.until("damage is made good", SOON, |system| {
+            let seats = system.groups.iter().flat_map(Group::seats).filter(|(_, seat)| !seat.is_wiped());
+            let damaged = seats.map(|(_, seat)| (seat.ip(), seat.machine().disk().damage()));
+            let damaged: Vec<_> = damaged.filter(|(_, damage)| !damage.is_empty()).collect();
+            if damaged.is_empty() { Ok(()) } else { Err(format!("{damaged:?}")) }
         })
         .await?;
         let until = self.world.elapsed() + CALM;

@@ -7,7 +7,7 @@ use super::nemesis::members::replace;
 use super::seat::End;
 use crate::disk::SimDisk;
 use crate::report::{Violation, What};
-use crate::tally::Fault;
+use crate::tally::{Effect, Fault};
 use crate::world::Death;
 
 impl System {
@@ -54,7 +54,7 @@ impl System {
             for ip in atlas.damaged().collect::<Vec<_>>() {
                 let is_whole = |disk: &SimDisk| disk.rotten().is_empty();
                 if group.seats().any(|(_, seat)| seat.ip() == ip && is_whole(seat.machine().disk())) {
-                    atlas.made_good(ip);
+                    self.world.tally().effect(Effect::Healed, atlas.made_good(ip) as u64);
                 }
             }
         }
@@ -70,15 +70,17 @@ impl System {
             }
             return Ok(());
         }
-        if !seat.is_doomed() && seat.machine().disk().rotten().is_empty() {
-            let what = format!("{} ended although its disk did nothing wrong: {end:?}", seat.ip());
+        let disk = seat.machine().disk();
+        // Only damage of the hard state cannot be made good from other members' copies.
+        let is_lost = disk.rotten().len() > disk.damage().len();
+        if !seat.is_doomed() && !is_lost {
+            let what = format!("{} ended although its disk did nothing that it could not bear: {end:?}", seat.ip());
             return Err(self.watch.violation("needless-end", what));
         }
-        if seat.machine().disk().rotten().is_empty() {
-            seat.start_at(Some(self.world.elapsed() + RESTART_AFTER));
-        } else {
-            // It has found that its store is damaged where no repair helps: a new member takes its place.
+        if is_lost {
             self.condemned.push((group, at));
+        } else {
+            seat.start_at(Some(self.world.elapsed() + RESTART_AFTER));
         }
         Ok(())
     }

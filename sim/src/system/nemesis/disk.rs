@@ -47,14 +47,13 @@ pub fn begin(fault: Fault, group: usize, system: &mut System) -> Option<Box<dyn 
     Some(Box::new(Over))
 }
 
-/// A bit flips. A read, the scrub or a start finds it; in the CommitLog it is repaired then. What cannot be repaired
-/// ends the process, and its disk is taken for lost.
+/// A bit flips. A read, the scrub or a start finds it, and the member makes it good. What it finds in its hard state ends
+/// the process, and its disk is taken for lost.
 fn rot(group: usize, at: usize, system: &mut System) -> Option<()> {
     let seat = system.groups[group].seat(at).clone();
     let part = Part::ALL[system.rng.random_range(0..Part::ALL.len())];
     let damage = seat.machine().disk().rot(part, &mut system.atlases[group], &mut system.rng)?;
     tracing::info!(ip = %seat.ip(), ?damage, "a bit flips");
-    seat.doom(Fault::BitRot);
     if system.rng.random() {
         seat.kill(Fault::BitRot, Death::Crash);
         seat.start_at(Some(system.world.elapsed()));

@@ -228,7 +228,12 @@ impl MemoryDisk {
 
     /// Turns every bit back that flipped and was not written over.
     pub fn mend(&self) {
-        for inode in lock(&self.medium.state).files.values() {
+        self.mend_where(|_| true);
+    }
+
+    /// The same in files whose paths are `wanted`.
+    pub fn mend_where(&self, wanted: impl Fn(&Path) -> bool) {
+        for (_, inode) in lock(&self.medium.state).files.iter().filter(|(path, _)| wanted(path)) {
             let mut inode = lock(inode);
             inode.rotten().into_iter().for_each(|(offset, mask)| inode.flip(offset, mask));
         }
