@@ -1,9 +1,9 @@
 //! Pulls, offsets and single messages, asked of real brokers over loopback, frame by frame.
 #![cfg(test)]
 
+mod damage;
 #[path = "../harness/free_addr.rs"]
 mod free_addr;
-mod damage;
 mod group;
 mod offsets;
 mod outcomes;
