@@ -96,10 +96,11 @@ impl<R: Runtime, M: Machine> LogStorage<R, M> {
                 Ok(entries) => return Ok(entries),
                 Err(e) => e,
             };
-            if !is_damage(&e) || <R::Instant as openraft_rt::Instant>::now() >= deadline {
+            self.suspects.tell(&e);
+            let is_over = <R::Instant as openraft_rt::Instant>::now() >= deadline;
+            if is_over || !is_damage(&e) || !self.suspects.is_attended() {
                 return Err(e.into());
             }
-            self.suspects.tell(&e);
             R::sleep(REPAIR_PAUSE).await;
         }
     }

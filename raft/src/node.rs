@@ -3,43 +3,37 @@
 mod observe;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use openraft::errors::ClientWriteError;
-use openraft::{Config, Raft, ReadPolicy, ServerState};
+use openraft::{ReadPolicy, ServerState};
 use quorumq_store::StoreError;
 use quorumq_store::identity::{GroupConstants, Identity};
-use quorumq_store::log_store::{FlushMode, LogStore};
-use quorumq_store::mutant::{Mutant, planted};
+use quorumq_store::log_store::FlushMode;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::barrier::{Barrier, ReadError};
 use crate::form::{Desk, FormError, Start, form};
-use crate::health::{self, Bar};
-use crate::log_storage::{LogStorage, finish};
+use crate::health;
+use crate::log_storage::finish;
 use crate::lost::LeaderWatch;
 use crate::machine::{EffectSink, Machine};
-use crate::opening::open_store;
+use crate::opening::Opening;
 use crate::outcome::{Once, Outcome, Refusal};
-use crate::pace::{CatchUp, DEFAULT_BYTES_PER_SECOND, Pace};
-use crate::peer::handshake::LocalPeer;
+use crate::pace::DEFAULT_BYTES_PER_SECOND;
 use crate::peer::message::{NodeStatus, Purpose, Request, Response, Role};
 use crate::peer::mux::CallError;
-use crate::peer::network::Network;
-use crate::peer::peers::Peers;
-use crate::peer::server::{Processes, serve};
+use crate::peer::server::serve;
 use crate::prove::prove;
-use crate::repair::running::Mending;
+use crate::repair;
 use crate::repair::scrub::Scrub;
-use crate::repair::start::Opening;
-use crate::repair::{self, Suspects};
 use crate::runtime::Runtime;
 use crate::service::{Core, Service};
-use crate::state_machine::{OnFatal, Place, Shell};
+use crate::state_machine::{OnFatal, Place};
 use crate::tasks;
 use crate::types::{Callback, Member, NodeId, Proposal, RaftVote, Types, from_raft_log_id};
 
@@ -122,14 +116,14 @@ pub enum StartError {
     HardStateLost(StoreError),
     /// The CommitLog is damaged, and nobody can have a copy.
     #[error("{0}; no other member is known that could have a copy")]
-    NoOtherMember(StoreError),
+    NoOtherMember(String),
     /// openraft would not start.
     #[error("raft: {0}")]
     Raft(String),
 }
 
 /// Makes an empty machine for a store.
-pub type MakeMachine<M> = Box<dyn Fn(&Identity) -> Result<M, StoreError> + Send>;
+pub type MakeMachine<M> = Box<dyn Fn(&Identity) -> Result<M, StoreError> + Send + Sync>;
 
 /// What a node is given besides its settings.
 pub struct Parts<M: Machine> {
@@ -175,7 +169,6 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         let peer_addr = crate::runtime::Listener::local_addr(&listener).unwrap_or(listen);
         let stop = CancellationToken::new();
         let (lost_tx, lost_rx) = mpsc::channel(64);
-        // Opened before anyone is asked: whether the group was formed already is what this node's own store says.
         let service = Arc::new(Service::<R, M>::new(Arc::clone(&desk), lost_tx.clone()));
         let mut listener = Some(listener);
         let mut listen = || {
@@ -184,22 +177,21 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         };
         // Whoever gives the start up also ends what it has begun.
         let given_up = stop.clone().drop_guard();
-        let formatted = desk.identity();
-        let open_store = |identity| open_store::<R>(&parts.place, identity, flush, &desk, &parts.on_fatal);
-        let mut store = None;
-        if let Some(identity) = &formatted {
-            let place = &parts.place;
-            let opening = Opening { place, identity, start: &start, desk: &desk, service: &service };
-            store = Some(opening.run(|| open_store(identity), &mut listen).await?);
-        }
+        let opening =
+            Opening::new(parts, (Arc::clone(&desk), Arc::clone(&service)), start.clone(), (flush, timing), lost_tx);
+        // Opened before anyone is asked: whether the group was formed already is what this node's own store says.
+        let store = match desk.identity() {
+            Some(identity) => Some(opening.store(&identity, &mut listen).await?),
+            None => None,
+        };
         listen();
         let formed = form::<R>(&desk, &start).await?;
-        let identity = desk.identity().ok_or(FormError::NotAsked { dir: parts.place.dir.display().to_string() })?;
+        let identity = desk.identity().ok_or_else(|| FormError::NotAsked { dir: opening.dir() })?;
         let store = match store {
             Some(store) => store,
-            None => open_store(&identity).await?,
+            None => opening.store(&identity, &mut listen).await?,
         };
-        let core = Self::open(desk.local(), &identity, parts, store, (flush, timing), lost_tx).await?;
+        let core = opening.core(&identity, store).await?;
         service.set_core(&core);
         let node =
             Arc::new(Self { core, identity, barrier: Barrier::default(), stop, retain: Arc::default(), peer_addr });
@@ -207,57 +199,6 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         given_up.disarm();
         node.spawn_tasks(lost_rx, (flush, scrub, timing));
         Ok(node)
-    }
-
-    async fn open(
-        local: LocalPeer,
-        identity: &Identity,
-        parts: Parts<M>,
-        store: Arc<LogStore>,
-        (flush, timing): (FlushMode, Timing),
-        lost: mpsc::Sender<NodeId>,
-    ) -> Result<Arc<Core<R, M>>, StartError> {
-        let Parts { place, machine, sink, on_fatal, .. } = parts;
-        let (opening, fatal, shelf) = (Arc::clone(&store), Arc::clone(&on_fatal), place.clone());
-        let whose = identity.clone();
-        let shell = R::offload(move || Shell::<R, M>::open(|| machine(&whose), opening, shelf, sink, fatal))
-            .await
-            .map_err(|e| StartError::Raft(e.to_string()))??;
-        let shared = shell.shared();
-        let on_lost: crate::peer::peers::OnLost = Arc::new(move |id| {
-            // A full queue already holds news that this node has lost connections.
-            let _ = lost.try_send(id);
-        });
-        let peers = Peers::<R>::new(local, on_lost);
-        let config =
-            Arc::new(raft_config(&identity.group, timing, &store, flush).map_err(|e| StartError::Raft(e.to_string()))?);
-        let pace = Arc::new(Pace::new(CatchUp::from_setting(timing.catch_up_bytes_per_second)));
-        let (suspects, told) = Suspects::new();
-        let log = LogStorage::with(Arc::clone(&store), Arc::clone(&pace), suspects.clone());
-        let raft = Raft::new(identity.node_id, config, Network::new(Arc::clone(&peers)), log, shell)
-            .await
-            .map_err(|e| StartError::Raft(e.to_string()))?;
-        let processes = Arc::new(Processes::default());
-        let handler = OnceLock::new();
-        let (fitness, id) = (Arc::default(), identity.node_id);
-        let mending = Mending::new(told);
-        let core = Core {
-            raft,
-            shared,
-            store,
-            peers,
-            processes,
-            handler,
-            on_fatal,
-            place,
-            fitness,
-            pace,
-            suspects,
-            mending,
-            id,
-        };
-        core.bar(Bar::Unproven, core.is_unproven());
-        Ok(Arc::new(core))
     }
 
     /// The coordinator of a new group writes its first entry.
@@ -396,36 +337,6 @@ impl<R: Runtime, M: Machine> Node<R, M> {
             tracing::error!("the store did not close cleanly: {e}");
         }
     }
-}
-
-fn raft_config(
-    group: &str,
-    timing: Timing,
-    store: &LogStore,
-    flush: FlushMode,
-) -> Result<Config, openraft::ConfigError> {
-    Config {
-        cluster_name: group.to_owned(),
-        heartbeat_interval: timing.heartbeat_ms,
-        election_timeout_min: timing.election_min_ms,
-        election_timeout_max: timing.election_max_ms,
-        // A restarted leader that resumes its term can write other entries under (term, index) pairs that
-        // followers already hold.
-        enable_leader_restore: Some(planted(Mutant::LeaderRestoreOn)),
-        enable_pre_vote: Some(true),
-        // Until it is proven; a node bars itself again at run time.
-        enable_elect: !store.is_unproven() || planted(Mutant::UnprovenVotes),
-        // A power loss may take back what a follower has acknowledged from its page cache.
-        allow_log_reversion: Some(flush == FlushMode::Async),
-        snapshot_policy: openraft::SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: 0,
-        purge_batch_size: 1,
-        install_snapshot_timeout: 60_000,
-        replication_lag_threshold: 1000,
-        max_payload_entries: 1024,
-        ..Config::default()
-    }
-    .validate()
 }
 
 /// openraft's server state in the field's words.

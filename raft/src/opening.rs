@@ -1,25 +1,213 @@
-//! Opening a node's store.
+//! From a directory to a consensus node that is about to run: store, machine, Raft. Where damage of the CommitLog shows on
+//! the way, it is repaired and the way begun anew.
 
 use std::sync::{Arc, OnceLock, Weak};
 
-use quorumq_store::StoreError;
+use openraft::{Config, Raft};
 use quorumq_store::consume_queue::ConsumeQueues;
 use quorumq_store::disk::Disk;
 use quorumq_store::identity::Identity;
 use quorumq_store::index_file::IndexFiles;
 use quorumq_store::log_store::{FlushMode, LogStore, OnInstall, Options};
+use quorumq_store::mutant::{Mutant, planted};
+use quorumq_store::repair::corrupt_position;
+use quorumq_store::{PhysicalOffset, StoreError, hard_state};
+use tokio::sync::mpsc;
 
 use crate::fatal::told;
-use crate::form::Desk;
-use crate::node::StartError;
+use crate::form::{Desk, Start};
+use crate::health::Bar;
+use crate::log_storage::{LogStorage, finish};
+use crate::machine::Machine;
+use crate::node::{MakeMachine, Parts, StartError, Timing};
+use crate::pace::{CatchUp, Pace};
+use crate::peer::network::Network;
+use crate::peer::peers::{OnLost, Peers};
+use crate::peer::server::Processes;
+use crate::repair::Suspects;
+use crate::repair::running::Mending;
+use crate::repair::start::repair;
 use crate::runtime::{Runtime, Serial};
-use crate::state_machine::{OnFatal, Place};
+use crate::service::{Core, Service};
+use crate::state_machine::{OnFatal, Place, Shell};
+use crate::types::NodeId;
+
+/// What a node is made of.
+pub struct Opening<R: Runtime, M: Machine> {
+    place: Place,
+    machine: Arc<MakeMachine<M>>,
+    sink: crate::machine::EffectSink<M::Effect>,
+    on_fatal: OnFatal,
+    pub desk: Arc<Desk>,
+    pub service: Arc<Service<R, M>>,
+    pub start: Start,
+    flush: FlushMode,
+    timing: Timing,
+    lost: mpsc::Sender<NodeId>,
+}
+
+impl<R: Runtime, M: Machine> Opening<R, M> {
+    pub fn new(
+        parts: Parts<M>,
+        (desk, service): (Arc<Desk>, Arc<Service<R, M>>),
+        start: Start,
+        (flush, timing): (FlushMode, Timing),
+        lost: mpsc::Sender<NodeId>,
+    ) -> Self {
+        let Parts { place, machine, sink, on_fatal, .. } = parts;
+        Self { place, machine: Arc::new(machine), sink, on_fatal, desk, service, start, flush, timing, lost }
+    }
+
+    /// Where the store is, for people.
+    pub fn dir(&self) -> String {
+        self.place.dir.display().to_string()
+    }
+
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Opens the store. As long as its CommitLog is found damaged, `listen` is called and it is repaired.
+    ///
+    /// # Errors
+    /// What [`LogStore::open`] answers, where no repair can help; the disk failed.
+    pub async fn store(&self, identity: &Identity, mut listen: impl FnMut()) -> Result<Arc<LogStore>, StartError> {
+        let mut before = None;
+        loop {
+            let e = match open_store::<R>(&self.place, identity, self.flush, &self.desk, &self.on_fatal).await {
+                Err(StartError::Store(e)) => e,
+                other => return other,
+            };
+            if is_hard_state(&e, &self.place) {
+                return Err(StartError::HardStateLost(e));
+            }
+            let at = corrupt_position(&e);
+            // Where the same place is corrupt once more, what was filled has not helped.
+            if at.is_none() || at == before {
+                return Err(e.into());
+            }
+            before = at;
+            listen();
+            if !repair(self, identity, &e).await? {
+                return Err(e.into());
+            }
+        }
+    }
+
+    /// Opens all that stands on the store. Damage that only this meets, in what a start of the store does not read, is
+    /// repaired like any other.
+    ///
+    /// # Errors
+    /// A checkpoint or a log that cannot be read, a state the machine does not know.
+    pub async fn core(&self, identity: &Identity, mut store: Arc<LogStore>) -> Result<Arc<Core<R, M>>, StartError> {
+        let mut before = None;
+        loop {
+            let (e, at) = match self.core_on(identity, &store).await {
+                Ok(core) => return Ok(core),
+                Err(failed) => failed,
+            };
+            if at.is_none() || at == before {
+                return Err(e);
+            }
+            before = at;
+            finish(|done| {
+                store.close(done);
+                Ok(())
+            })
+            .await
+            .map_err(|e| StartError::Raft(e.to_string()))?;
+            drop(store);
+            if !repair(self, identity, &e).await? {
+                return Err(e);
+            }
+            store = self.store(identity, || {}).await?;
+        }
+    }
+
+    /// The same, once. A failure comes with where in the CommitLog damage was met, if it was.
+    async fn core_on(
+        &self,
+        identity: &Identity,
+        store: &Arc<LogStore>,
+    ) -> Result<Arc<Core<R, M>>, (StartError, Option<PhysicalOffset>)> {
+        let (suspects, mut told) = Suspects::new();
+        let raft = |e: String| StartError::Raft(e);
+        let shell = self.shell(identity, store).await.map_err(|e| {
+            let at = if let StartError::Store(e) = &e { corrupt_position(e) } else { None };
+            (e, at)
+        })?;
+        let shared = shell.shared();
+        let lost = self.lost.clone();
+        let on_lost: OnLost = Arc::new(move |id| {
+            // A full queue already holds news that this node has lost connections.
+            let _ = lost.try_send(id);
+        });
+        let peers = Peers::<R>::new(self.desk.local(), on_lost);
+        let config = self.raft_config(&identity.group, store).map_err(|e| (raft(e.to_string()), None))?;
+        let pace = Arc::new(Pace::new(CatchUp::from_setting(self.timing.catch_up_bytes_per_second)));
+        let log = LogStorage::with(Arc::clone(store), Arc::clone(&pace), suspects.clone());
+        let id = identity.node_id;
+        let started = Raft::new(id, Arc::new(config), Network::new(Arc::clone(&peers)), log, shell).await;
+        let raft = started.map_err(|e| (raft(e.to_string()), told.try_recv().ok()))?;
+        let core = Core {
+            raft,
+            shared,
+            store: Arc::clone(store),
+            peers,
+            processes: Arc::new(Processes::default()),
+            handler: OnceLock::new(),
+            on_fatal: Arc::clone(&self.on_fatal),
+            place: self.place.clone(),
+            fitness: Arc::default(),
+            pace,
+            suspects,
+            mending: Mending::new(told),
+            id,
+        };
+        core.bar(Bar::Unproven, core.is_unproven());
+        Ok(Arc::new(core))
+    }
+
+    fn raft_config(&self, group: &str, store: &LogStore) -> Result<Config, openraft::ConfigError> {
+        Config {
+            cluster_name: group.to_owned(),
+            heartbeat_interval: self.timing.heartbeat_ms,
+            election_timeout_min: self.timing.election_min_ms,
+            election_timeout_max: self.timing.election_max_ms,
+            // A restarted leader that resumes its term can write other entries under (term, index) pairs that
+            // followers already hold.
+            enable_leader_restore: Some(planted(Mutant::LeaderRestoreOn)),
+            enable_pre_vote: Some(true),
+            // Until it is proven; a node bars itself again at run time.
+            enable_elect: !store.is_unproven() || planted(Mutant::UnprovenVotes),
+            // A power loss may take back what a follower has acknowledged from its page cache.
+            allow_log_reversion: Some(self.flush == FlushMode::Async),
+            snapshot_policy: openraft::SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: 0,
+            purge_batch_size: 1,
+            install_snapshot_timeout: 60_000,
+            replication_lag_threshold: 1000,
+            max_payload_entries: 1024,
+            ..Config::default()
+        }
+        .validate()
+    }
+
+    async fn shell(&self, identity: &Identity, store: &Arc<LogStore>) -> Result<Shell<R, M>, StartError> {
+        let (store, place, identity) = (Arc::clone(store), self.place.clone(), identity.clone());
+        let (machine, sink, on_fatal) = (Arc::clone(&self.machine), self.sink.clone(), Arc::clone(&self.on_fatal));
+        let opened = R::offload(move || Shell::<R, M>::open(|| machine(&identity), store, place, sink, on_fatal)).await;
+        Ok(opened.map_err(|e| StartError::Raft(e.to_string()))??)
+    }
+}
+
+fn is_hard_state(e: &StoreError, place: &Place) -> bool {
+    let hard = hard_state::path(&place.dir);
+    matches!(e, StoreError::Corrupt { path, .. } if *path == hard)
+}
 
 /// Opens the store of a node, and gives it its disk thread.
-///
-/// # Errors
-/// As [`LogStore::open`].
-pub async fn open_store<R: Runtime>(
+async fn open_store<R: Runtime>(
     place: &Place,
     identity: &Identity,
     flush: FlushMode,

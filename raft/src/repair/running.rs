@@ -121,6 +121,7 @@ impl<R: Runtime, M: Machine> Core<R, M> {
 /// Repairs what readers and the scrub meet, as long as the node runs.
 pub async fn keep_sound<R: Runtime, M: Machine>(core: Arc<Core<R, M>>) {
     let mut told = core.mending.told.lock().await;
+    core.suspects.attend();
     let mut pause = FIRST_PAUSE;
     let mut is_told = false;
     loop {

@@ -3,27 +3,25 @@
 //! Meanwhile the node neither votes nor stands for election. Peers get bytes of what is sound here, and how far it has
 //! come; everything else is refused.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use quorumq_store::PhysicalOffset;
 use quorumq_store::identity::Identity;
-use quorumq_store::log_store::LogStore;
-use quorumq_store::repair::{Damaged, corrupt_position};
-use quorumq_store::{PhysicalOffset, StoreError, hard_state};
+use quorumq_store::repair::Damaged;
 
 use super::{FillError, answer, fill_from};
-use crate::form::{Desk, Start};
+use crate::form::Start;
 use crate::machine::Machine;
 use crate::node::StartError;
+use crate::opening::Opening;
 use crate::peer::message::{LogHealth, NodeStatus, Request, Response, Role};
 use crate::peer::peers::Peers;
 use crate::runtime::Runtime;
-use crate::service::Service;
-use crate::state_machine::Place;
 use crate::types::{Member, NodeId};
 use crate::wire::decode_membership;
 
@@ -70,99 +68,57 @@ impl Repairing {
     }
 }
 
-/// What a start needs to repair its store.
-pub struct Opening<'a, R: Runtime, M: Machine> {
-    /// Where the store is.
-    pub place: &'a Place,
-    /// Whose it is.
-    pub identity: &'a Identity,
-    /// Names peers where nothing else does.
-    pub start: &'a Start,
-    /// Told that the store is not pristine.
-    pub desk: &'a Desk,
-    /// Told what peers get meanwhile.
-    pub service: &'a Service<R, M>,
+/// Fills what is damaged, and says whether there was anything. `found` is what the damage was first seen by.
+///
+/// # Errors
+/// Nobody can have a copy; the disk failed.
+pub async fn repair<R: Runtime, M: Machine>(
+    opening: &Opening<R, M>,
+    identity: &Identity,
+    found: &(impl Display + Sync),
+) -> Result<bool, StartError> {
+    let place = opening.place().clone();
+    let assessed = R::offload(move || Damaged::assess(place.disk, &place.dir)).await;
+    let Some(damaged) = assessed.map_err(|e| StartError::Raft(e.to_string()))?? else { return Ok(false) };
+    let members = members(damaged.memberships(), &opening.start, identity.node_id);
+    if members.is_empty() && !damaged.bad().is_empty() {
+        return Err(StartError::NoOtherMember(found.to_string()));
+    }
+    let (id, filled) = (identity.node_id, AtomicU64::default());
+    let repairing = Arc::new(Repairing { damaged, filled, id });
+    let LogHealth { bad_ranges, bad_bytes, .. } = repairing.health();
+    tracing::warn!(bad_ranges, bad_bytes, "{found}: asking the other members for what stood there");
+    opening.desk.note_damaged();
+    opening.service.set_repairing(Some(Arc::clone(&repairing)));
+    let peers = Peers::<R>::new(opening.desk.local(), Arc::new(|_| {}));
+    let filled = fill_all(&peers, &members, &repairing).await;
+    peers.close().await;
+    opening.service.set_repairing(None);
+    // Somebody may still be reading what is sound: the lock must not wait for that.
+    repairing.damaged.release();
+    filled?;
+    tracing::warn!(bytes = repairing.health().filled_bytes, "the CommitLog is repaired");
+    Ok(true)
 }
 
-impl<R: Runtime, M: Machine> Opening<'_, R, M> {
-    /// Opens the store with `open`. As long as its CommitLog is found damaged, `listen` is called and it is filled.
-    ///
-    /// # Errors
-    /// What `open` answers, where no repair can help; the disk failed.
-    pub async fn run<F>(&self, open: impl Fn() -> F, mut listen: impl FnMut()) -> Result<Arc<LogStore>, StartError>
-    where
-        F: Future<Output = Result<Arc<LogStore>, StartError>>,
-    {
-        let mut before = None;
-        loop {
-            let e = match open().await {
-                Err(StartError::Store(e)) => e,
-                other => return other,
-            };
-            if is_hard_state(&e, self.place) {
-                return Err(StartError::HardStateLost(e));
-            }
-            // Where the same place is corrupt once more, what was filled has not helped.
-            let at = corrupt_position(&e);
-            if at.is_none() || at == before {
-                return Err(e.into());
-            }
-            before = at;
-            listen();
-            self.repair(e).await?;
+/// Whom to ask: the members of the newest membership that can be read, and those the configuration names.
+fn members(memberships: &[Bytes], start: &Start, me: NodeId) -> Vec<(NodeId, Member)> {
+    let known = memberships.iter().find_map(|encoded| decode_membership(encoded).ok());
+    let mut members: Vec<(NodeId, Member)> =
+        known.iter().flat_map(|known| known.nodes()).map(|(id, member)| (*id, member.clone())).collect();
+    // The peers of a new group: their ids follow their order.
+    let configured: &[SocketAddr] = match start {
+        Start::Bootstrap { peers, .. } => peers,
+        Start::Existing | Start::Join => &[],
+    };
+    for (id, addr) in (1..).zip(configured) {
+        if !members.iter().any(|(known, member)| *known == id || member.peer_addr == addr.to_string()) {
+            // Whatever its incarnation is: what it answers is checked.
+            members.push((id, Member { peer_addr: addr.to_string(), ..Member::default() }));
         }
     }
-
-    async fn repair(&self, found: StoreError) -> Result<(), StartError> {
-        let place = self.place.clone();
-        let assessed = R::offload(move || Damaged::assess(place.disk, &place.dir)).await;
-        let Some(damaged) = assessed.map_err(|e| StartError::Raft(e.to_string()))?? else {
-            return Err(found.into());
-        };
-        let members = self.members(damaged.memberships());
-        if members.is_empty() && !damaged.bad().is_empty() {
-            return Err(StartError::NoOtherMember(found));
-        }
-        let (id, filled) = (self.identity.node_id, AtomicU64::default());
-        let repairing = Arc::new(Repairing { damaged, filled, id });
-        let LogHealth { bad_ranges, bad_bytes, .. } = repairing.health();
-        tracing::warn!(bad_ranges, bad_bytes, "{found}: asking the other members for what stood there");
-        self.desk.note_damaged();
-        self.service.set_repairing(Some(Arc::clone(&repairing)));
-        let peers = Peers::<R>::new(self.desk.local(), Arc::new(|_| {}));
-        let filled = fill_all(&peers, &members, &repairing).await;
-        peers.close().await;
-        self.service.set_repairing(None);
-        // Somebody may still be reading what is sound: the lock must not wait for that.
-        repairing.damaged.release();
-        filled?;
-        tracing::warn!(bytes = repairing.health().filled_bytes, "the CommitLog is repaired");
-        Ok(())
-    }
-
-    /// Whom to ask: the members of the newest membership that can be read, and those the configuration names.
-    fn members(&self, memberships: &[Bytes]) -> Vec<(NodeId, Member)> {
-        let known = memberships.iter().find_map(|encoded| decode_membership(encoded).ok());
-        let mut members: Vec<(NodeId, Member)> =
-            known.iter().flat_map(|known| known.nodes()).map(|(id, member)| (*id, member.clone())).collect();
-        for (id, addr) in self.configured() {
-            if !members.iter().any(|(known, member)| *known == id || member.peer_addr == addr.to_string()) {
-                // Whatever its incarnation is: what it answers is checked.
-                members.push((id, Member { peer_addr: addr.to_string(), ..Member::default() }));
-            }
-        }
-        members.retain(|(id, _)| *id != self.identity.node_id);
-        members
-    }
-
-    /// The peers of a new group, whose ids follow their order.
-    fn configured(&self) -> impl Iterator<Item = (NodeId, SocketAddr)> {
-        let peers: &[SocketAddr] = match self.start {
-            Start::Bootstrap { peers, .. } => peers,
-            Start::Existing | Start::Join => &[],
-        };
-        peers.iter().enumerate().map(|(i, addr)| (i as NodeId + 1, *addr))
-    }
+    members.retain(|(id, _)| *id != me);
+    members
 }
 
 /// Asks one member after the other until every range is filled.
@@ -199,9 +155,4 @@ async fn fill_all<R: Runtime>(
         R::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
-}
-
-fn is_hard_state(e: &StoreError, place: &Place) -> bool {
-    let hard: PathBuf = hard_state::path(&place.dir);
-    matches!(e, StoreError::Corrupt { path, .. } if *path == hard)
 }

@@ -1,5 +1,8 @@
 //! Places of the CommitLog where a read met damage, told to the task that repairs it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use quorumq_store::repair::corrupt_position;
 use quorumq_store::{PhysicalOffset, StoreError};
 use tokio::sync::mpsc;
@@ -9,7 +12,10 @@ const MAX_WAITING: usize = 64;
 
 /// Takes places from readers, without waiting.
 #[derive(Clone, Debug)]
-pub struct Suspects(mpsc::Sender<PhysicalOffset>);
+pub struct Suspects {
+    places: mpsc::Sender<PhysicalOffset>,
+    attended: Arc<AtomicBool>,
+}
 
 /// Where they arrive.
 pub type Told = mpsc::Receiver<PhysicalOffset>;
@@ -18,7 +24,17 @@ impl Suspects {
     /// A queue of places.
     pub fn new() -> (Self, Told) {
         let (tx, rx) = mpsc::channel(MAX_WAITING);
-        (Self(tx), rx)
+        (Self { places: tx, attended: Arc::default() }, rx)
+    }
+
+    /// Whether somebody repairs what is told. Before, while a node starts, a read that waited would wait in vain.
+    pub fn is_attended(&self) -> bool {
+        self.attended.load(Ordering::Acquire)
+    }
+
+    /// From now on somebody does.
+    pub fn attend(&self) {
+        self.attended.store(true, Ordering::Release);
     }
 
     /// Tells where an error met damage in the CommitLog; nothing of other errors.
@@ -31,7 +47,7 @@ impl Suspects {
     /// Tells of a place.
     pub fn suspect(&self, at: PhysicalOffset) {
         // A full queue keeps the task busy; who reads there again tells again.
-        let _ = self.0.try_send(at);
+        let _ = self.places.try_send(at);
     }
 }
 

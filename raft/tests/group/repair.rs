@@ -102,6 +102,21 @@ async fn a_missing_segment_file_is_filled_at_a_start() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damage_that_only_raft_meets_at_a_start_is_filled_before_it_runs() {
+    let group = Stopped::new().await;
+    let frames = group.frames(0);
+    let in_old = |at: &&u64| **at % CONSTANTS.segment_size != 0 && **at < 2 * CONSTANTS.segment_size;
+    // Raft searches the whole log for where terms begin; a start of the store only reads its end.
+    for at in frames.iter().filter(in_old).step_by(7) {
+        group.flip(0, at + 20);
+    }
+    let mut hosts = group.restart(&[1, 2]).await;
+    hosts.extend(group.restart(&[0]).await);
+    assert_eq!(group.media[0].rotten(), [], "something was left for later");
+    group.goes_on(hosts).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_byte_on_two_of_three_is_filled_from_the_third_without_a_leader() {
     let group = Stopped::new().await;
     let frames = group.frames(0);
