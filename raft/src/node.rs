@@ -130,7 +130,7 @@ pub struct Parts<M: Machine> {
 
 /// A running member.
 pub struct Node<R: Runtime, M: Machine> {
-    core: Arc<Core<R, M>>,
+    pub(crate) core: Arc<Core<R, M>>,
     identity: Identity,
     barrier: Barrier,
     stop: CancellationToken,
@@ -269,18 +269,6 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     /// The machine's shell.
     pub fn shared(&self) -> Arc<Shared<M>> {
         Arc::clone(&self.core.shared)
-    }
-    /// Its log.
-    pub(crate) fn log(&self) -> &LogStore {
-        &self.core.store
-    }
-    /// Where its files are.
-    pub(crate) fn place(&self) -> &Place {
-        &self.core.place
-    }
-    /// Told of an error after which the node must not go on.
-    pub(crate) fn on_fatal(&self) -> &OnFatal {
-        &self.core.on_fatal
     }
     /// Reads record bytes at or below applied.
     ///
