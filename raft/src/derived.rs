@@ -19,7 +19,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     /// `NoEntry` if the log begins behind `from`; `Corrupt` naming file and offset; `Io`.
     pub fn applied_entries(&self, from: LogIndex, max_bytes: u64) -> Result<Vec<Entry>, StoreError> {
         let next = LogIndex(self.shared().applied_next());
-        if from < next { self.log().entries(from..next, max_bytes) } else { Ok(Vec::new()) }
+        if from < next { self.core.store.entries(from..next, max_bytes) } else { Ok(Vec::new()) }
     }
 
     /// Index of the first entry of a segment that is held and begun. May block.
@@ -27,11 +27,11 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     /// # Errors
     /// `Contract` if the log does not know.
     pub fn first_index_of(&self, segment: PhysicalOffset) -> Result<LogIndex, StoreError> {
-        let positions = self.log().positions();
+        let positions = self.core.store.positions();
         if segment.0 == 0 && positions.purged.is_none() {
             return Ok(LogIndex(0));
         }
-        let position = self.log().snapshot_position(segment);
+        let position = self.core.store.snapshot_position(segment);
         let unknown = || StoreError::Contract(format!("the first entry of the segment at {segment} is not known"));
         position.map(|position| position.last.index.next()).ok_or_else(unknown)
     }
@@ -42,8 +42,8 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     /// # Errors
     /// `Contract` if there is none and the log's start was purged; `Io` if the disk fails.
     pub fn checkpoint_before(&self, segment: PhysicalOffset) -> Result<Option<Checkpoint>, StoreError> {
-        let place = self.place();
-        let positions = self.log().positions();
+        let place = &self.core.place;
+        let positions = self.core.store.positions();
         let starts = Checkpoint::list(&*place.disk, &place.dir)?;
         for start in starts.into_iter().rev().filter(|start| (positions.first..=segment).contains(start)) {
             match Checkpoint::read(&*place.disk, &place.dir, start) {
@@ -82,12 +82,12 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         job: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (tx, rx) = oneshot::channel();
-        let on_fatal = Arc::clone(self.on_fatal());
+        let on_fatal = Arc::clone(&self.core.on_fatal);
         if sync {
             // A failed sync poisons the store: the job behind it never runs and the node ends by the next append.
-            self.log().sync(Box::new(|_| {}));
+            self.core.store.sync(Box::new(|_| {}));
         }
-        self.log().enqueue(Box::new(move || {
+        self.core.store.enqueue(Box::new(move || {
             let done = job();
             if let Err(e @ StoreError::Io { .. }) = &done
                 && !e.is_full()

@@ -41,18 +41,6 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     pub fn shared(&self) -> Arc<Shared<M>> {
         Arc::clone(&self.core.shared)
     }
-    /// Its log.
-    pub(crate) fn log(&self) -> &LogStore {
-        &self.core.store
-    }
-    /// Where its files are.
-    pub(crate) fn place(&self) -> &Place {
-        &self.core.place
-    }
-    /// Told of an error after which the node must not go on.
-    pub(crate) fn on_fatal(&self) -> &OnFatal {
-        &self.core.on_fatal
-    }
     /// Reads record bytes at or below applied.
     ///
     /// # Errors

@@ -119,6 +119,8 @@ struct Unsynced {
 pub(super) struct Files {
     pub disk: Arc<dyn Disk>,
     pub root: PathBuf,
+    /// Whether the version is written down.
+    has_format: AtomicBool,
     handles: Mutex<Handles>,
     unsynced: Mutex<Unsynced>,
     /// What is damaged or missing, by queue.
@@ -131,19 +133,24 @@ impl Files {
     /// Checks the version of what is there.
     pub fn open(disk: Arc<dyn Disk>, root: PathBuf) -> Result<Self, StoreError> {
         let path = root.join(FORMAT_FILE);
-        if disk.exists(&path).at("stat", &path)? {
-            check_format(&*disk, &path)?;
+        let mut has_format = disk.exists(&path).at("stat", &path)?;
+        if has_format && let Err(e) = check_format(&*disk, &path) {
+            let StoreError::Corrupt { .. } = e else { return Err(e) };
+            // Units are told by their sums: what another version wrote would have none.
+            tracing::warn!("{e}; it is written again");
+            has_format = false;
         }
         let (handles, unsynced, reports) = Default::default();
-        Ok(Self { disk, root, handles, unsynced, reports, alive: AtomicBool::new(true) })
+        let (has_format, alive) = (AtomicBool::new(has_format), AtomicBool::new(true));
+        Ok(Self { disk, root, has_format, handles, unsynced, reports, alive })
     }
 
     /// Makes sure that the version is written down before anything it describes.
     pub fn write_format(&self) -> Result<(), StoreError> {
-        let path = self.root.join(FORMAT_FILE);
-        if self.disk.exists(&path).at("stat", &path)? {
+        if self.has_format.load(Ordering::Acquire) {
             return Ok(());
         }
+        let path = self.root.join(FORMAT_FILE);
         self.disk.create_dir_all(&self.root).at("create", &self.root)?;
         let text = format!("{FORMAT_WORD} {VERSION}\n");
         let tmp = self.root.join(".format.tmp");
@@ -154,7 +161,9 @@ impl Files {
         file.write_at(0, &[text.as_bytes()]).at("write", &tmp)?;
         file.sync_data().at("sync", &tmp)?;
         self.disk.rename(&tmp, &path).at("rename", &tmp)?;
-        self.disk.sync_dir(&self.root).at("sync", &self.root)
+        self.disk.sync_dir(&self.root).at("sync", &self.root)?;
+        self.has_format.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// An open handle of a queue's file. `NotFound` if there is no such file.
