@@ -16,6 +16,7 @@ pub mod outcome;
 pub mod pace;
 pub mod peer;
 mod prove;
+mod raft_config;
 pub mod runtime;
 mod service;
 pub mod state_machine;

@@ -10,13 +10,12 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::ClientWriteError;
-use openraft::{Config, Raft, ReadPolicy, ServerState};
+use openraft::{Raft, ReadPolicy, ServerState};
 use quorumq_store::consume_queue::ConsumeQueues;
 use quorumq_store::disk::Disk;
 use quorumq_store::identity::{GroupConstants, Identity};
 use quorumq_store::index_file::IndexFiles;
 use quorumq_store::log_store::{Entry, FlushMode, LogStore, OnInstall, Options, Positions, Promise, StoreTimes, Vote};
-use quorumq_store::mutant::{Mutant, planted};
 use quorumq_store::{LogId, LogIndex, StoreError};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -37,6 +36,7 @@ use crate::peer::network::Network;
 use crate::peer::peers::Peers;
 use crate::peer::server::{Processes, serve};
 use crate::prove::prove;
+use crate::raft_config::raft_config;
 use crate::runtime::{Runtime, Serial};
 use crate::service::{AppHandler, Core, Service};
 use crate::state_machine::{OnFatal, Place, Shared, Shell};
@@ -535,36 +535,6 @@ fn boot_id(disk: &dyn Disk, flush: FlushMode) -> Result<Option<u128>, StoreError
         Err(_) if flush == FlushMode::Sync => Ok(None),
         Err(source) => Err(StoreError::Io { verb: "read", path: "/proc/sys/kernel/random/boot_id".into(), source }),
     }
-}
-
-fn raft_config(
-    group: &str,
-    timing: Timing,
-    store: &LogStore,
-    flush: FlushMode,
-) -> Result<Config, openraft::ConfigError> {
-    Config {
-        cluster_name: group.to_owned(),
-        heartbeat_interval: timing.heartbeat_ms,
-        election_timeout_min: timing.election_min_ms,
-        election_timeout_max: timing.election_max_ms,
-        // A restarted leader that resumes its term can write other entries under (term, index) pairs that
-        // followers already hold.
-        enable_leader_restore: Some(planted(Mutant::LeaderRestoreOn)),
-        enable_pre_vote: Some(true),
-        // Until it is proven; a node bars itself again at run time.
-        enable_elect: !store.is_unproven() || planted(Mutant::UnprovenVotes),
-        // A power loss may take back what a follower has acknowledged from its page cache.
-        allow_log_reversion: Some(flush == FlushMode::Async),
-        snapshot_policy: openraft::SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: 0,
-        purge_batch_size: 1,
-        install_snapshot_timeout: 60_000,
-        replication_lag_threshold: 1000,
-        max_payload_entries: 1024,
-        ..Config::default()
-    }
-    .validate()
 }
 
 /// openraft's server state in the field's words.
