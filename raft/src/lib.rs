@@ -18,6 +18,7 @@ pub mod outcome;
 pub mod pace;
 pub mod peer;
 mod prove;
+mod raft_config;
 pub mod repair;
 pub mod runtime;
 mod service;

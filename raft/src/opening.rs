@@ -3,13 +3,12 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
-use openraft::{Config, Raft};
+use openraft::Raft;
 use quorumq_store::consume_queue::ConsumeQueues;
 use quorumq_store::disk::Disk;
 use quorumq_store::identity::Identity;
 use quorumq_store::index_file::IndexFiles;
 use quorumq_store::log_store::{FlushMode, LogStore, OnInstall, Options};
-use quorumq_store::mutant::{Mutant, planted};
 use quorumq_store::repair::corrupt_position;
 use quorumq_store::{PhysicalOffset, StoreError, hard_state};
 use tokio::sync::mpsc;
@@ -24,6 +23,7 @@ use crate::pace::{CatchUp, Pace};
 use crate::peer::network::Network;
 use crate::peer::peers::{OnLost, Peers};
 use crate::peer::server::Processes;
+use crate::raft_config::raft_config;
 use crate::repair::Suspects;
 use crate::repair::running::Mending;
 use crate::repair::start::repair;
@@ -143,7 +143,8 @@ impl<R: Runtime, M: Machine> Opening<R, M> {
             let _ = lost.try_send(id);
         });
         let peers = Peers::<R>::new(self.desk.local(), on_lost);
-        let config = self.raft_config(&identity.group, store).map_err(|e| (raft(e.to_string()), None))?;
+        let config =
+            raft_config(&identity.group, self.timing, store, self.flush).map_err(|e| (raft(e.to_string()), None))?;
         let pace = Arc::new(Pace::new(CatchUp::from_setting(self.timing.catch_up_bytes_per_second)));
         let log = LogStorage::with(Arc::clone(store), Arc::clone(&pace), suspects.clone());
         let id = identity.node_id;
@@ -166,31 +167,6 @@ impl<R: Runtime, M: Machine> Opening<R, M> {
         };
         core.bar(Bar::Unproven, core.is_unproven());
         Ok(Arc::new(core))
-    }
-
-    fn raft_config(&self, group: &str, store: &LogStore) -> Result<Config, openraft::ConfigError> {
-        Config {
-            cluster_name: group.to_owned(),
-            heartbeat_interval: self.timing.heartbeat_ms,
-            election_timeout_min: self.timing.election_min_ms,
-            election_timeout_max: self.timing.election_max_ms,
-            // A restarted leader that resumes its term can write other entries under (term, index) pairs that
-            // followers already hold.
-            enable_leader_restore: Some(planted(Mutant::LeaderRestoreOn)),
-            enable_pre_vote: Some(true),
-            // Until it is proven; a node bars itself again at run time.
-            enable_elect: !store.is_unproven() || planted(Mutant::UnprovenVotes),
-            // A power loss may take back what a follower has acknowledged from its page cache.
-            allow_log_reversion: Some(self.flush == FlushMode::Async),
-            snapshot_policy: openraft::SnapshotPolicy::Never,
-            max_in_snapshot_log_to_keep: 0,
-            purge_batch_size: 1,
-            install_snapshot_timeout: 60_000,
-            replication_lag_threshold: 1000,
-            max_payload_entries: 1024,
-            ..Config::default()
-        }
-        .validate()
     }
 
     async fn shell(&self, identity: &Identity, store: &Arc<LogStore>) -> Result<Shell<R, M>, StartError> {

@@ -309,6 +309,14 @@ fn nameserver_defaults_and_mistakes() {
     );
 }
 
+#[test]
+fn catch_up_is_paced_in_whole_mib_or_not_at_all() {
+    assert_eq!(resolve("").timing().catch_up_bytes_per_second, 32 << 20);
+    assert_eq!(resolve("catchUpBytesPerSecond=0").timing().catch_up_bytes_per_second, 0);
+    let told = problems("catchUpBytesPerSecond=1000");
+    assert!(told.contains("a whole number from 0 to 1099511627776, a multiple of 1048576"), "{told}");
+}
+
 /// Names that RocketMQ has are spelled as it does; this is the list of our own.
 #[test]
 fn settings_have_rocketmqs_names_and_the_rest_is_listed() {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver;
 use quorumq_store::identity::Identity;
-use quorumq_store::log_store::{Entry, LogStore, Positions, Promise, StoreTimes, Vote};
+use quorumq_store::log_store::{Entry, Positions, Promise, StoreTimes, Vote};
 use quorumq_store::{LogId, LogIndex, StoreError};
 
 use super::{Node, leadership_of};
@@ -16,7 +16,7 @@ use crate::machine::Machine;
 use crate::peer::handshake::LocalPeer;
 use crate::runtime::Runtime;
 use crate::service::AppHandler;
-use crate::state_machine::{OnFatal, Place, Shared};
+use crate::state_machine::Shared;
 use crate::types::{Member, NodeId, Types, from_raft_vote};
 use crate::wire::store_id;
 

@@ -23,7 +23,10 @@ async fn what_a_follower_stored_before_its_disk_was_full_is_acknowledged() {
     let mut hosts = form_hosts(&seats, FlushMode::Sync).await;
     let nodes = nodes_of(&hosts);
     let lead = at(&nodes, leader(&nodes).await.id());
-    (hosts.swap(0, lead), seats.swap(0, lead), media.swap(0, lead), gates.swap(0, lead));
+    hosts.swap(0, lead);
+    seats.swap(0, lead);
+    media.swap(0, lead);
+    gates.swap(0, lead);
     write(&hosts[0].node, 10, 100).await;
     converge(&nodes_of(&hosts)).await;
     hosts.pop().unwrap().kill();

