@@ -1,6 +1,7 @@
 //! Comparing the files of a complete segment with its records, while the node runs.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 
 use super::files::Files;
@@ -64,7 +65,14 @@ impl SegmentCheck {
                     let path = self.files.root.clone();
                     return Err(StoreError::Corrupt { what: "key index (a file is missing)", path, offset: 0 });
                 };
-                let open = self.files.handle(&file).at("open", &file.path)?;
+                let open = match self.files.handle(&file) {
+                    Err(_) if file.is_removed() => return Err(StoreError::Closed),
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                        let path = file.path.clone();
+                        return Err(StoreError::Corrupt { what: "IndexFile (it is missing)", path, offset: 0 });
+                    }
+                    opened => opened.at("open", &file.path)?,
+                };
                 self.current = Some((Filling::new(file, position, store_timestamp_ms), open));
             }
             let Some((filling, open)) = self.current.as_mut() else { unreachable!("a file was begun") };
@@ -125,7 +133,7 @@ fn compare(
         return Err(StoreError::Closed);
     }
     let path = &filling.file.path;
-    if read.as_ref().is_err_and(|e| e.kind() != std::io::ErrorKind::UnexpectedEof) {
+    if read.as_ref().is_err_and(|e| e.kind() != io::ErrorKind::UnexpectedEof) {
         return read.at("read", path);
     }
     match held.iter().zip(expected).position(|(held, expected)| held != expected) {

@@ -7,9 +7,11 @@ mod files;
 mod golden;
 mod query;
 mod rebuild;
+mod scrub;
 mod verify;
 
 const DIR: &str = "/store";
+const FORMAT: &str = ".format";
 const SEGMENT: u64 = 4096;
 /// Few enough that keys collide, files fill up and segments have several.
 const SIZES: IndexSizes = IndexSizes { slots: 5, units: 9 };
