@@ -11,6 +11,7 @@ use quorumq::machine::rebuild::{self, Rebuild};
 use quorumq::nameserver::route_table::{Registration, RouteTable, TableVersion, TopicTable};
 use quorumq::protocol::batch::{self, BatchMessage};
 use quorumq_raft::machine::Machine as _;
+use quorumq_store::consume_queue::Mend;
 use quorumq_store::disk::MemoryDisk;
 use quorumq_store::mutant::Mutant;
 use quorumq_store::{LogIndex, PhysicalOffset, QueueOffset};
@@ -159,7 +160,8 @@ async fn a_rebuilt_queue_has_one_life() -> Outcome {
         again.apply(entry).unwrap();
         rebuild::write(&mut queues, &again.take()).unwrap();
     }
-    rebuild::finish(queues, &|topic, queue_id, life| machine.written(topic, queue_id, life)).unwrap();
+    let finished = rebuild::finish(queues, &|topic, queue_id, life| machine.written(topic, queue_id, life)).unwrap();
+    assert_eq!(Mend::settle(finished), 0);
     let found = first(&machine);
     holds(found == expected, format!("the first unit was {expected:?}, made again it is {found:?}"))
 }

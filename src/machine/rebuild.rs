@@ -146,14 +146,14 @@ pub fn is_written(queues: &[DamagedQueue]) -> bool {
     queues.iter().all(|queue| queue.mend.is_written())
 }
 
-/// Makes all of it durable; `written` answers [`Machine::written`]. Answers how many queues still want units.
+/// Makes all of it durable; `written` answers [`Machine::written`]. What comes back is to be [settled](Mend::settle).
 ///
 /// # Errors
 /// As [`Mend::finish`].
 pub fn finish(
     queues: Vec<DamagedQueue>,
     written: &dyn Fn(&str, u32, u64) -> Option<QueueOffset>,
-) -> Result<usize, StoreError> {
+) -> Result<Vec<Mend>, StoreError> {
     let key = |(topic, queue_id): (&str, u32)| (topic.to_owned(), queue_id);
     let lives: BTreeMap<_, _> = queues.iter().map(|queue| (key(queue.mend.queue()), queue.incarnation)).collect();
     let written = |topic: &str, queue_id: u32| {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use quorumq_raft::node::Node;
 use quorumq_raft::runtime::Runtime;
+use quorumq_store::consume_queue::Mend;
 use quorumq_store::{LogIndex, PhysicalOffset, StoreError};
 
 use super::{Came, STEP};
@@ -67,7 +68,9 @@ impl<R: Runtime> Broker<R> {
         }
         let shared = self.node.shared();
         let written = move |topic: &str, queue_id, life| shared.read().written(topic, queue_id, life);
-        self.node.write_derived(true, move || finish(queues, &written)).await
+        let finished = self.node.write_derived(true, move || finish(queues, &written)).await?;
+        // Appends need not wait for this.
+        offloaded::<R, _>(move || Ok(Mend::settle(finished))).await
     }
 }
 

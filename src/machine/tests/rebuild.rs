@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use quorumq_store::consume_queue::Mend;
+
 use super::*;
 use crate::machine::rebuild::{Rebuild, finish, is_written, write};
 
@@ -69,7 +71,8 @@ fn rebuild(machine: &mut Machine, world: &World, checkpoints: &Checkpoints) -> u
     }
     write(&mut queues, &again.take()).unwrap();
     assert!(is_written(&queues));
-    finish(queues, &|topic, queue_id, life| machine.written(topic, queue_id, life)).unwrap()
+    let finished = finish(queues, &|topic, queue_id, life| machine.written(topic, queue_id, life)).unwrap();
+    Mend::settle(finished)
 }
 
 #[test]

@@ -144,15 +144,16 @@ impl Mend {
         }
     }
 
-    /// Makes all of it durable, and looks whether the units are sound now. Answers how many queues still want some: they
-    /// are [damaged](ConsumeQueues::damaged) still. `written` gives the offset below which units of a queue are in files,
-    /// if it is there. Only for units whose records are in the synced log.
+    /// Makes all of it durable. `written` gives the offset below which units of a queue are in files, if it is there. Only
+    /// for units whose records are in the synced log. What comes back is to be [settled](Mend::settle).
     ///
     /// # Errors
     /// `Closed` if a snapshot replaced the queues meanwhile, `Io` if the disk fails. After a failed sync the process must
     /// end.
-    pub fn finish(mends: Vec<Self>, written: &dyn Fn(&str, u32) -> Option<QueueOffset>) -> Result<usize, StoreError> {
-        let mut left = 0;
+    pub fn finish(
+        mends: Vec<Self>,
+        written: &dyn Fn(&str, u32) -> Option<QueueOffset>,
+    ) -> Result<Vec<Self>, StoreError> {
         let mut closed = Vec::with_capacity(mends.len());
         for mut mend in mends {
             mend.check_alive()?;
@@ -167,7 +168,14 @@ impl Mend {
         if let Some(mend) = closed.first() {
             mend.files.sync()?;
         }
-        for mend in closed {
+        Ok(closed)
+    }
+
+    /// Reads what was made again. Answers how many queues still want some: they are [damaged](ConsumeQueues::damaged)
+    /// still. On any thread that may block.
+    pub fn settle(finished: Vec<Self>) -> usize {
+        let mut left = 0;
+        for mend in finished {
             let start = mend.units.start.max(mend.queue.min());
             if start >= mend.units.end || mend.is_sound(start) {
                 mend.files.settle(&mend.queue);
@@ -175,7 +183,7 @@ impl Mend {
                 left += 1;
             }
         }
-        Ok(left)
+        left
     }
 
     /// Reads the units again, file by file.
