@@ -14,6 +14,9 @@ use quorumq_store::identity::Identity;
 use quorumq_store::record::{Record, records};
 use quorumq_store::{LogId, PhysicalOffset, StoreError};
 
+/// The last entry that a recovery checkpoint covers and the bytes of its state, or why it cannot be read.
+pub type FoundCheckpoint = Result<(LogId, usize), String>;
+
 /// What a store says of itself.
 #[derive(Clone, Debug)]
 pub struct Inspected {
@@ -25,8 +28,8 @@ pub struct Inspected {
     pub has_abort: bool,
     /// Files of the CommitLog.
     pub segments: Vec<PhysicalOffset>,
-    /// Recovery checkpoints: their segment and the last entry they cover, or why they cannot be read.
-    pub checkpoints: Vec<(PhysicalOffset, Result<(LogId, usize), String>)>,
+    /// Recovery checkpoints, by their segment.
+    pub checkpoints: Vec<(PhysicalOffset, FoundCheckpoint)>,
     /// Topics with a directory of ConsumeQueues, and how many queues each has.
     pub queues: Vec<(String, usize)>,
     /// Files of the key index.

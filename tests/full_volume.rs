@@ -42,7 +42,7 @@ fn volumes() -> bool {
 
 /// A group whose members at these places have small volumes. They may not be restarted: a volume ends with its process.
 async fn with_small_volumes(name: &'static str, places: &[usize]) -> Cluster {
-    let conf = &[("diskSpaceReserveBytes", "1048576"), ("cleanFileForciblyEnable", "false")];
+    let conf = &[("diskSpaceReserveBytes", "1048576")];
     let mut cluster = Plan { conf, ..Plan::new(name) }.make();
     for at in places {
         cluster.groups[0].nodes[*at].launch = Launch::OnVolume(VOLUME);

@@ -86,10 +86,10 @@ settings! {
         /// Percentage of the volume in use from which on expired CommitLog files go at any hour.
         pub disk_max_used_space_ratio: u8 =
             "diskMaxUsedSpaceRatio", "disk-max-used-space-ratio", "75", whole(10, 95);
-        /// Whether the oldest CommitLog file goes before its time when the volume of a member is nearly full. Without it
-        /// sends are refused then.
+        /// Whether the oldest CommitLog file goes before its time when the volume of a member is nearly full, as with
+        /// RocketMQ, where it is on. Without it sends are refused then: what was acknowledged is not deleted early.
         pub clean_file_forcibly_enable: bool =
-            "cleanFileForciblyEnable", "clean-file-forcibly-enable", "true", Switch;
+            "cleanFileForciblyEnable", "clean-file-forcibly-enable", "false", Switch;
         /// Percentage of the volume in use from which on the oldest CommitLog file goes whatever its age; so it does
         /// while less than twice diskSpaceReserveBytes is free.
         pub disk_space_clean_forcibly_ratio: u8 =

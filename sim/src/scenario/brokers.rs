@@ -12,7 +12,7 @@ use quorumq_raft::form::Start;
 use quorumq_store::log_store::FlushMode;
 
 use super::blow::Cluster;
-use super::launch::{self, CONSTANTS, Launch, NAMESRV_PORT, PEER_PORT};
+use super::launch::{CONSTANTS, Launch, NAMESRV_PORT, PEER_PORT};
 use super::nodes::Nodes;
 use super::watch::Watch;
 use super::{Verdict, address};
@@ -49,7 +49,7 @@ impl Brokers {
     /// # Errors
     /// One of them did not start.
     pub async fn form(world: &World, n: u8, flush: FlushMode) -> Result<Self, String> {
-        Self::form_with(world, n, flush, launch::retention()).await
+        Self::form_with(world, n, flush, RetentionOptions::default()).await
     }
 
     /// The same with other settings of retention.

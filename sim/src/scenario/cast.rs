@@ -7,8 +7,8 @@ use quorumq::broker::retention::RetentionOptions;
 use quorumq_store::log_store::FlushMode;
 use tokio_util::sync::CancellationToken;
 
+use super::address;
 use super::brokers::Brokers;
-use super::{address, launch};
 use crate::checker::judge;
 use crate::history::{History, Ledger};
 use crate::workload::fresh::fresh;
@@ -50,7 +50,7 @@ impl Cast {
     /// # Errors
     /// One of them did not come to be.
     pub async fn begin(world: World) -> Result<Self, String> {
-        Self::begin_with(world, launch::retention()).await
+        Self::begin_with(world, RetentionOptions::default()).await
     }
 
     /// The same with other settings of retention.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use quorumq::broker::BrokerOptions;
 use quorumq::broker::retention::RetentionOptions;
-use quorumq::broker::retention::policy::Policy;
 use quorumq::server::Limits;
 use quorumq_raft::form::Start;
 use quorumq_raft::node::{Settings, Timing};
@@ -72,17 +71,11 @@ impl Launch {
             max_pending_bytes: 16 << 20,
             client_expiry: Duration::from_secs(120),
             max_clock_skew: Duration::from_secs(5),
-            retention: retention(),
+            retention: RetentionOptions::default(),
             scrub,
             index: quorumq_store::index_file::IndexSizes { slots: 64, units: 256 },
             limits: Limits::SERVER,
         };
         Self { settings, options }
     }
-}
-
-/// No message goes because a disk is full, unless a scenario wants it.
-#[must_use]
-pub fn retention() -> RetentionOptions {
-    RetentionOptions { policy: Policy { force: None, ..Policy::default() }, ..RetentionOptions::default() }
 }

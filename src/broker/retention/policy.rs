@@ -19,8 +19,8 @@ pub struct Policy {
     pub delete_when: Vec<u8>,
     /// Percentage of the volume in use above which expired segments go at any hour (diskMaxUsedSpaceRatio, 75).
     pub max_used_percent: u8,
-    /// When the oldest segment goes whatever its age; `None`: never, sends are refused instead
-    /// (cleanFileForciblyEnable).
+    /// When the oldest segment goes whatever its age (cleanFileForciblyEnable); `None`: never, sends are refused
+    /// instead.
     pub force: Option<Force>,
 }
 
@@ -35,12 +35,7 @@ pub struct Force {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self {
-            reserved: 72 * HOUR,
-            delete_when: vec![4],
-            max_used_percent: 75,
-            force: Some(Force { used_percent: 85, reserve_bytes: 256 << 20 }),
-        }
+        Self { reserved: 72 * HOUR, delete_when: vec![4], max_used_percent: 75, force: None }
     }
 }
 
@@ -215,8 +210,13 @@ mod tests {
 
     const AT_FOUR: Moment = Moment { now_ms: 0, hour: 4, space: ROOM, is_asked: false };
 
+    /// RocketMQ's usual settings.
+    fn forcing() -> Policy {
+        Policy { force: Some(Force { used_percent: 85, reserve_bytes: 256 << 20 }), ..Policy::default() }
+    }
+
     fn cut(segments: &[Segment], moment: Moment) -> Option<u64> {
-        boundary(&Policy::default().judge(segments, &moment)).map(|at| at.0)
+        boundary(&forcing().judge(segments, &moment)).map(|at| at.0)
     }
 
     #[test]
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn without_force_a_full_volume_takes_nothing_before_its_time() {
         let full = Moment { hour: 5, space: Space { available: 0, total: 1 << 30 }, ..AT_FOUR };
-        let policy = Policy { force: None, ..Policy::default() };
+        let policy = Policy::default();
         assert_eq!(boundary(&policy.judge(&segments(&[3, 2, 1]), &full)), None);
         assert_eq!(boundary(&policy.judge(&segments(&[90, 2, 1]), &full)), Some(PhysicalOffset(100)));
     }
