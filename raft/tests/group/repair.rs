@@ -105,7 +105,7 @@ async fn a_missing_segment_file_is_filled_at_a_start() {
 async fn damage_that_only_raft_meets_at_a_start_is_filled_before_it_runs() {
     let group = Stopped::new().await;
     let frames = group.frames(0);
-    let in_old = |at: &&u64| **at % CONSTANTS.segment_size != 0 && **at < 2 * CONSTANTS.segment_size;
+    let in_old = |at: &&u64| !at.is_multiple_of(CONSTANTS.segment_size) && **at < 2 * CONSTANTS.segment_size;
     // Raft searches the whole log for where terms begin; a start of the store only reads its end.
     for at in frames.iter().filter(in_old).step_by(7) {
         group.flip(0, at + 20);
