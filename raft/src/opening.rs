@@ -205,7 +205,10 @@ async fn open_store<R: Runtime>(
         ConsumeQueues::wipe(&*derived.disk, &derived.dir)?;
         IndexFiles::wipe(&*derived.disk, &derived.dir)
     });
-    let options = Options { mode: flush, on_install: Some(on_install), ..Options::default() };
+    let usual = Options::default();
+    // Of small segments (tests have them) some are read from files, as of large ones.
+    let tail_bytes = usual.tail_bytes.min(2 * constants.segment_size);
+    let options = Options { mode: flush, on_install: Some(on_install), tail_bytes, ..usual };
     let opened = R::offload(move || {
         let options = Options { boot_id: boot_id(&*place.disk, flush)?, ..options };
         LogStore::open(place.disk, &place.dir, constants, options, wake)
