@@ -42,7 +42,10 @@ fn find(queue: &Queue<'_>, op: &Op, ack: &Ack<'_>, messages: &[Read]) -> Verdict
     if ack.op.ended_ns >= op.begun_ns || may_be_gone || messages.iter().any(|read| read.offset == ack.offset) {
         return Ok(());
     }
-    Err(format!("{} was acknowledged at offset {} and is not found", ack.sent.key, ack.offset))
+    let Action::Query { stored_ms, .. } = &op.action else { return Ok(()) };
+    let (asked_ms, then) = (op.begun_ns / 1_000_000, stored_ms.map_or_else(String::new, |ms| format!(" as of {ms}")));
+    let Ack { sent, offset, .. } = ack;
+    Err(format!("{} was acknowledged at offset {offset} and is not found{then}, asked at {asked_ms} ms", sent.key))
 }
 
 #[cfg(test)]

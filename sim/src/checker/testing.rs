@@ -129,7 +129,7 @@ impl Story {
     /// A message is looked for by its key, and these are found, with their offsets.
     pub fn query(self, key: &str, queue: u32, found: &[(&str, u64)]) -> Self {
         let messages = found.iter().map(|(key, offset)| read(key, queue, *offset)).collect();
-        let action = Action::Query { place: place(queue), key: key.into() };
+        let action = Action::Query { place: place(queue), key: key.into(), stored_ms: None };
         self.tell(action, Ended::Read { messages, next: 0, min: 0, max: 0 })
     }
 

@@ -137,6 +137,8 @@ pub enum Action {
         place: Place,
         /// The key.
         key: Arc<str>,
+        /// Only what was stored then, in milliseconds since 1970.
+        stored_ms: Option<i64>,
     },
     /// The last look, once all faults are over: everything a queue holds, from its first offset to its last.
     Scan {

@@ -67,7 +67,8 @@ async fn query(
     (place, key): (&Place, &Arc<str>),
     wanted: &ByKey<'_>,
 ) -> Option<i64> {
-    let line = client.begin(Action::Query { place: place.clone(), key: Arc::clone(key) });
+    let stored_ms = (wanted.stored_ms.start() == wanted.stored_ms.end()).then_some(*wanted.stored_ms.start());
+    let line = client.begin(Action::Query { place: place.clone(), key: Arc::clone(key), stored_ms });
     let found = query_broker(consumer, &place.broker, wanted).await;
     let ended = match &found {
         Ok(found) => {
