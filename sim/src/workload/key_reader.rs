@@ -20,8 +20,13 @@ const QUERIES: usize = 3;
 /// One query in this many is narrowed to the moment at which the message was stored.
 const BY_TIME_ONE_IN: u32 = 3;
 
-/// Where a message was stored.
-type Stored = (Place, Arc<str>);
+/// A message, and where it was stored. An attempt before may have stored it once more elsewhere.
+#[derive(Debug)]
+struct Stored {
+    key: Arc<str>,
+    place: Place,
+    offset: u64,
+}
 
 pub(super) async fn run(client: Client) -> Result<(), ClientError> {
     let producer = client.producer().start::<SimRuntime>()?;
@@ -34,8 +39,8 @@ pub(super) async fn run(client: Client) -> Result<(), ClientError> {
         let key = Arc::clone(&sent.key);
         let line = client.begin_send(SendKind::Sync, &topic, vec![sent]);
         let outcome = ended(producer.send(message).await);
-        if let Ended::Stored { place, .. } = &outcome {
-            stored.push_back((place.clone(), key));
+        if let Ended::Stored { place, offset, .. } = &outcome {
+            stored.push_back(Stored { key, place: place.clone(), offset: *offset });
             if stored.len() > REMEMBERED {
                 stored.pop_front();
             }
@@ -51,34 +56,31 @@ pub(super) async fn run(client: Client) -> Result<(), ClientError> {
     Ok(())
 }
 
-async fn look_for(client: &Client, consumer: &PullConsumer, (place, key): &Stored) {
-    let anytime = ByKey::new(&place.topic, key);
-    let Some(stored_ms) = query(client, consumer, (place, key), &anytime).await else { return };
+async fn look_for(client: &Client, consumer: &PullConsumer, stored: &Stored) {
+    let anytime = ByKey::new(&stored.place.topic, &stored.key);
+    let Some(stored_ms) = query(client, consumer, stored, &anytime).await else { return };
     if client.world.rng().random_ratio(1, BY_TIME_ONE_IN) {
         let then = ByKey { stored_ms: stored_ms..=stored_ms, ..anytime };
-        query(client, consumer, (place, key), &then).await;
+        query(client, consumer, stored, &then).await;
     }
 }
 
 /// Asks once. When the message was stored, if it was found.
-async fn query(
-    client: &Client,
-    consumer: &PullConsumer,
-    (place, key): (&Place, &Arc<str>),
-    wanted: &ByKey<'_>,
-) -> Option<i64> {
+async fn query(client: &Client, consumer: &PullConsumer, stored: &Stored, wanted: &ByKey<'_>) -> Option<i64> {
+    let Stored { key, place, offset } = stored;
     let stored_ms = (wanted.stored_ms.start() == wanted.stored_ms.end()).then_some(*wanted.stored_ms.start());
     let line = client.begin(Action::Query { place: place.clone(), key: Arc::clone(key), stored_ms });
-    let found = query_broker(consumer, &place.broker, wanted).await;
+    let mut found = query_broker(consumer, &place.broker, wanted).await;
+    if let Ok(found) = &mut found {
+        found.retain(|message| message.queue.queue_id == place.queue);
+    }
     let ended = match &found {
-        Ok(found) => {
-            let here = found.iter().filter(|message| message.queue.queue_id == place.queue);
-            Ended::Read { messages: here.map(read).collect(), next: 0, min: 0, max: 0 }
-        }
+        Ok(found) => Ended::Read { messages: found.iter().map(read).collect(), next: 0, min: 0, max: 0 },
         Err(e) => failed(e),
     };
     client.end(line, ended);
-    Some(found.ok()?.first()?.store_timestamp_ms)
+    let message = found.ok()?.into_iter().find(|message| message.queue_offset.0 == *offset)?;
+    Some(message.store_timestamp_ms)
 }
 
 async fn query_broker(
