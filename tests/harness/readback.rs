@@ -15,7 +15,7 @@ use super::load::{Outcomes, body, number};
 /// Messages of one pull.
 const BATCH: u32 = 1024;
 /// Pulls of one queue that may fail in a row.
-const PATIENCE: usize = 10;
+const PATIENCE: usize = 100;
 
 /// A message as it was read.
 #[derive(Clone, Debug)]
@@ -50,6 +50,8 @@ async fn read_queue(consumer: &PullConsumer<Tokio>, queue: &MessageQueue) -> Vec
             Err(e) => {
                 failed += 1;
                 assert!(failed < PATIENCE, "{queue} at {next:?}: {e}");
+                // A broker that makes a damaged file again says so at once.
+                tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
