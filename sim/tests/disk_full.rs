@@ -90,17 +90,19 @@ async fn fills_up_at_the_leader(world: World) -> Verdict {
     cast.end(&last).await.map(drop)
 }
 
-/// The leader's disk has no room at all when its log goes on to the segment that is allocated already.
+/// A follower's disk has no room at all when its log goes on to the segment that is allocated already. (A leader would
+/// hand over.)
 async fn full_at_a_roll(world: World) -> Verdict {
     let members = Members::form(&world, 3).await?;
     let size = members::CONSTANTS.segment_size;
     let mut acked = members.write(10).await?;
     let (leader, _) = members.nodes.elected(&[]).await?;
-    let end = || members.nodes.member(leader).map_or(0, |member| member.positions().end.0);
+    let full = (leader + 1) % 3;
+    let end = || members.nodes.member(full).map_or(0, |member| member.positions().end.0);
     while !(size / 2..size * 3 / 4).contains(&(end() % size)) {
         acked.extend(members.write(1).await?);
     }
-    let medium = members.nodes.seat(leader).disk().medium().clone();
+    let medium = members.nodes.seat(full).disk().medium().clone();
     medium.set_capacity(Some(medium.used()));
     let next = end().next_multiple_of(size);
     while end() < next + size / 8 {
