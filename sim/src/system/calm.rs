@@ -52,9 +52,7 @@ impl System {
         })
         .await?;
         self.until("damage is made good", SOON, |system| {
-            let seats = system.groups.iter().flat_map(Group::seats).filter(|(_, seat)| !seat.is_wiped());
-            let damaged = seats.map(|(_, seat)| (seat.ip(), seat.machine().disk().damage()));
-            let damaged: Vec<_> = damaged.filter(|(_, damage)| !damage.is_empty()).collect();
+            let damaged: Vec<_> = system.groups.iter().flat_map(Group::damage).collect();
             if damaged.is_empty() { Ok(()) } else { Err(format!("{damaged:?}")) }
         })
         .await?;

@@ -1,12 +1,14 @@
 //! A broker group: its seats, who may be a member, and how its processes are started.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use quorumq::broker::retention::RetentionOptions;
 use quorumq::broker::retention::policy::{Force, Policy};
 use quorumq_raft::form::Start;
+use quorumq_store::consume_queue::UNIT_LEN;
 use quorumq_store::log_store::FlushMode;
 use rand::RngExt;
 
@@ -22,6 +24,10 @@ use crate::world::World;
 const REGISTER: Duration = Duration::from_secs(5);
 /// Pause between sweeps of retention.
 const SWEEP: Duration = Duration::from_secs(5);
+
+/// Units of a ConsumeQueue that have one sum, and the bytes of that.
+const CHUNK: u64 = 204;
+const SUM: u64 = 8;
 
 /// A broker group.
 #[derive(Debug)]
@@ -200,4 +206,33 @@ impl Group {
     pub fn is_founder(&self, at: usize) -> bool {
         at < self.plan.founders
     }
+}
+
+impl Group {
+    /// Flipped bits that its members have not made good though they should: path and byte, by address.
+    #[must_use]
+    pub fn damage(&self) -> Vec<(IpAddr, PathBuf, u64)> {
+        let mut found = Vec::new();
+        for (_, seat) in self.seats().filter(|(_, seat)| !seat.is_wiped()) {
+            let Some(member) = seat.member() else { continue };
+            let damage = seat.machine().disk().damage().into_iter();
+            let damage = damage.filter(|(path, at)| !is_purged(&member, path, *at));
+            found.extend(damage.map(|(path, at)| (seat.ip(), path, at)));
+        }
+        found
+    }
+}
+
+/// Whether a byte of a ConsumeQueue's file, or of its sums, is of units whose messages were purged: nobody reads them any
+/// more, and nothing could tell what they were.
+fn is_purged(member: &Member, path: &Path, at: u64) -> bool {
+    let names: Vec<_> = path.iter().rev().filter_map(|name| name.to_str()).collect();
+    let [file, queue, topic, "consumequeue", ..] = names[..] else { return false };
+    let (Some(start), Ok(queue)) = (file.get(..20).and_then(|name| name.parse::<u64>().ok()), queue.parse()) else {
+        return false;
+    };
+    // A chunk is checked as a whole.
+    let chunk = if file.len() > 20 { at / SUM } else { at / UNIT_LEN / CHUNK };
+    let end = start / UNIT_LEN + (chunk + 1) * CHUNK;
+    member.machine().queue(topic, queue).is_none_or(|queue| end <= queue.min_offset().0)
 }

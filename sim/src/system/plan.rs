@@ -91,7 +91,7 @@ const MIX: &[(Fault, u32, (u64, u64))] = &[
 ];
 
 /// Seconds that messages are kept in a group whose retention is short.
-const KEPT_SECS: std::ops::Range<u64> = 40..120;
+const KEPT_SECS: std::ops::Range<u64> = 15..90;
 
 impl Plan {
     /// Draws the plan of a run.

@@ -82,7 +82,9 @@ async fn all_queues(
 /// Everything a queue holds.
 async fn read_queue(consumer: &PullConsumer, queue: &MessageQueue) -> Result<Ended, String> {
     let mut messages = Vec::new();
-    let mut at = QueueOffset(0);
+    // Where it is read from: more may be purged meanwhile.
+    let mut first = QueueOffset(0);
+    let mut at = first;
     let what = format!("{queue} is read");
     loop {
         let pulled = until_ok(&what, PATIENCE, || consumer.pull(queue, at, MOST, "*", Duration::ZERO)).await?;
@@ -91,12 +93,12 @@ async fn read_queue(consumer: &PullConsumer, queue: &MessageQueue) -> Result<End
         match pulled.status {
             PullStatus::Found if pulled.next_offset > at => at = pulled.next_offset,
             PullStatus::NoNewMessage if at == max => {
-                return Ok(Ended::Read { messages, next: at.0, min: min.0, max: max.0 });
+                return Ok(Ended::Read { messages, next: at.0, min: first.0, max: max.0 });
             }
             // What lies before was purged, perhaps just now.
             PullStatus::OffsetIllegal if at < min => {
                 messages.clear();
-                at = min;
+                (first, at) = (min, min);
             }
             status => return Err(format!("{queue} from {at}: {status:?}, and it holds {min}..{max}")),
         }
