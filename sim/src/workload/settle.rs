@@ -42,6 +42,7 @@ pub async fn settle(client: Client, limit: Duration) -> Result<(), String> {
         if unseen.is_empty() {
             break;
         }
+        strike_off_purged(&consumer, &mut unseen).await;
         if client.world.elapsed() >= end {
             let first = unseen.first();
             let count = unseen.len();
@@ -106,6 +107,17 @@ fn strike_off(client: &Client, unseen: &mut BTreeSet<(Place, u64)>, from: usize)
         }
         history.ops.len()
     })
+}
+
+/// Takes away what retention has purged while nobody had come to it.
+async fn strike_off_purged(consumer: &PullConsumer, unseen: &mut BTreeSet<(Place, u64)>) {
+    let places: BTreeSet<Place> = unseen.iter().map(|(place, _)| place.clone()).collect();
+    for place in places {
+        let queue = MessageQueue::new(&place.topic, &place.broker, place.queue);
+        if let Ok(min) = consumer.core().min_offset(&queue).await {
+            unseen.retain(|(of, offset)| *of != place || *offset >= min.0);
+        }
+    }
 }
 
 /// Waits until the push consumers have committed a queue to its end.
