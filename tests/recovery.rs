@@ -51,17 +51,6 @@ async fn a_killed_group_serves_again_soon_and_rebuilds_what_was_deleted() {
     let acks = loading.stop().await.acks;
     let ends = Ends::of(&acks);
 
-    kill_all(&mut cluster);
-    let took = serves(&mut cluster, &ends).await;
-    println!("{} messages: serves {took:?} after kill -9 and a start", acks.len());
-    assert!(!is_measured || took <= AFTER_A_KILL, "{took:?}");
-
-    kill_all(&mut cluster);
-    let removed: usize = stores(&cluster).iter().map(|store| remove_last_files(store)).sum();
-    let took = serves(&mut cluster, &ends).await;
-    println!("serves {took:?} after a start without {removed} files of the last segment");
-    assert!(!is_measured || took <= WITHOUT_THE_LAST_FILES, "{took:?}");
-
     cluster.settled(0).await;
     cluster.stop_brokers();
     let before: Vec<_> = stores(&cluster).iter().map(|store| derived_files(store)).collect();
@@ -91,7 +80,18 @@ async fn a_killed_group_serves_again_soon_and_rebuilds_what_was_deleted() {
     }
     let bytes: u64 = before.iter().flat_map(BTreeMap::values).map(|bytes| bytes.len() as u64).sum();
     println!("{bytes} bytes of derived files on three members were rebuilt as they had been");
-    serves(&mut cluster, &ends).await;
+    cluster.start_brokers().await;
+
+    kill_all(&mut cluster);
+    let took = serves(&mut cluster, &ends).await;
+    println!("{} messages: serves {took:?} after kill -9 and a start", acks.len());
+    assert!(!is_measured || took <= AFTER_A_KILL, "{took:?}");
+
+    kill_all(&mut cluster);
+    let removed: usize = stores(&cluster).iter().map(|store| remove_last_files(store)).sum();
+    let took = serves(&mut cluster, &ends).await;
+    println!("serves {took:?} after a start without {removed} files of the last segment");
+    assert!(!is_measured || took <= WITHOUT_THE_LAST_FILES, "{took:?}");
 }
 
 /// The first and the last message that was acknowledged.
@@ -149,8 +149,11 @@ fn derived_files(store: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
                 dirs.push(path);
-            } else if !path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
-                files.insert(path.clone(), fs::read(&path).expect("a readable file"));
+            } else if !path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+                // One that is replaced at this moment is there at the next look.
+                && let Ok(bytes) = fs::read(&path)
+            {
+                files.insert(path, bytes);
             }
         }
     }

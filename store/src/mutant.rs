@@ -153,6 +153,15 @@ mutants! {
     KeyQueryUnconfirmed "key-query-unconfirmed"
         "a query by key is answered from what is applied here, however old"
         ["lost-key"]
+    IndexTimesCut "index-times-cut"
+        "a query by key takes the whole seconds of the index for the very times"
+        ["lost-key"]
+    ScrubTellsNobody "scrub-tells-nobody"
+        "a pass over the CommitLog counts the damage it meets, and nothing repairs it"
+        ["liveness"]
+    RebuildForgotten "rebuild-forgotten"
+        "damage of ConsumeQueues and key index is noted, and nothing makes it again"
+        ["liveness", "unseen"]
     RouteTermFenceOff "route-term-fence-off"
         "a NameServer takes a leader's registration whatever its term"
         ["route-reaches-leader"]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorumq_raft::runtime::Runtime;
+use quorumq_store::mutant::{Mutant, planted};
 
 use super::Broker;
 
@@ -37,6 +38,9 @@ pub(super) async fn run<R: Runtime>(broker: Arc<Broker<R>>) {
     let (mut queues, mut index) = (Pause::default(), Pause::default());
     loop {
         R::sleep(LOOK).await;
+        if planted(Mutant::RebuildForgotten) {
+            continue;
+        }
         if queues.is_over() {
             let came = broker.rebuild_queues().await;
             queues.after(came);
