@@ -61,9 +61,9 @@ impl Mend {
         QueueOffset(self.units.start)..QueueOffset(self.units.end)
     }
 
-    /// Whether all units that are wanted were written.
+    /// Whether all units that are wanted were written, and those behind them in the same chunk: it has one sum.
     pub fn is_written(&self) -> bool {
-        self.done.0 >= self.units.end
+        self.done.0 >= Chunk::of(self.units.end - 1).end()
     }
 
     /// Writes units, `bytes` from offset `first` on, as far as they are wanted: in whole chunks, if there are as many.

@@ -239,3 +239,27 @@ fn sums_are_verified_with_the_units() {
     medium.mount().open(Path::new(SUMS)).unwrap().write_at(16, &[&[0; 8]]).unwrap();
     assert!(verify().is_err(), "a sum is missing before one that is there");
 }
+
+#[test]
+fn a_mend_that_ends_within_a_chunk_goes_on_to_the_chunks_end() {
+    let medium = medium();
+    drop(filled(&medium));
+    let before = contents(&medium);
+    medium.mount().remove(Path::new(FIRST)).unwrap();
+    // At the next start the queue's units up to 1000 are in files, as far as a checkpoint says; the others come later.
+    let mut queues = queues(&medium);
+    let queue = queues.open("t", 0, QueueOffset(0), QueueOffset(1000)).unwrap();
+    queues.take_stock(queue, QueueOffset(0)).unwrap();
+    push_range(&mut queues, queue, 1000..2000);
+    flush(&mut queues, true);
+    let mut mends = queues.damaged();
+    let [mend] = &mut mends[..] else { panic!("one queue: {mends:?}") };
+    let end = mend.units().end.0;
+    mend.write(QueueOffset(0), &bytes(0..end)).unwrap();
+    assert!(!mend.is_written(), "units behind {end} have the same sum");
+    mend.write(QueueOffset(end), &bytes(end..2000)).unwrap();
+    assert!(mend.is_written());
+    let written = queues.written(queue);
+    assert_eq!(Mend::settle(Mend::finish(mends, &|_, _| Some(written)).unwrap()), 0);
+    assert!(contents(&medium) == before);
+}
