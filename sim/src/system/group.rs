@@ -234,5 +234,7 @@ fn is_purged(member: &Member, path: &Path, at: u64) -> bool {
     // A chunk is checked as a whole.
     let chunk = if file.len() > 20 { at / SUM } else { at / UNIT_LEN / CHUNK };
     let end = start / UNIT_LEN + (chunk + 1) * CHUNK;
-    member.machine().queue(topic, queue).is_none_or(|queue| end <= queue.min_offset().0)
+    let is_below = |min: u64, max: u64| end.min(max) <= min;
+    let machine = member.machine();
+    machine.queue(topic, queue).is_none_or(|queue| is_below(queue.min_offset().0, queue.max_offset().0))
 }
