@@ -152,6 +152,10 @@ fn find<R: Runtime>(node: &Arc<Node<R, Machine>>, wanted: &Wanted) -> Result<Fou
         };
         let Some(query) = query else { return Ok(Found::default()) };
         let candidates = query.run()?;
+        if candidates.is_stale {
+            // Purged, which a new look does not see any more; or made again, and a new look finds what it holds.
+            continue;
+        }
         let mut found = Found { last, ..Found::default() };
         for position in candidates.positions {
             if found.count == wanted.max || found.messages.len() >= MAX_BYTES {

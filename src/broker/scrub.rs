@@ -6,14 +6,12 @@ use std::time::Duration;
 
 use quorumq_raft::node::Node;
 use quorumq_raft::runtime::Runtime;
-use quorumq_store::frame::{HEADER_LEN, Kind};
 use quorumq_store::index_file::SegmentCheck;
-use quorumq_store::record::records;
 use quorumq_store::{LogIndex, PhysicalOffset, QueueOffset, StoreError};
 
 use super::Broker;
 use crate::machine::Machine;
-use crate::machine::records::has_keys;
+use crate::machine::records::each_keyed;
 
 /// Units of a queue read at a time: whole chunks of 4 KiB.
 const UNITS: u64 = 204 * 50;
@@ -125,16 +123,9 @@ fn compare<R: Runtime>(
     for entry in entries.iter().take_while(|entry| entry.position.0 < end) {
         next = entry.id.index.next();
         bytes += entry.frame_len();
-        if entry.kind != Kind::Records {
-            continue;
-        }
-        for (at, record) in records(&entry.body) {
-            let record = record.map_err(|e| StoreError::Contract(format!("entry {}: {e}", entry.id)))?;
-            if has_keys(&record) {
-                let position = entry.position + HEADER_LEN + at as u64;
-                check.push(position, record.store_timestamp_ms(), record.topic(), record.keys())?;
-            }
-        }
+        each_keyed(entry, |position, record| {
+            check.push(position, record.store_timestamp_ms(), record.topic(), record.keys())
+        })?;
     }
     Ok(Some((check, next, bytes)))
 }

@@ -2,10 +2,10 @@
 
 use quorumq_raft::machine::MachineError;
 use quorumq_store::consume_queue::{ConsumeQueues, Unit};
-use quorumq_store::frame::HEADER_LEN;
+use quorumq_store::frame::{HEADER_LEN, Kind};
 use quorumq_store::log_store::Entry;
 use quorumq_store::record::{self, Record};
-use quorumq_store::{LogIndex, PhysicalOffset, QueueOffset};
+use quorumq_store::{LogIndex, PhysicalOffset, QueueOffset, StoreError};
 
 use super::Machine;
 use super::effect::{Arrival, Effect};
@@ -23,8 +23,28 @@ const TYPICAL_LEN: usize = 512;
 const ROLLBACK: i32 = 0xC;
 
 /// Whether a record's keys are in the index.
-pub fn has_keys(record: &Record<'_>) -> bool {
+fn has_keys(record: &Record<'_>) -> bool {
     record.sys_flag() & ROLLBACK != ROLLBACK
+}
+
+/// Tells `index` each record of an entry whose keys are in the index, in order, and where it lies.
+///
+/// # Errors
+/// `Contract` if the entry holds no records though it says so; what `index` answers.
+pub fn each_keyed(
+    entry: &Entry,
+    mut index: impl FnMut(PhysicalOffset, &Record<'_>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    if entry.kind != Kind::Records {
+        return Ok(());
+    }
+    for (at, record) in record::records(&entry.body) {
+        let record = record.map_err(|e| StoreError::Contract(format!("entry {}: {e}", entry.id)))?;
+        if has_keys(&record) {
+            index(entry.position + HEADER_LEN + at as u64, &record)?;
+        }
+    }
+    Ok(())
 }
 
 /// What is the same for all records of an entry.

@@ -4,15 +4,13 @@ use std::sync::Arc;
 
 use quorumq_raft::node::Node;
 use quorumq_raft::runtime::Runtime;
-use quorumq_store::frame::{HEADER_LEN, Kind};
 use quorumq_store::index_file::{Rebuild, Rebuilt};
-use quorumq_store::record::records;
 use quorumq_store::{PhysicalOffset, StoreError};
 
 use super::{Came, STEP};
 use crate::broker::Broker;
 use crate::machine::Machine;
-use crate::machine::records::has_keys;
+use crate::machine::records::each_keyed;
 
 impl<R: Runtime> Broker<R> {
     /// Makes the files of damaged or missing segments again, if there are any.
@@ -64,16 +62,9 @@ fn make<R: Runtime>(node: &Node<R, Machine>, mut rebuild: Rebuild) -> Result<Reb
                 return Ok(rebuild);
             }
             next = entry.id.index.next();
-            if entry.kind != Kind::Records {
-                continue;
-            }
-            for (at, record) in records(&entry.body) {
-                let record = record.map_err(|e| StoreError::Contract(format!("entry {}: {e}", entry.id)))?;
-                if has_keys(&record) {
-                    let position = entry.position + HEADER_LEN + at as u64;
-                    rebuild.push(position, record.store_timestamp_ms(), record.topic(), record.keys())?;
-                }
-            }
+            each_keyed(&entry, |position, record| {
+                rebuild.push(position, record.store_timestamp_ms(), record.topic(), record.keys())
+            })?;
         }
     }
 }

@@ -74,6 +74,8 @@ pub struct Candidates {
     pub positions: Vec<PhysicalOffset>,
     /// Whether there is nothing behind the last of them that was not looked at (for want of room, or of steps).
     pub is_whole: bool,
+    /// Whether a file was dropped or replaced since the query was prepared: what it held is to be asked for anew.
+    pub is_stale: bool,
 }
 
 impl IndexFiles {
@@ -127,14 +129,14 @@ impl KeyQuery {
         self.chains.is_empty() || self.found.is_over(&self.wanted)
     }
 
-    /// Looks into the files. Blocks if it is not [`KeyQuery::is_in_memory`]. A file that was dropped or replaced since
-    /// the query was prepared holds nothing.
+    /// Looks into the files. Blocks if it is not [`KeyQuery::is_in_memory`]. Of a file that was dropped or replaced
+    /// since the query was prepared nothing is told but that, see [`Candidates::is_stale`].
     ///
     /// # Errors
     /// `Corrupt` names file and byte of what cannot be so: the segment of that file is to be rebuilt, see
     /// [`IndexFiles::plan_rebuild`]. `Io` if the disk fails.
     pub fn run(&self) -> Result<Candidates, StoreError> {
-        let mut search = self.found.clone();
+        let (mut search, mut is_stale) = (self.found.clone(), false);
         for chain in &self.chains {
             if search.is_over(&self.wanted) {
                 break;
@@ -143,12 +145,13 @@ impl KeyQuery {
             let walked = self.walk(chain, &mut search);
             if chain.stored.file.is_removed() {
                 search.positions.truncate(before);
+                is_stale = true;
                 continue;
             }
             walked?;
         }
         let is_whole = !search.is_over(&self.wanted);
-        Ok(Candidates { positions: search.positions, is_whole })
+        Ok(Candidates { positions: search.positions, is_whole, is_stale })
     }
 
     fn walk(&self, chain: &Chain, search: &mut Search) -> Result<(), StoreError> {

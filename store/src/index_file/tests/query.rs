@@ -115,7 +115,8 @@ fn a_query_of_files_that_were_dropped_meanwhile_finds_nothing_in_them() {
     let (before, during) = (index.plan_query("T", b"a", 0, i64::MAX, 9), index.plan_query("T", b"a", 0, i64::MAX, 9));
     assert_eq!(before.run().unwrap().positions, [PhysicalOffset(SEGMENT + 48), PhysicalOffset(48)]);
     index.drop_below(PhysicalOffset(SEGMENT));
-    assert_eq!(during.run().unwrap().positions, [PhysicalOffset(SEGMENT + 48)]);
+    let found = during.run().unwrap();
+    assert_eq!((found.positions, found.is_stale), (vec![PhysicalOffset(SEGMENT + 48)], true), "it is to be asked anew");
     flush(&mut index, false, true);
     assert_eq!(during.run().unwrap().positions, [PhysicalOffset(SEGMENT + 48)]);
     assert_eq!(find(&index, "a"), [SEGMENT + 48]);
