@@ -67,6 +67,50 @@ async fn a_leader_that_is_told_to_stop_hands_over_and_no_send_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_hands_leadership_from_member_to_member_while_traffic_runs() {
+    let mut cluster = Plan::new("transfer").start().await;
+    cluster.create_topic("T", 4).await;
+    let namesrv = cluster.namesrv();
+    let transfer = |to: &[&str]| {
+        let mut command = harness::process::quorumq();
+        command.args(["group", "transfer", "broker-a", "-n", &namesrv]).args(to);
+        tokio::task::block_in_place(|| run(&mut command, LONG))
+    };
+    let loading = Load::new("T").start(&namesrv);
+    for _ in 0..2 {
+        for to in ["1", "2", "3"] {
+            loading.until_acked(loading.acked() + 300, LONG).await;
+            let told = transfer(&["--to", to]).success();
+            assert_eq!(told.trim_end(), format!("node {to} leads broker-a now"));
+            assert_eq!(cluster.leader(0).await.id.to_string(), to);
+        }
+    }
+    let term = cluster.leader(0).await.term;
+    transfer(&["--to", "3"]).success();
+    let named = transfer(&["--to", "9"]).failure();
+    assert!(named.contains("node 9 is no voter"), "{named}");
+    assert_eq!(cluster.leader(0).await.term, term, "it leads already, and there is no node 9");
+    let chosen = transfer(&[]).success();
+    let leader = cluster.leader_after(0, term).await;
+    assert!(leader.id != 3 && chosen.contains(&format!("node {} leads", leader.id)), "{chosen}");
+
+    let down = cluster.group().nodes.iter_mut().find(|node| node.addr().to_string() != leader.addr);
+    let down = down.expect("a follower");
+    down.kill();
+    let addr = down.addr().to_string();
+    let status = cluster.status(0).await.expect("a status");
+    let down = status.members.iter().find(|member| member.client_addr == addr).expect("a member").id;
+    let refused = transfer(&["--to", &down.to_string()]).failure();
+    println!("{}", refused.trim_end());
+    assert!(refused.contains(&format!("node {down} does not answer")), "{refused}");
+    loading.until_acked(loading.acked() + 300, LONG).await;
+    assert_eq!(cluster.leader(0).await.term, leader.term, "nothing was tried that could not succeed");
+    let outcomes = loading.stop().await;
+    assert_eq!((outcomes.unknown.len(), &outcomes.refused[..]), (0, &[][..]));
+    readback::check(&readback::read(&namesrv, "T").await, &outcomes);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_port_of_every_node_takes_sends() {
     let cluster = Plan::new("ports").start().await;
     cluster.create_topic("T", 1).await;

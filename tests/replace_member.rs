@@ -212,20 +212,21 @@ async fn replace_under_load(cluster: &mut Cluster, lost: &Lost, boundary: u64) -
     let (begun, from) = (Instant::now(), loading.acked());
     let end = leader(&status(cluster).await).end_offset;
     // A command blocks its thread; the sends go on.
-    let told = tokio::task::block_in_place(|| group(cluster, "add", &["--raft", &raft]));
-    let (added, during) = (begun.elapsed(), loading.acked() - from);
+    let args = ["--raft", &raft, "--id", &FOUNDER.to_string()];
+    let told = tokio::task::block_in_place(|| group(cluster, "replace", &args));
+    let (replaced, during) = (begun.elapsed(), loading.acked() - from);
     let rest = told.strip_prefix(&format!("{raft} is node ")).and_then(|rest| rest.split(' ').next());
     let id: u64 = rest.and_then(|id| id.parse().ok()).unwrap_or_else(|| panic!("{told:?} names no node"));
     assert!(id > 3, "ids are never used again: {id}");
+    assert!(told.contains(&format!("node {FOUNDER} is no longer a member")), "{told}");
     let status = until_all_answer(cluster, &[id]).await;
     let joined = status.members.iter().find(|member| member.id == id).expect("the new member");
     println!(
-        "added as node {id} in {added:.2?}, {} bytes to fetch, while {during} sends were acknowledged: {:.0} a second",
+        "replaced by node {id} in {replaced:.2?}, {} bytes to fetch, while {during} sends were acknowledged: {:.0} a second",
         end - boundary,
-        during as f64 / added.as_secs_f64()
+        during as f64 / replaced.as_secs_f64()
     );
     assert!(joined.end_offset >= end, "it was said to hold everything, and holds {} of {end}", joined.end_offset);
-    tokio::task::block_in_place(|| group(cluster, "remove", &["--id", &FOUNDER.to_string()]));
     loading.until_acked(loading.acked() + u64::from(RATE), LONG).await;
     let (took, during) = (begun.elapsed(), loading.acked() - from);
     println!("{during} sends acknowledged in {took:.2?}: {:.0} a second", during as f64 / took.as_secs_f64());

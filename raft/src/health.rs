@@ -16,6 +16,7 @@ use quorumq_store::LogIndex;
 use quorumq_store::log_store::Positions;
 
 use crate::machine::Machine;
+use crate::membership::ChangeError;
 use crate::peer::message::NodeStatus;
 use crate::runtime::Runtime;
 use crate::service::Core;
@@ -146,14 +147,61 @@ impl<R: Runtime, M: Machine> Core<R, M> {
     async fn healthy_successor(&self) -> Option<NodeId> {
         let others: Vec<_> = self.members().into_iter().filter(|(id, _, voter)| *voter && *id != self.id).collect();
         let asked = others.iter().map(|(id, member, _)| self.ask_status(*id, member));
-        let last = self.store.positions().last.map_or(0, |id| id.index.0);
-        let is_healthy = |status: &NodeStatus| {
-            let has_room = status.space.is_some_and(|(available, _)| available >= self.place.reserve_bytes);
-            let synced = status.synced.as_ref().map_or(0, |id| id.1);
-            status.is_fit && has_room && synced + CLOSE_BEHIND >= last
-        };
-        let healthy = join_all(asked).await.into_iter().flatten().filter(is_healthy);
+        let healthy = join_all(asked).await.into_iter().flatten().filter(|status| self.objection(status).is_none());
         healthy.max_by_key(|status| status.synced.as_ref().map(|id| id.1)).map(|status| status.id)
+    }
+
+    /// Why the node of this status had better not lead now.
+    fn objection(&self, status: &NodeStatus) -> Option<String> {
+        let last = self.store.positions().last.map_or(0, |id| id.index.0);
+        let behind = last.saturating_sub(status.synced.as_ref().map_or(0, |id| id.1));
+        let reserve = self.place.reserve_bytes;
+        let available = status.space.map_or(0, |(available, _)| available);
+        if status.unproven {
+            Some("it is unproven: it may lack what it acknowledged before its machine went down".to_owned())
+        } else if !status.is_fit {
+            Some("its disk does not keep up, or its CommitLog waits for repair".to_owned())
+        } else if available < reserve {
+            Some(format!("its volume has {available} bytes free, diskSpaceReserveBytes keeps {reserve}"))
+        } else if behind > CLOSE_BEHIND {
+            Some(format!("it has yet to sync {behind} entries; at most {CLOSE_BEHIND} are let through"))
+        } else {
+            None
+        }
+    }
+
+    /// Hands leadership to the voter `to`, or to the healthiest one, and answers who leads then. Done already if `to` is
+    /// this node.
+    ///
+    /// # Errors
+    /// Refused if this node does not lead, or `to` is no voter, does not answer, or had better not lead. Unknown if nobody
+    /// was seen to take over within `limit`.
+    pub async fn transfer_to(&self, to: Option<NodeId>, limit: Duration) -> Result<NodeId, ChangeError> {
+        let refused = |why: String| Err(ChangeError::Refused(why));
+        if !self.leads() {
+            return refused(format!("node {} does not lead", self.id));
+        }
+        let target = match to {
+            Some(id) if id == self.id => return Ok(id),
+            Some(id) => id,
+            None => match self.healthy_successor().await {
+                Some(id) => id,
+                None => return refused("no other voter answers that could lead".to_owned()),
+            },
+        };
+        let members = self.members();
+        let Some((_, member, _)) = members.iter().find(|(id, _, voter)| *id == target && *voter) else {
+            return refused(format!("node {target} is no voter"));
+        };
+        match self.ask_status(target, member).await {
+            Err(e) => return refused(format!("node {target} does not answer: {e}")),
+            Ok(status) => {
+                if let Some(why) = self.objection(&status) {
+                    return refused(format!("node {target} had better not lead: {why}"));
+                }
+            }
+        }
+        self.transfer(Some(target), limit).await.map_err(ChangeError::Unknown)
     }
 }
 

@@ -22,6 +22,7 @@ use crate::health;
 use crate::log_storage::finish;
 use crate::lost::LeaderWatch;
 use crate::machine::{EffectSink, Machine};
+use crate::membership::ChangeError;
 use crate::opening::Opening;
 use crate::outcome::{Once, Outcome, Refusal};
 use crate::pace::DEFAULT_BYTES_PER_SECOND;
@@ -305,6 +306,15 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     /// This node does not lead, or nobody took over in time.
     pub async fn transfer_leadership(&self, to: Option<NodeId>, limit: Duration) -> Result<NodeId, String> {
         self.core.transfer(to, limit).await
+    }
+
+    /// Hands leadership to the voter `to`, or to the healthiest one, unless that had better not lead now: it answers, its
+    /// disk works and has room, and its log is close to this node's. Answers who leads then.
+    ///
+    /// # Errors
+    /// Refused if this node does not lead or `to` is not fit to. Unknown if nobody was seen to take over within `limit`.
+    pub async fn transfer_to(&self, to: Option<NodeId>, limit: Duration) -> Result<NodeId, ChangeError> {
+        self.core.transfer_to(to, limit).await
     }
 
     /// Hands leadership over, then stops.

@@ -49,6 +49,7 @@ fn place(code: i32) -> Place {
         | request::GROUP_STATUS
         | request::GROUP_ADD_MEMBER
         | request::GROUP_REMOVE_MEMBER
+        | request::GROUP_TRANSFER
         | request::PURGE_LOG => Place::Leader,
         _ => Place::Here,
     }
@@ -211,6 +212,7 @@ impl<R: Runtime> Broker<R> {
             request::GROUP_CATCH_UP => self.group_catch_up(command),
             request::GROUP_ADD_MEMBER => self.group_add(command).await,
             request::GROUP_REMOVE_MEMBER => self.group_remove(command).await,
+            request::GROUP_TRANSFER => self.group_transfer(command).await,
             request::DELETE_EXPIRED_COMMITLOG | request::CLEAN_EXPIRED_CONSUMEQUEUE => {
                 self.delete_expired(command).await
             }

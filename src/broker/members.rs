@@ -1,4 +1,4 @@
-//! The Raft group behind a broker, for its operator: status, add, remove, purge. Codes of our own.
+//! The Raft group behind a broker, for its operator: status, add, remove, transfer, purge. Codes of our own.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ use crate::protocol::body;
 use crate::protocol::code::response;
 use crate::protocol::command::Command;
 
-/// Longest a leader that is to be removed waits for its successor.
+/// Longest a leader waits for its successor.
 const HAND_OVER: Duration = Duration::from_secs(2);
 
 /// The role of a member that does not answer.
@@ -199,6 +199,26 @@ impl<R: Runtime> Broker<R> {
             Ok(()) => {
                 tracing::info!(id, "removed a member");
                 command.reply(response::SUCCESS, None)
+            }
+            Err(e) => MembersError::from(e).answer(command),
+        }
+    }
+
+    /// Hands leadership to the member with ext `nodeId`, or to the healthiest voter without it. The answer says who leads.
+    pub async fn group_transfer(&self, command: &Command) -> Command {
+        let to = match command.ext.get("nodeId").map(str::parse::<NodeId>) {
+            Some(Err(_)) => {
+                return answer::error(command, "nodeId must be a voter's node id, as `quorumq group status` shows it");
+            }
+            Some(Ok(id)) => Some(id),
+            None => None,
+        };
+        match self.node.transfer_to(to, HAND_OVER).await {
+            Ok(leader) => {
+                tracing::info!(leader, "leadership was handed over, as an operator asked");
+                let mut answer = command.reply(response::SUCCESS, None);
+                answer.ext.push("nodeId", leader);
+                answer
             }
             Err(e) => MembersError::from(e).answer(command),
         }

@@ -1,4 +1,4 @@
-//! `quorumq group status|add|remove|purge|catch-up|recover`.
+//! `quorumq group status|add|remove|replace|transfer|purge|catch-up|recover`.
 
 use std::time::Duration;
 
@@ -20,6 +20,10 @@ pub(super) enum GroupCommand {
     Add(AddArgs),
     /// Remove a member; its node id is never used again.
     Remove(RemoveArgs),
+    /// Add a node in a member's place, then remove that member.
+    Replace(ReplaceArgs),
+    /// Hand leadership to another member while traffic runs.
+    Transfer(TransferArgs),
     /// Drop old messages, up to a file boundary of the CommitLog.
     Purge(PurgeArgs),
     /// Show or change how fast members that are far behind are caught up with.
@@ -65,6 +69,26 @@ pub(super) struct RemoveArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct ReplaceArgs {
+    #[command(flatten)]
+    add: AddArgs,
+    /// Node id of the member to be removed, as `quorumq group status` shows it.
+    #[arg(long)]
+    id: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TransferArgs {
+    /// Broker group.
+    group: String,
+    /// Node id of the member that is to lead. Default: the voter with a working disk that is furthest along.
+    #[arg(long, value_name = "ID")]
+    to: Option<u64>,
+    #[command(flatten)]
+    namesrv: NameServers,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct PurgeArgs {
     /// Broker group.
     group: String,
@@ -100,18 +124,17 @@ impl GroupCommand {
     pub(super) async fn run(self) -> Result<(), CliError> {
         match self {
             GroupCommand::Status(args) => args.run().await,
-            GroupCommand::Add(AddArgs { group, raft, timeout, namesrv }) => {
-                let mut progress = CatchUpProgress::new();
-                let added = backend::group_add(&namesrv, &group, &raft, timeout, |member| progress.tell(member)).await;
-                progress.end();
-                output::line(format!("{raft} is node {} of {group} and holds every retained message", added?))
+            GroupCommand::Add(args) => args.run().await,
+            GroupCommand::Remove(args) => args.run().await,
+            GroupCommand::Replace(ReplaceArgs { add, id }) => {
+                let remove = RemoveArgs { group: add.group.clone(), id, namesrv: add.namesrv.clone() };
+                remove.check().await?;
+                add.run().await?;
+                remove.run().await
             }
-            GroupCommand::Remove(args) => {
-                backend::group_remove(&args.namesrv, &args.group, args.id).await?;
-                output::line(format!(
-                    "node {} is no longer a member of {}; its id is not used again",
-                    args.id, args.group
-                ))
+            GroupCommand::Transfer(args) => {
+                let leader = backend::group_transfer(&args.namesrv, &args.group, args.to).await?;
+                output::line(format!("node {leader} leads {} now", args.group))
             }
             GroupCommand::Purge(args) => {
                 let first = backend::group_purge(&args.namesrv, &args.group, args.before).await?;
@@ -120,6 +143,34 @@ impl GroupCommand {
             GroupCommand::CatchUp(args) => args.run().await,
             GroupCommand::Recover(args) => args.run().await,
         }
+    }
+}
+
+impl AddArgs {
+    async fn run(self) -> Result<(), CliError> {
+        let Self { group, raft, timeout, namesrv } = self;
+        let mut progress = CatchUpProgress::new();
+        let added = backend::group_add(&namesrv, &group, &raft, timeout, |member| progress.tell(member)).await;
+        progress.end();
+        output::line(format!("{raft} is node {} of {group} and holds every retained message", added?))
+    }
+}
+
+impl RemoveArgs {
+    /// # Errors
+    /// There is no such member.
+    async fn check(&self) -> Result<(), CliError> {
+        let found = backend::group_status(&self.namesrv, Some(&self.group)).await?;
+        if found.iter().flat_map(|status| &status.members).any(|member| member.id == self.id) {
+            return Ok(());
+        }
+        let what = format!("node {} is no member of {}", self.id, self.group);
+        Err(CliError::failed(what, "Nothing was changed. `quorumq group status` shows the members."))
+    }
+
+    async fn run(self) -> Result<(), CliError> {
+        backend::group_remove(&self.namesrv, &self.group, self.id).await?;
+        output::line(format!("node {} is no longer a member of {}; its id is not used again", self.id, self.group))
     }
 }
 

@@ -84,6 +84,8 @@ pub mod request {
         PURGE_LOG = 30004,
         /// Ours: how fast this node catches up members that are far behind.
         GROUP_CATCH_UP = 30005,
+        /// Ours: hands leadership to another member.
+        GROUP_TRANSFER = 30006,
     }
 }
 

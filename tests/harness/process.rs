@@ -146,6 +146,12 @@ impl Finished {
         assert!(self.status.success(), "{}:\n{}{}", self.status, self.stdout, self.stderr);
         self.stdout
     }
+
+    /// What it said of its error, if it failed.
+    pub fn failure(self) -> String {
+        assert!(!self.status.success(), "it was to fail:\n{}{}", self.stdout, self.stderr);
+        self.stderr
+    }
 }
 
 /// The beginning of a command that runs in a mount namespace of its own, where it may mount.

@@ -98,6 +98,19 @@ pub(crate) async fn group_remove(namesrv: &NameServers, group: &str, id: u64) ->
     removed.map(drop)
 }
 
+/// Hands leadership to the member `to`, or to the healthiest one; answers the node id of who leads then.
+///
+/// # Errors
+/// The group refuses, or nobody answered, or nobody was seen to take over.
+pub(crate) async fn group_transfer(namesrv: &NameServers, group: &str, to: Option<u64>) -> Result<String, CliError> {
+    let to = to.map(|id| id.to_string());
+    let cluster = Cluster::look(namesrv).await?;
+    let ext = to.iter().map(|id| ("nodeId", id.as_str())).collect();
+    let done = cluster.change(group, request::GROUP_TRANSFER, ext, PATIENCE).await;
+    cluster.close().await;
+    Ok(done?.ext.get("nodeId").unwrap_or("?").to_owned())
+}
+
 /// Drops whole CommitLog files below `before`, or the older half without it; answers where the log now starts.
 ///
 /// # Errors
