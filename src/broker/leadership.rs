@@ -97,7 +97,9 @@ impl Leadership {
     ) {
         let mut changes = node.leadership_changes();
         loop {
-            let (term, leader) = node.leadership();
+            let (term, named) = node.leadership();
+            // A new member hears from its leader before it has the entry that says where that one is.
+            let leader = named.filter(|id| node.member(*id).is_some());
             let news = self.term() != term || self.leader_id() != leader;
             self.term.store(term, Ordering::Release);
             self.leader.store(leader.map_or(0, |id| id + 1), Ordering::Release);
@@ -112,7 +114,8 @@ impl Leadership {
                 on_change(self.now(node.id()));
                 continue;
             }
-            let wait = if self.now(node.id()) == Leader::Becoming { 10 } else { 3_600_000 };
+            let is_soon = leader != named || self.now(node.id()) == Leader::Becoming;
+            let wait = if is_soon { 10 } else { 3_600_000 };
             match R::timeout(Duration::from_millis(wait), changes.changed()).await {
                 Ok(Err(_)) => return,
                 _ => continue,
