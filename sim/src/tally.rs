@@ -84,6 +84,8 @@ kinds! {
         DiskFull = "disk-full",
         /// A bit flips in a synced page.
         BitRot = "bit-rot",
+        /// A bit flips in the log of a leader whose only reachable follower lacks what it hits. Felt: flips.
+        OnlyCopyRots = "only-copy-rots",
         /// Every job of a disk is slow.
         SlowDisk = "slow-disk",
         /// A job of a disk takes seconds.

@@ -318,7 +318,7 @@ fn nothing_is_done_after_a_crash_point() {
 }
 
 #[test]
-fn rot_strikes_full_segments_only_and_what_the_atlas_allows() {
+fn rot_strikes_what_a_power_loss_would_leave_and_the_atlas_allows() {
     for seed in 1..20 {
         let (_, _, counts) = on_disk(seed, |world, disk| {
             let mut rng = world.rng();
@@ -330,7 +330,7 @@ fn rot_strikes_full_segments_only_and_what_the_atlas_allows() {
             let mut atlas = Atlas::new();
             assert!(atlas.strike(address(2), Site::CommitLog(0..2 * PAGE)));
             let damage = disk.rot(Part::CommitLog, &mut atlas, &mut rng).unwrap();
-            assert_eq!(damage.site, Site::CommitLog(2 * PAGE..4 * PAGE), "the last one begun is not full");
+            assert_eq!(damage.site, Site::CommitLog(2 * PAGE..4 * PAGE), "the last one holds nothing committed");
             assert!(damage.path.ends_with(format!("{:020}", 2 * PAGE)));
             assert_eq!(disk.rotten(), [(damage.path.clone(), damage.offset)]);
             let found = disk.medium().content(&damage.path).unwrap()[damage.offset as usize];

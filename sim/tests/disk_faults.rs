@@ -1,21 +1,25 @@
 //! Three members whose disks fail: what is acknowledged stays, what cannot go on ends with a reason.
 #![cfg(test)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use openraft_rt::AsyncRuntime;
 use quorumq_raft::outcome::Outcome;
 use quorumq_sim::disk::SimDisk;
 use quorumq_sim::disk::atlas::{Atlas, Site};
+use quorumq_sim::disk::durable::committed_frames;
 use quorumq_sim::disk::rot::Part;
 use quorumq_sim::runtime::SimRuntime;
 use quorumq_sim::scenario::blow::Cluster;
 use quorumq_sim::scenario::members::{Acked, CONSTANTS, Members};
 use quorumq_sim::scenario::nodes::SOON;
+use quorumq_sim::scenario::seat::DIR;
 use quorumq_sim::scenario::{Verdict, until};
-use quorumq_sim::tally::{Counts, Fault};
+use quorumq_sim::tally::{Counts, Effect, Fault};
 use quorumq_sim::world::{Config, Death, World, run};
+use quorumq_store::PhysicalOffset;
+use quorumq_store::commit_log::segment_path;
 use quorumq_store::frame::{HEADER_LEN, Kind};
 use rand::RngExt;
 
@@ -199,6 +203,68 @@ fn last_full_segment(disk: &SimDisk) -> String {
 fn a_member_with_a_rotten_commit_log_is_repaired_at_its_start() {
     let counts = seeds(1..9, rotten_log);
     assert!(counts.fault(Fault::BitRot).felt >= 8);
+}
+
+/// Longer than the synced mark takes to become durable.
+const IDLE: Duration = Duration::from_millis(1500);
+
+/// A bit flips in the very last synced frame of one member or of two, and power is lost: there, or everywhere. That is no
+/// torn tail: nobody may cut it off.
+async fn rotten_end(world: World, rotten: usize, everywhere: bool) -> Verdict {
+    let mut members = Members::form(&world, 3).await?;
+    let mut acked = members.write(30).await?;
+    members.agree(&acked).await?;
+    madsim::time::sleep(IDLE).await;
+    let first = members.nodes.rng.random_range(0..3);
+    let struck: Vec<_> = (first..first + rotten).map(|at| at % 3).collect();
+    for at in &struck {
+        flip_in_the_last_frame(&mut members, *at)?;
+    }
+    let dark: Vec<_> = if everywhere { (0..3).collect() } else { struck.clone() };
+    dark.iter().for_each(|at| members.kill(*at, Death::PowerLoss));
+    if dark.len() == 1 {
+        acked.extend(members.write(5).await?);
+    }
+    // A damaged member starts once another one has given it what it lacks; a sound one starts by itself.
+    let mut order: Vec<_> = dark.iter().copied().filter(|at| !struck.contains(at)).collect();
+    order.extend(struck.iter().filter(|at| dark.contains(at)));
+    for at in order {
+        members.restart(at).await?;
+        let rotten = members.nodes.seat(at).disk().rotten();
+        if !rotten.is_empty() {
+            return Err(format!("a member has started with damage: {rotten:?}"));
+        }
+    }
+    if world.tally().counts().effect(Effect::FrameTorn) > 0 {
+        return Err("a frame that was synced counts as torn".to_owned());
+    }
+    acked.extend(members.write(5).await?);
+    members.agree(&acked).await
+}
+
+/// In its header or in its body.
+fn flip_in_the_last_frame(members: &mut Members, at: usize) -> Verdict {
+    let end = members.nodes.member(at).ok_or("it runs")?.positions().end.0;
+    let start = (end - 1) / CONSTANTS.segment_size * CONSTANTS.segment_size;
+    let disk = members.nodes.seat(at).disk().clone();
+    let frame = committed_frames(disk.medium(), Path::new(DIR), start).pop().ok_or("an empty segment")?;
+    if start + frame.end != end {
+        return Err(format!("the durable mark is at {}, the log ends at {end}", start + frame.end));
+    }
+    let (offset, bit) = (members.nodes.rng.random_range(frame), members.nodes.rng.random_range(0..8));
+    let path = segment_path(Path::new(DIR), PhysicalOffset(start));
+    disk.flip(&path, offset, bit).then_some(()).ok_or_else(|| format!("{} is no file", path.display()))
+}
+
+#[test]
+fn a_flipped_bit_in_the_last_synced_frame_is_no_torn_tail_after_a_power_loss() {
+    for (rotten, everywhere) in [(1, false), (1, true), (2, true)] {
+        let counts = seeds(1..17, move |world| rotten_end(world, rotten, everywhere));
+        assert!(
+            counts.fault(Fault::BitRot).felt >= 16 * rotten as u64,
+            "{rotten} rotten, power lost everywhere: {everywhere}"
+        );
+    }
 }
 
 /// One damaged copy of the hard state is outvoted by the others; damage in all of them is named.

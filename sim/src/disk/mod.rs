@@ -20,6 +20,7 @@ use crate::tally::{Effect, Fault, Tally};
 use crate::trace::hash_of_bytes;
 
 pub mod atlas;
+pub mod durable;
 mod faults;
 mod mount;
 pub mod rot;

@@ -9,6 +9,7 @@ use rand::RngExt;
 
 use super::SimDisk;
 use super::atlas::{Atlas, Site};
+use super::durable::committed_frames;
 use crate::runtime::SimRng;
 use crate::tally::Fault;
 
@@ -25,8 +26,9 @@ const HARD_STATE: &str = "hardstate";
 /// What may rot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// Segments that are full: all of them is durable below the synced mark. In the last segment a flipped bit behind
-    /// the durable mark could not be told from a torn write, by no store that keeps no second copy.
+    /// Full segments, all of which is durable below the synced mark, and of the last one what is committed and below the
+    /// durable mark. A bit that flips behind that could not be told from a torn write, by no store that keeps no second
+    /// copy, and nobody else need have what is not committed.
     CommitLog,
     /// Files of ConsumeQueues, their sums too.
     ConsumeQueue,
@@ -54,23 +56,58 @@ pub struct Damage {
     pub site: Site,
 }
 
+/// Where a bit may flip.
+#[derive(Debug)]
+struct Place {
+    path: PathBuf,
+    /// What it hits.
+    site: Site,
+    /// Bytes of the file that may be hit: those before this one.
+    end: u64,
+}
+
+impl Place {
+    fn whole(path: PathBuf, site: Site) -> Self {
+        Self { path, site, end: u64::MAX }
+    }
+}
+
 impl SimDisk {
     /// Flips a bit in a synced page of a drawn file of `part`, if there is one whose loss the group can bear. It is in
     /// a byte that is not zero: of those that are, many hold nothing. `atlas` takes note of it.
     pub fn rot(&self, part: Part, atlas: &mut Atlas, rng: &mut SimRng) -> Option<Damage> {
-        let mut places = self.places(part);
-        places.retain(|(_, site)| atlas.allows(self.shared.host, site));
+        self.rot_one_of(self.places(part), atlas, rng)
+    }
+
+    /// As [`SimDisk::rot`], in the CommitLog from the segment that holds `from` on.
+    pub fn rot_log_from(&self, from: u64, atlas: &mut Atlas, rng: &mut SimRng) -> Option<Damage> {
+        let mut places = self.places(Part::CommitLog);
+        places.retain(|place| matches!(&place.site, Site::CommitLog(range) if range.end > from));
+        self.rot_one_of(places, atlas, rng)
+    }
+
+    fn rot_one_of(&self, mut places: Vec<Place>, atlas: &mut Atlas, rng: &mut SimRng) -> Option<Damage> {
+        places.retain(|place| atlas.allows(self.shared.host, &place.site));
         while !places.is_empty() {
-            let (path, site) = places.swap_remove(rng.random_range(0..places.len()));
-            let Some(offset) = self.draw_byte(&path, rng) else { continue };
+            let place = places.swap_remove(rng.random_range(0..places.len()));
+            let Some(offset) = self.draw_byte(&place, rng) else { continue };
             let bit = rng.random_range(0..8);
-            if atlas.strike(self.shared.host, site.clone()) && self.medium.flip_bit(&path, offset, bit).is_ok() {
-                self.tally().begun(Fault::BitRot);
-                self.note("disk-rot", offset, path.as_os_str().as_encoded_bytes());
+            let Place { path, site, .. } = place;
+            if atlas.strike(self.shared.host, site.clone()) && self.flip(&path, offset, bit) {
                 return Some(Damage { path, offset, bit, site });
             }
         }
         None
+    }
+
+    /// Flips this bit, wherever it is. False: there is no such file.
+    pub fn flip(&self, path: &Path, offset: u64, bit: u8) -> bool {
+        let flips = self.medium.flip_bit(path, offset, bit).is_ok();
+        if flips {
+            self.tally().begun(Fault::BitRot);
+            self.note("disk-rot", offset, path.as_os_str().as_encoded_bytes());
+        }
+        flips
     }
 
     /// Bytes that are wrong now and were not written over: path and offset.
@@ -86,45 +123,52 @@ impl SimDisk {
     }
 
     /// Files of a part, and what damage in them hits.
-    fn places(&self, part: Part) -> Vec<(PathBuf, Site)> {
+    fn places(&self, part: Part) -> Vec<Place> {
         let is_in = |path: &Path, dir: &str| path.ancestors().skip(1).any(|above| above.ends_with(dir));
         let paths = self.medium.paths();
         match part {
-            Part::CommitLog => self.full_segments(paths.into_iter().filter(|path| is_in(path, commit_log::DIR))),
+            Part::CommitLog => self.segments(paths.into_iter().filter(|path| is_in(path, commit_log::DIR))),
             Part::ConsumeQueue | Part::Index => {
                 let dir = if part == Part::Index { INDEX } else { CONSUME_QUEUE };
                 let is_content = |path: &PathBuf| is_in(path, dir) && !is_hidden(path);
-                paths.into_iter().filter(is_content).map(|path| (path, Site::Derived)).collect()
+                paths.into_iter().filter(is_content).map(|path| Place::whole(path, Site::Derived)).collect()
             }
             Part::HardState => {
                 let files = paths.into_iter().filter(|path| path.ends_with(HARD_STATE));
-                files.map(|path| (path, Site::HardState)).collect()
+                files.map(|path| Place::whole(path, Site::HardState)).collect()
             }
         }
     }
 
-    /// Of the CommitLog's segments those behind which another one is begun.
-    fn full_segments(&self, paths: impl Iterator<Item = PathBuf>) -> Vec<(PathBuf, Site)> {
+    /// Of the CommitLog's segments those behind which another one is begun, and of the last one what is committed.
+    fn segments(&self, paths: impl Iterator<Item = PathBuf>) -> Vec<Place> {
         let mut segments: Vec<_> = paths.filter_map(|path| Some((segment_start(&path)?, path))).collect();
         let is_begun = |path: &Path| self.holds_something(path, 0..SECTOR).unwrap_or(false);
         while segments.pop_if(|(_, path)| !is_begun(path)).is_some() {}
-        segments.pop();
-        let site = |(start, path): (u64, PathBuf)| {
+        let last = segments.last().map(|(start, _)| *start);
+        let place = |(start, path): (u64, PathBuf)| {
             let len = self.medium.content(&path).ok()?.len() as u64;
-            Some((path, Site::CommitLog(start..start + len)))
+            let end = match Some(start) == last {
+                true => {
+                    committed_frames(&self.medium, path.parent()?.parent()?, start).last().map_or(0, |frame| frame.end)
+                }
+                false => len,
+            };
+            Some(Place { path, site: Site::CommitLog(start..start + len), end })
         };
-        segments.into_iter().filter_map(site).collect()
+        segments.into_iter().filter_map(place).collect()
     }
 
     /// A byte of a drawn sector that is durable and not zero.
-    fn draw_byte(&self, path: &Path, rng: &mut SimRng) -> Option<u64> {
+    fn draw_byte(&self, Place { path, end, .. }: &Place, rng: &mut SimRng) -> Option<u64> {
         let pages = self.medium.clean_pages(path);
-        let sectors = pages.into_iter().flat_map(|page| page.step_by(SECTOR as usize));
+        let sectors = pages.into_iter().flat_map(|page| page.step_by(SECTOR as usize)).filter(|at| at < end);
         let filled: Vec<u64> =
             sectors.filter(|at| self.holds_something(path, *at..at + SECTOR).unwrap_or(false)).collect();
         let sector = *filled.get(rng.random_range(0..filled.len().max(1)))?;
         let bytes = self.medium.durable_range(path, sector..sector + SECTOR).ok()?;
-        let written: Vec<u64> = (sector..).zip(&bytes).filter(|(_, byte)| **byte != 0).map(|(at, _)| at).collect();
+        let written = (sector..*end).zip(&bytes).filter(|(_, byte)| **byte != 0).map(|(at, _)| at);
+        let written: Vec<u64> = written.collect();
         written.get(rng.random_range(0..written.len().max(1))).copied()
     }
 

@@ -1,16 +1,16 @@
-//! Hard state: the vote that a node has made durable, over all of its restarts, is of a later term, or of the
-//! same term for the same node, and is on its disk, synced. So a node votes once per term. It may accept the leader that others have elected in a term
-//! in which its own vote went elsewhere: the vote of an established leader replaces one that came to nothing.
+//! Hard state: the vote that a node has made durable, over all of its restarts, is of a later term, or of the same term
+//! for the same node, and is on its disk, synced. So a node votes once per term. It may accept the leader that others have
+//! elected in a term in which its own vote went elsewhere: the vote of an established leader replaces one that came to
+//! nothing.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use quorumq_store::Term;
-use quorumq_store::disk::MemoryDisk;
-use quorumq_store::hard_state::{self, vote_in};
 use quorumq_store::log_store::Vote;
 
 use super::{Invariant, MemberKey, SeatView, View};
+use crate::disk::durable;
 use crate::scenario::seat::DIR;
 
 /// See the module.
@@ -37,15 +37,7 @@ impl HardStateMonotonic {
 
 /// Whether the vote that a node calls durable would survive a power loss now, or a later one stands in its place.
 fn survives(seat: &SeatView, vote: Vote) -> Result<(), String> {
-    let dir = Path::new(DIR);
-    let kept = MemoryDisk::new();
-    let found = seat.disk.durable(&hard_state::path(dir)).and_then(|bytes| {
-        let disk = kept.mount();
-        disk.create_dir_all(dir)?;
-        disk.create(&hard_state::path(dir), bytes.len() as u64)?.write_at(0, &[&bytes])
-    });
-    let on_disk =
-        found.map_err(|e| e.to_string()).and_then(|()| vote_in(&*kept.mount(), dir).map_err(|e| e.to_string()));
+    let on_disk = durable::hard_state(&seat.disk, Path::new(DIR)).map(|state| state.vote);
     match on_disk {
         Ok(Some(durable)) if durable == vote || durable.term > vote.term => Ok(()),
         Ok(Some(durable)) if durable.term == vote.term && durable.committed => Ok(()),

@@ -129,6 +129,7 @@ fn begin(step: Step, system: &mut System) -> Option<Box<dyn Going>> {
         | Fault::SyncError
         | Fault::DiskFull
         | Fault::BitRot
+        | Fault::OnlyCopyRots
         | Fault::SlowDisk
         | Fault::StalledDisk => disk::begin(fault, group, system),
         Fault::Transfer
@@ -160,6 +161,7 @@ fn counts_itself(fault: Fault) -> bool {
             | Fault::WipedReturns
             | Fault::Purge
             | Fault::ShortWrite
+            | Fault::OnlyCopyRots
     )
 }
 

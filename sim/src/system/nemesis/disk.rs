@@ -16,8 +16,14 @@ const SKIP: u64 = 50;
 /// Longest stall, in milliseconds.
 const STALL_MS: u64 = 12_000;
 
+/// Longest that the others stay down once the only copy has rotted, in milliseconds.
+const ALONE_MS: u64 = 6_000;
+
 /// Begins one.
 pub fn begin(fault: Fault, group: usize, system: &mut System) -> Option<Box<dyn Going>> {
+    if fault == Fault::OnlyCopyRots {
+        return only_copy_rots(group, system);
+    }
     let at = system.groups[group].draw_member(&mut system.rng)?;
     let seat = system.groups[group].seat(at).clone();
     let disk = seat.machine().disk().clone();
@@ -59,6 +65,45 @@ fn rot(group: usize, at: usize, system: &mut System) -> Option<()> {
         seat.start_at(Some(system.world.elapsed()));
     }
     Some(())
+}
+
+/// A follower is down, and lacks more and more.
+fn only_copy_rots(group: usize, system: &mut System) -> Option<Box<dyn Going>> {
+    let lagging = system.groups[group].draw_follower(&mut system.rng)?;
+    let seat = system.groups[group].seat(lagging).clone();
+    let lacks = seat.member()?.positions().end.0;
+    noted(system, Fault::OnlyCopyRots, seat.ip());
+    seat.kill(Fault::Kill, Death::Crash);
+    Some(Box::new(OnlyCopy { group, lagging, lacks }))
+}
+
+/// What [`only_copy_rots`] leads to.
+#[derive(Debug)]
+struct OnlyCopy {
+    group: usize,
+    lagging: usize,
+    /// Where the log of the one that is down ends.
+    lacks: u64,
+}
+
+impl Going for OnlyCopy {
+    /// A bit flips in what only the leader can give it: it comes back, and everybody else goes down.
+    fn end(self: Box<Self>, system: &mut System) {
+        let Self { group, lagging, lacks } = *self;
+        let now = system.world.elapsed();
+        system.groups[group].seat(lagging).start_at(Some(now));
+        let Some((leader, _)) = system.groups[group].leader() else { return };
+        let disk = system.groups[group].seat(leader).machine().disk().clone();
+        let Some(damage) = disk.rot_log_from(lacks, &mut system.atlases[group], &mut system.rng) else { return };
+        tracing::info!(leader, lagging, ?damage, "the only copy rots");
+        system.world.tally().begun(Fault::OnlyCopyRots);
+        system.world.tally().felt(Fault::OnlyCopyRots, 1);
+        let others: Vec<_> = system.groups[group].seats().map(|(at, seat)| (at, seat.clone())).collect();
+        for (_, seat) in others.iter().filter(|(at, _)| ![leader, lagging].contains(at)) {
+            seat.kill(Fault::Kill, Death::Crash);
+            seat.start_at(Some(now + Duration::from_millis(system.rng.random_range(0..ALONE_MS))));
+        }
+    }
 }
 
 #[derive(Debug)]
