@@ -29,8 +29,13 @@ const BODY: usize = 4 << 10;
 
 /// A group with some CommitLog files, and what was acknowledged.
 async fn filled(name: &'static str) -> (Cluster, Outcomes) {
-    // Damage that nobody reads is found within seconds.
-    let conf = &[("scrubInterval", "1000"), ("scrubBytesPerSecond", "67108864")];
+    // Damage that nobody reads is found within seconds, if index files are as small as the CommitLog's.
+    let conf = &[
+        ("scrubInterval", "1000"),
+        ("scrubBytesPerSecond", "67108864"),
+        ("maxHashSlotNum", "4096"),
+        ("maxIndexNum", "20000"),
+    ];
     let cluster = Plan { segment: SEGMENT, conf, ..Plan::new(name) }.start().await;
     cluster.create_topic(TOPIC, 4).await;
     let loading = Load { body: BODY, ..Load::new(TOPIC) }.start(&cluster.namesrv());

@@ -172,30 +172,13 @@ fn is_rebuilt(node: &Node, before: &BTreeMap<PathBuf, Vec<u8>>) -> bool {
         && older.iter().all(|(path, bytes)| fs::read(path).is_ok_and(|now| now == **bytes))
 }
 
-/// The same files, byte for byte: index files but for the newest, ConsumeQueues and their sums as far as both were flushed.
-/// Answers how many bytes were compared.
+/// The same files, byte for byte; how many bytes that are.
 fn compare(before: &BTreeMap<PathBuf, Vec<u8>>, now: &BTreeMap<PathBuf, Vec<u8>>) -> usize {
-    let newest = before.keys().rfind(|path| path.components().any(|part| part.as_os_str() == "index"));
-    let mut compared = 0;
-    for (path, bytes) in before.iter().filter(|(path, _)| Some(*path) != newest) {
-        let now = now.get(path).unwrap_or_else(|| panic!("{} is missing", path.display()));
-        let common = if path.components().any(|part| part.as_os_str() == "index") {
-            assert_eq!(now.len(), bytes.len(), "{}", path.display());
-            bytes.len()
-        } else {
-            flushed(path, bytes).min(flushed(path, now))
-        };
-        let differs = bytes[..common].iter().zip(&now[..common]).position(|(a, b)| a != b);
-        assert!(differs.is_none(), "{} differs at {differs:?}", path.display());
-        assert!(common * 10 >= flushed(path, bytes) * 9, "{}: only {common} bytes can be compared", path.display());
-        compared += common;
+    assert_eq!(before.keys().collect::<Vec<_>>(), now.keys().collect::<Vec<_>>());
+    let differs = before.iter().find(|(path, bytes)| now[*path] != **bytes);
+    if let Some((path, bytes)) = differs {
+        let at = bytes.iter().zip(&now[path]).position(|(before, now)| before != now);
+        panic!("{} differs at {at:?}: {} bytes before, {} now", path.display(), bytes.len(), now[path].len());
     }
-    compared
-}
-
-/// Bytes of units, or of their sums, that are in a file; not the last one, which more may change.
-fn flushed(path: &Path, bytes: &[u8]) -> usize {
-    let len = if path.extension().is_some() { 8 } else { 20 };
-    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last / len * len);
-    end.saturating_sub(len)
+    before.values().map(Vec::len).sum()
 }

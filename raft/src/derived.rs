@@ -71,6 +71,17 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         self.write_derived(true, move || shared.flush(true)).await
     }
 
+    /// Writes out everything that is derived, at a clean stop: other tools find it in the files, and the next start has
+    /// less to do.
+    pub(crate) async fn flush_at_stop(&self) {
+        let shared = self.shared();
+        if let Err(e) = self.write_derived(true, move || shared.flush_whole()).await {
+            tracing::warn!(
+                "ConsumeQueues and key index are not written out; the next start makes them from the log: {e}"
+            );
+        }
+    }
+
     /// Runs a job that writes derived files on the disk thread, between flushes; with `sync`, behind a sync of everything
     /// that is applied by now.
     ///
@@ -92,7 +103,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
             if let Err(e @ StoreError::Io { .. }) = &done
                 && !e.is_full()
             {
-                on_fatal(format!("rebuild of derived files: {e}"));
+                on_fatal(format!("writing derived files: {e}"));
             }
             // Whoever waited is gone only when the node stops.
             let _ = tx.send(done);

@@ -332,13 +332,14 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         }
     }
 
-    /// Stops: flushes, closes the store.
+    /// Stops: writes out what is derived, flushes the log, closes the store.
     pub async fn stop(&self) {
         self.stop.cancel();
         if let Err(e) = self.core.raft.shutdown().await {
             tracing::error!("raft did not stop cleanly: {e}");
         }
         self.core.peers.close().await;
+        self.flush_at_stop().await;
         let closed = finish(|done| {
             self.core.store.close(done);
             Ok(())

@@ -82,7 +82,7 @@ mutants! {
         ["positions-ordered", "lost-write", "unseen"]
     QuarantineServed "quarantine-served"
         "bytes that are known to be damaged are read all the same, and taken as they are"
-        ["commit-logs-equal", "changed-message", "durable-quorum"]
+        ["log-matching", "commit-logs-equal", "changed-message", "durable-quorum"]
     FillNotClosed "fill-not-closed"
         "a repair takes any sound frames, whether what stands behind them follows them or not"
         ["commit-logs-equal", "restart", "durable-quorum"]

@@ -80,7 +80,7 @@ const MIX: &[(Fault, u32, (u64, u64))] = &[
     (Fault::SyncError, 2, (0, 3_000)),
     (Fault::DiskFull, 2, (200, 6_000)),
     (Fault::BitRot, 8, (0, 1_000)),
-    (Fault::OnlyCopyRots, 3, (1_000, 6_000)),
+    (Fault::OnlyCopyRots, 4, (1_000, 6_000)),
     (Fault::SlowDisk, 3, (500, 10_000)),
     (Fault::StalledDisk, 2, (500, 6_000)),
     (Fault::Transfer, 4, (0, 1)),

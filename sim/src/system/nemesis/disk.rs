@@ -92,7 +92,7 @@ impl Going for OnlyCopy {
         let Self { group, lagging, lacks } = *self;
         let now = system.world.elapsed();
         system.groups[group].seat(lagging).start_at(Some(now));
-        let Some((leader, _)) = system.groups[group].leader() else { return };
+        let Some((leader, _)) = system.groups[group].leader().filter(|(at, _)| *at != lagging) else { return };
         let disk = system.groups[group].seat(leader).machine().disk().clone();
         let Some(damage) = disk.rot_log_from(lacks, &mut system.atlases[group], &mut system.rng) else { return };
         tracing::info!(leader, lagging, ?damage, "the only copy rots");
