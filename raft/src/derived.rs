@@ -16,10 +16,13 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     /// May block.
     ///
     /// # Errors
-    /// `NoEntry` if the log begins behind `from`; `Corrupt` naming file and offset; `Io`.
+    /// `NoEntry` if the log begins behind `from`; `Corrupt` naming file and offset, which is told to be repaired; `Io`.
     pub fn applied_entries(&self, from: LogIndex, max_bytes: u64) -> Result<Vec<Entry>, StoreError> {
         let next = LogIndex(self.shared().applied_next());
-        if from < next { self.core.store.entries(from..next, max_bytes) } else { Ok(Vec::new()) }
+        if from >= next {
+            return Ok(Vec::new());
+        }
+        self.core.store.entries(from..next, max_bytes).inspect_err(|e| self.core.suspects.tell(e))
     }
 
     /// Index of the first entry of a segment that is held and begun. May block.
@@ -71,11 +74,12 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         self.write_derived(true, move || shared.flush(true)).await
     }
 
-    /// Writes out everything that is derived, at a clean stop: other tools find it in the files, and the next start has
-    /// less to do.
+    /// Writes out everything that is derived, at a clean stop: other tools find it in the files. Not durably: thousands of
+    /// files to be synced would hold up the stop, and a start does not count on them.
     pub(crate) async fn flush_at_stop(&self) {
-        let shared = self.shared();
-        if let Err(e) = self.write_derived(true, move || shared.flush_whole()).await {
+        let (shared, (tx, rx)) = (self.shared(), oneshot::channel());
+        self.core.store.enqueue(Box::new(move || drop(tx.send(shared.flush_whole()))));
+        if let Ok(Err(e)) = rx.await {
             tracing::warn!(
                 "ConsumeQueues and key index are not written out; the next start makes them from the log: {e}"
             );
@@ -103,7 +107,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
             if let Err(e @ StoreError::Io { .. }) = &done
                 && !e.is_full()
             {
-                on_fatal(format!("writing derived files: {e}"));
+                on_fatal(format!("rebuild of derived files: {e}"));
             }
             // Whoever waited is gone only when the node stops.
             let _ = tx.send(done);

@@ -4,7 +4,7 @@
 //! A stalled or damaged node follows on, and does not stand for election until that is over. One without room stays
 //! eligible: it can lead, and says why it refuses sends; it only prefers another.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,6 +26,8 @@ use crate::types::NodeId;
 const LOOK: Duration = Duration::from_millis(200);
 /// Pause after an attempt to hand leadership over.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
+/// Pause between a leader's looks at the room that the others have.
+const ASK_FOR_ROOM: Duration = Duration::from_secs(1);
 /// How long a successor may take.
 const HAND_OVER: Duration = Duration::from_secs(1);
 /// A successor lacks at most so many entries.
@@ -93,6 +95,15 @@ impl Fitness {
     }
 }
 
+/// Keeps a leader informed of members that are short of room, as long as the node runs.
+pub async fn watch_room<R: Runtime, M: Machine>(core: Arc<Core<R, M>>) {
+    loop {
+        R::sleep(ASK_FOR_ROOM).await;
+        let short = if core.leads() { core.short_of_room().await } else { BTreeMap::new() };
+        core.peers.full().short(short);
+    }
+}
+
 /// Looks after the disk as long as the node runs. A sync that takes longer than `stall` bars the node from leading.
 pub async fn watch_disk<R: Runtime, M: Machine>(core: Arc<Core<R, M>>, stall: Duration) {
     let mut syncs = SyncWatch { stuck: None };
@@ -110,6 +121,8 @@ pub async fn watch_disk<R: Runtime, M: Machine>(core: Arc<Core<R, M>>, stall: Du
         }
         let why = match core.no_reserve() {
             _ if is_stalled => "its sync has stalled".to_owned(),
+            // It was made leader all the same, or nobody could take over when it was found.
+            _ if core.fitness.is_barred() => "its CommitLog is damaged".to_owned(),
             Some(why) => why,
             None => continue,
         };
@@ -143,8 +156,21 @@ impl<R: Runtime, M: Machine> Core<R, M> {
         }
     }
 
+    /// The other voters that have less free than they are to keep, and what they have.
+    async fn short_of_room(&self) -> BTreeMap<NodeId, String> {
+        let others: Vec<_> = self.members().into_iter().filter(|(id, _, voter)| *voter && *id != self.id).collect();
+        let asked = others.iter().map(|(id, member, _)| self.ask_status(*id, member));
+        let reserve = self.place.reserve_bytes;
+        let short = join_all(asked).await.into_iter().flatten().filter_map(|status| {
+            let (available, _) = status.space.filter(|(available, _)| *available < reserve)?;
+            let why = format!("no space: its volume has {available} bytes free, diskSpaceReserveBytes keeps {reserve}");
+            Some((status.id, why))
+        });
+        short.collect()
+    }
+
     /// The voter with a working disk that is furthest along.
-    async fn healthy_successor(&self) -> Option<NodeId> {
+    pub async fn healthy_successor(&self) -> Option<NodeId> {
         let others: Vec<_> = self.members().into_iter().filter(|(id, _, voter)| *voter && *id != self.id).collect();
         let asked = others.iter().map(|(id, member, _)| self.ask_status(*id, member));
         let healthy = join_all(asked).await.into_iter().flatten().filter(|status| self.objection(status).is_none());
@@ -154,7 +180,8 @@ impl<R: Runtime, M: Machine> Core<R, M> {
     /// Why the node of this status had better not lead now.
     fn objection(&self, status: &NodeStatus) -> Option<String> {
         let last = self.store.positions().last.map_or(0, |id| id.index.0);
-        let behind = last.saturating_sub(status.synced.as_ref().map_or(0, |id| id.1));
+        // With ASYNC_FLUSH the synced end lags; a disk that does not keep up is not fit.
+        let behind = last.saturating_sub(status.last.as_ref().map_or(0, |id| id.1));
         let reserve = self.place.reserve_bytes;
         let available = status.space.map_or(0, |(available, _)| available);
         if status.unproven {
@@ -164,7 +191,7 @@ impl<R: Runtime, M: Machine> Core<R, M> {
         } else if available < reserve {
             Some(format!("its volume has {available} bytes free, diskSpaceReserveBytes keeps {reserve}"))
         } else if behind > CLOSE_BEHIND {
-            Some(format!("it has yet to sync {behind} entries; at most {CLOSE_BEHIND} are let through"))
+            Some(format!("it lacks the last {behind} entries, more than {CLOSE_BEHIND}"))
         } else {
             None
         }

@@ -30,6 +30,8 @@ const APPLY_READ: u64 = 8 * 1024 * 1024;
 
 /// Longest a read waits for the repair of what it met, and how often it looks.
 const REPAIR_PATIENCE: Duration = Duration::from_secs(30);
+/// The same for a follower: it is told in between that this node still leads, if it does.
+const FOLLOWERS_PATIENCE: Duration = Duration::from_secs(5);
 const REPAIR_PAUSE: Duration = Duration::from_millis(50);
 
 /// The log as openraft sees it.
@@ -65,41 +67,63 @@ impl<R: Runtime, M> LogStorage<R, M> {
 }
 
 impl<R: Runtime, M: Machine> LogStorage<R, M> {
-    /// Reads entries for a follower. Those of the live tail never wait.
+    /// Reads entries for a follower. Those of the live tail never wait. None of them if there is damage and nobody has a
+    /// sound copy yet: the follower goes without, and this node goes on with the others.
     async fn read_to_replicate(&self, range: Range<u64>) -> io::Result<Vec<RaftEntryOf>> {
         if self.store.in_memory(LogIndex(range.start)) {
-            return self.read(range, REPLICATION_READ).await;
+            return self.read(range, REPLICATION_READ, FOLLOWERS_PATIENCE).await?.map_err(Into::into);
         }
         self.pace.wait::<R>(|| self.store.positions()).await;
-        let entries = self.read(range, self.pace.read_size(REPLICATION_READ)).await?;
+        let entries = match self.read(range, self.pace.read_size(REPLICATION_READ), FOLLOWERS_PATIENCE).await? {
+            Ok(entries) => entries,
+            Err(e) if is_damage(&e) && self.suspects.is_attended() => return Ok(Vec::new()),
+            Err(e) => return Err(e.into()),
+        };
         self.pace.took(entries.iter().map(|entry| payload_parts(&entry.payload).1.len() as u64).sum());
         Ok(entries)
     }
 
+    /// Reads entries that have to be had.
+    async fn read_some(&self, range: Range<u64>) -> io::Result<Vec<RaftEntryOf>> {
+        self.read(range, APPLY_READ, REPAIR_PATIENCE).await?.map_err(Into::into)
+    }
+
     /// Reads entries; a read that memory cannot answer runs off the runtime's threads.
-    async fn read(&self, range: Range<u64>, max_bytes: u64) -> io::Result<Vec<RaftEntryOf>> {
+    async fn read(
+        &self,
+        range: Range<u64>,
+        max_bytes: u64,
+        patience: Duration,
+    ) -> io::Result<Result<Vec<RaftEntryOf>, StoreError>> {
         let indexes = LogIndex(range.start)..LogIndex(range.end);
-        let entries = if self.store.in_memory(indexes.start) {
-            self.store.entries(indexes, max_bytes)?
-        } else {
-            self.read_files(indexes, max_bytes).await?
+        let read = match self.store.in_memory(indexes.start) {
+            true => self.store.entries(indexes, max_bytes),
+            false => self.read_files(indexes, max_bytes, patience).await?,
         };
-        entries.into_iter().map(stored_entry).collect()
+        match read {
+            Ok(entries) => entries.into_iter().map(stored_entry).collect::<io::Result<_>>().map(Ok),
+            Err(e) => Ok(Err(e)),
+        }
     }
 
     /// Only what is committed is read from files. Where it is damaged, a sound copy is on its way from another member.
-    async fn read_files(&self, indexes: Range<LogIndex>, max_bytes: u64) -> io::Result<Vec<Entry>> {
-        let deadline = <R::Instant as openraft_rt::Instant>::now() + REPAIR_PATIENCE;
+    async fn read_files(
+        &self,
+        indexes: Range<LogIndex>,
+        max_bytes: u64,
+        patience: Duration,
+    ) -> io::Result<Result<Vec<Entry>, StoreError>> {
+        let deadline = <R::Instant as openraft_rt::Instant>::now() + patience;
         loop {
             let (store, range) = (Arc::clone(&self.store), indexes.clone());
             let e = match R::offload(move || store.entries(range, max_bytes)).await? {
-                Ok(entries) => return Ok(entries),
+                Ok(entries) => return Ok(Ok(entries)),
                 Err(e) => e,
             };
             self.suspects.tell(&e);
             let is_over = <R::Instant as openraft_rt::Instant>::now() >= deadline;
             if is_over || !is_damage(&e) || !self.suspects.is_attended() {
-                return Err(e.into());
+                return Ok(Err(e));
             }
             R::sleep(REPAIR_PAUSE).await;
         }
@@ -134,7 +158,7 @@ impl<R: Runtime, M: Machine> LogStorage<R, M> {
         let mut entries = Vec::new();
         let mut at = range.start;
         while at < range.end {
-            let chunk = self.read(at..range.end, APPLY_READ).await?;
+            let chunk = self.read_some(at..range.end).await?;
             at = match chunk.last() {
                 Some(last) => last.id.index.0 + 1,
                 None => return Err(missing(at)),
@@ -188,7 +212,7 @@ impl<R: Runtime, M: Machine> RaftLogReader<Types<R, M>> for LogStorage<R, M> {
             if range.is_empty() {
                 return None;
             }
-            match reader.read(range.clone(), APPLY_READ).await {
+            match reader.read_some(range.clone()).await {
                 Ok(chunk) => {
                     let next = chunk.last().map_or(range.end, |last| last.id.index.0 + 1);
                     let chunk: Vec<_> = chunk.into_iter().map(Ok).collect();

@@ -235,6 +235,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         tasks.spawn(prove(Arc::clone(core)));
         tasks.spawn(repair::running::keep_sound(Arc::clone(core)));
         tasks.spawn(repair::scrub::scrub(Arc::clone(core), scrub));
+        tasks.spawn(health::watch_room(Arc::clone(core)));
         tasks.spawn(health::watch_disk(Arc::clone(core), Duration::from_millis(timing.sync_stall_ms)));
     }
 
@@ -300,7 +301,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         self.retain.notify_one();
     }
 
-    /// Hands leadership to `to`, or to the voter that is furthest along. Returns once another node leads.
+    /// Hands leadership to `to`, or to the healthiest voter. Returns once another node leads.
     ///
     /// # Errors
     /// This node does not lead, or nobody took over in time.
@@ -326,7 +327,7 @@ impl<R: Runtime, M: Machine> Node<R, M> {
     /// Hands leadership over if this node leads, waiting at most a second; the group elects by itself otherwise.
     pub async fn hand_over(&self) {
         if self.is_leader()
-            && let Err(e) = self.transfer_leadership(None, HAND_OVER).await
+            && let Err(e) = self.core.hand_over(HAND_OVER).await
         {
             tracing::info!("leadership was not handed over: {e}");
         }

@@ -1,5 +1,6 @@
 //! What a node does for its peers.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -21,6 +22,7 @@ use crate::health::Fitness;
 use crate::machine::Machine;
 use crate::node::{READ_POLICY, role_of};
 use crate::pace::Pace;
+use crate::peer::full::FullMembers;
 use crate::peer::handshake::LocalPeer;
 use crate::peer::log_server;
 use crate::peer::message::{NodeStatus, Purpose, Request, Response};
@@ -58,6 +60,9 @@ pub struct Core<R: Runtime, M: Machine> {
     pub id: NodeId,
 }
 
+/// Longest that entries are behind a request to lead which has overtaken them.
+const OVERTAKEN: Duration = Duration::from_millis(500);
+
 impl<R: Runtime, M: Machine> Core<R, M> {
     pub fn member(&self, id: NodeId) -> Option<Member> {
         self.raft.server_metrics().borrow_watched().membership_config.membership().get_node(&id).cloned()
@@ -78,7 +83,8 @@ impl<R: Runtime, M: Machine> Core<R, M> {
     /// Why there is none.
     pub fn room(&self, bytes: u64) -> Result<Promise, String> {
         let room = self.room_at_all(bytes)?;
-        self.no_reserve().or_else(|| self.no_majority()).map_or(Ok(room), Err)
+        let lacking = self.no_reserve().or_else(|| self.as_leader(FullMembers::no_majority_for_sends));
+        lacking.map_or(Ok(room), Err)
     }
 
     /// Room for what a leader sends: in what is allocated, even where the volume has less free than it is to keep. What
@@ -96,12 +102,16 @@ impl<R: Runtime, M: Machine> Core<R, M> {
 
     /// Why this node, if it leads, could not get an entry stored by a majority: too many others have no room.
     pub fn no_majority(&self) -> Option<String> {
+        self.as_leader(FullMembers::no_majority)
+    }
+
+    fn as_leader(&self, ask: fn(&FullMembers, &[BTreeSet<NodeId>]) -> Option<String>) -> Option<String> {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         if metrics.state != openraft::ServerState::Leader {
             return None;
         }
-        self.peers.full().no_majority(metrics.membership_config.membership().get_joint_config())
+        ask(self.peers.full(), metrics.membership_config.membership().get_joint_config())
     }
 
     /// The same without the reserve.
@@ -201,7 +211,7 @@ impl<R: Runtime, M: Machine> Core<R, M> {
     pub async fn transfer(&self, to: Option<NodeId>, limit: Duration) -> Result<NodeId, String> {
         let target = match to {
             Some(to) => to,
-            None => self.best_successor().ok_or("no other voter keeps up")?,
+            None => self.healthy_successor().await.ok_or("no other voter answers that could lead")?,
         };
         self.raft.trigger().transfer_leader(target).await.map_err(|e| e.to_string())?;
         let mut changes = self.raft.server_metrics();
@@ -218,6 +228,14 @@ impl<R: Runtime, M: Machine> Core<R, M> {
         }
     }
 
+    /// Hands leadership over because this node goes: to the healthiest voter, or else to any.
+    pub async fn hand_over(&self, limit: Duration) -> Result<NodeId, String> {
+        // A member that does not answer must not use up the time.
+        let healthy = R::timeout(limit / 4, self.healthy_successor()).await.ok().flatten();
+        let to = healthy.or_else(|| self.best_successor()).ok_or("no other voter keeps up")?;
+        self.transfer(Some(to), limit).await
+    }
+
     /// The other voter whose log is furthest along.
     fn best_successor(&self) -> Option<NodeId> {
         let metrics = self.raft.metrics().borrow_watched().clone();
@@ -225,6 +243,16 @@ impl<R: Runtime, M: Machine> Core<R, M> {
         let replication = metrics.replication?;
         let others = replication.iter().filter(|(id, _)| **id != self.id && voters.contains(id));
         others.max_by_key(|(_, matched)| matched.as_ref().map(openraft::LogId::index)).map(|(id, _)| *id)
+    }
+
+    /// Waits a moment until the log ends at `index`: the request to lead overtakes what the leader has sent before, and one
+    /// whose log is shorter ignores it, while nobody writes any more.
+    async fn catch_up_to(&self, index: u64) {
+        let deadline = <R::Instant as openraft_rt::Instant>::now() + OVERTAKEN;
+        let is_behind = || self.store.positions().last.is_none_or(|last| last.index.0 < index);
+        while is_behind() && <R::Instant as openraft_rt::Instant>::now() < deadline {
+            R::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     /// This node votes for nobody, and says nothing of its log, which proves nothing.
@@ -278,6 +306,9 @@ impl<R: Runtime, M: Machine> Core<R, M> {
             },
             Request::Heartbeat(append) => self.heartbeat(append).await,
             Request::TransferLeader { from, to, last } => {
+                if to == self.id {
+                    self.catch_up_to(last.map_or(0, |id| id.1)).await;
+                }
                 let request = TransferLeaderRequest::new(from.into(), to, last.map(Into::into));
                 match self.raft.handle_transfer_leader(request).await {
                     Ok(done) => Response::Transferred(done.map_err(|e| e.to_string())),

@@ -91,10 +91,10 @@ impl<M: Machine> Shared<M> {
         let plan = self.write().plan_flush(false);
         plan.map_or(Ok(()), |plan| self.write_plan(plan, sync))
     }
-    /// As [`Shared::flush`], durably, with what is otherwise written once an index file is full: for a clean stop.
+    /// As [`Shared::flush`], with what is otherwise written once an index file is full: for a clean stop.
     pub(crate) fn flush_whole(&self) -> Result<(), StoreError> {
         let plan = self.write().plan_flush(true);
-        plan.map_or(Ok(()), |plan| self.write_plan(plan, true))
+        plan.map_or(Ok(()), |plan| self.write_plan(plan, false))
     }
 
     fn write_plan(&self, plan: DerivedFlush, sync: bool) -> Result<(), StoreError> {

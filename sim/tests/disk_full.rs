@@ -4,10 +4,16 @@
 use std::path::Path;
 use std::time::Duration;
 
+use quorumq::client::{Admin, ClientOptions};
+use quorumq::protocol::ExtFields;
+use quorumq::protocol::code::request;
 use quorumq_sim::history::{Ended, Ledger};
-use quorumq_sim::scenario::Verdict;
+use quorumq_sim::runtime::SimRuntime;
 use quorumq_sim::scenario::cast::{Cast, on_host};
 use quorumq_sim::scenario::members::{self, Members};
+use quorumq_sim::scenario::nodes::SOON;
+use quorumq_sim::scenario::seat::{DIR, RESERVE};
+use quorumq_sim::scenario::{Verdict, until};
 use quorumq_sim::tally::Fault;
 use quorumq_sim::workload::scan::scan;
 use quorumq_sim::workload::{Client, synchronous};
@@ -88,6 +94,55 @@ async fn fills_up_at_the_leader(world: World) -> Verdict {
     goes_on(&mut cast).await?;
     let last = cast.client("last", Duration::ZERO);
     cast.end(&last).await.map(drop)
+}
+
+/// Both followers are short of room, the leader is not. What they have allocated is not used up by sends: a purge finds its
+/// place there, and makes room again on disks that stay as small.
+async fn short_followers(world: World) -> Verdict {
+    let mut cast = Cast::begin(world.clone()).await?;
+    send(&mut cast, "before", 400).await?;
+    let (leader, _) = cast.brokers.nodes.elected(&[]).await?;
+    let disks: Vec<_> =
+        (0..3).filter(|at| *at != leader).map(|at| cast.brokers.nodes.seat(at).disk().clone()).collect();
+    for disk in &disks {
+        disk.medium().set_capacity(Some(disk.medium().used() + RESERVE / 2));
+    }
+    // Sends go on until the leader has asked the others.
+    let mut meanwhile = Vec::new();
+    while !meanwhile.iter().any(says_why) {
+        if meanwhile.len() > 50 {
+            return Err(format!("nothing was refused for lack of room, {} stored", stored(&meanwhile)));
+        }
+        madsim::time::sleep(Duration::from_millis(100)).await;
+        meanwhile.extend(send(&mut cast, "meanwhile", 1).await?);
+    }
+    let operator = cast.client("operator", Duration::ZERO);
+    on_host(&operator, purge(operator.options.clone())).await?;
+    let is_roomy =
+        || disks.iter().all(|disk| disk.mount().space(Path::new(DIR)).is_ok_and(|it| it.available >= RESERVE));
+    until("room again", SOON, || is_roomy().then_some(())).await?;
+    madsim::time::sleep(Duration::from_secs(3)).await;
+    if stored(&send(&mut cast, "after the purge", 1).await?) != 1 {
+        return Err("a send is refused although there is room again".to_owned());
+    }
+    disks.iter().for_each(|disk| disk.medium().set_capacity(None));
+    goes_on(&mut cast).await
+}
+
+/// Drops the older half of the group's log.
+async fn purge(options: ClientOptions) -> Verdict {
+    let admin = Admin::<SimRuntime>::start_with(options).map_err(|e| e.to_string())?;
+    let groups = admin.groups(None).await.map_err(|e| e.to_string())?;
+    let purged = admin.call_group(&groups[0], request::PURGE_LOG, ExtFields::default(), Vec::new()).await;
+    admin.close().await;
+    purged.map(drop).map_err(|e| e.to_string())
+}
+
+#[test]
+fn followers_short_of_room_still_take_the_purge_that_makes_room() {
+    for seed in 1..6 {
+        run(seed, Config::default(), short_followers).unwrap().value.unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+    }
 }
 
 /// A follower's disk has no room at all when its log goes on to the segment that is allocated already. (A leader would

@@ -35,11 +35,7 @@ pub async fn run<R: Runtime>(broker: Arc<Broker<R>>) {
         if broker.leadership.now(broker.node.id()) != Leader::Here {
             continue;
         }
-        let me = broker.node.id();
-        let others: Vec<_> = broker.node.members().into_iter().filter(|(id, _, voter)| *voter && *id != me).collect();
-        let clocks = join_all(others.iter().map(|(id, ..)| broker.node.status_of(*id))).await;
-        let clocks: Vec<_> = clocks.into_iter().map(|status| status.ok().map(|status| status.wall_clock_ms)).collect();
-        let Some(ahead) = ahead_ms(R::wall_clock_ms(), &clocks).filter(|ahead| *ahead > bound_ms) else { continue };
+        let Some(ahead) = broker.clock_ahead_ms().await.filter(|ahead| *ahead > bound_ms) else { continue };
         tracing::error!(
             "this node's clock runs {ahead} ms ahead of the majority's, maxClockSkewMs is {bound_ms}: it stops leading; \
              set the clock right"
@@ -47,6 +43,18 @@ pub async fn run<R: Runtime>(broker: Arc<Broker<R>>) {
         if let Err(e) = broker.node.transfer_leadership(None, HANDOVER).await {
             tracing::error!("leadership was not handed over: {e}");
         }
+    }
+}
+
+impl<R: Runtime> Broker<R> {
+    /// How many milliseconds this node's clock runs ahead of the majority's; less than none: behind. `None` while less than
+    /// a majority answers.
+    pub(super) async fn clock_ahead_ms(&self) -> Option<i64> {
+        let me = self.node.id();
+        let others: Vec<_> = self.node.members().into_iter().filter(|(id, _, voter)| *voter && *id != me).collect();
+        let clocks = join_all(others.iter().map(|(id, ..)| self.node.status_of(*id))).await;
+        let clocks: Vec<_> = clocks.into_iter().map(|status| status.ok().map(|status| status.wall_clock_ms)).collect();
+        ahead_ms(R::wall_clock_ms(), &clocks)
     }
 }
 

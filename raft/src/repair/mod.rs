@@ -27,9 +27,12 @@ const PIECE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Why a range is not filled.
 #[derive(Debug, thiserror::Error)]
 pub enum FillError {
-    /// The member asked has no sound copy, or did not answer.
+    /// The member asked has no sound copy.
     #[error("node {0}: {1}")]
     Member(NodeId, String),
+    /// The member asked did not answer.
+    #[error("node {0}: {1}")]
+    Silent(NodeId, String),
     /// This node's own disk failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -74,7 +77,7 @@ async fn ask<R: Runtime>(
         Ok((Response::Bytes, bytes)) => Ok(bytes),
         Ok((Response::Error(why), _)) => Err(FillError::Member(id, why)),
         Ok((other, _)) => Err(FillError::Member(id, format!("unexpected answer {other:?}"))),
-        Err(e) => Err(FillError::Member(id, e.to_string())),
+        Err(e) => Err(FillError::Silent(id, e.to_string())),
     }
 }
 

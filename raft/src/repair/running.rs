@@ -1,5 +1,6 @@
 //! Damage that a running node meets: nobody reads it until it is filled, and meanwhile the node does not lead.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -70,12 +71,22 @@ impl<R: Runtime, M: Machine> Core<R, M> {
         }
     }
 
-    /// Quarantines what is bad at a place, and hands leadership over if there is any.
+    /// Quarantines what is bad at a place.
     async fn examine(&self, at: PhysicalOffset) -> Result<(), String> {
         let store = Arc::clone(&self.store);
         let found = R::offload(move || store.examine(at)).await.map_err(|e| e.to_string())?;
-        let found = found.map_err(|e| e.to_string())?.filter(|bad| self.store.quarantine(bad));
-        let Some(BadRange { from, to, .. }) = found else { return Ok(()) };
+        if let Some(bad) = found.map_err(|e| e.to_string())? {
+            self.impound(&bad).await;
+        }
+        Ok(())
+    }
+
+    /// Quarantines a bad range, and hands leadership over if it is news.
+    pub async fn impound(&self, bad: &BadRange) {
+        if !self.store.quarantine(bad) {
+            return;
+        }
+        let BadRange { from, to, .. } = bad;
         tracing::warn!(%from, %to, "damage in the CommitLog: not read until it is filled from another member");
         let voters = self.members().into_iter().filter(|(_, _, voter)| *voter).count();
         if voters > 1 {
@@ -84,12 +95,11 @@ impl<R: Runtime, M: Machine> Core<R, M> {
                 self.hand_over_to_a_healthy_one("its CommitLog is damaged").await;
             }
         }
-        Ok(())
     }
 
     /// Fills what is quarantined, as far as a member has it. Returns why it could not all be filled.
     async fn fill_quarantined(&self) -> Vec<String> {
-        let mut reasons = Vec::new();
+        let (mut reasons, mut silent) = (Vec::new(), BTreeSet::new());
         let others: Vec<_> = self.members().into_iter().filter(|(id, ..)| *id != self.id).collect();
         for bad in self.store.quarantined() {
             if !self.store.holds(bad.from) {
@@ -98,6 +108,9 @@ impl<R: Runtime, M: Machine> Core<R, M> {
                 continue;
             }
             for (id, member, _) in &others {
+                if silent.contains(id) {
+                    continue;
+                }
                 match fill_from(&self.peers, (*id, member), self.store.patch(bad.clone())).await {
                     Ok(filled) => {
                         let BadRange { from, to, .. } = &filled;
@@ -110,7 +123,11 @@ impl<R: Runtime, M: Machine> Core<R, M> {
                         (self.on_fatal)(format!("repair of the CommitLog: {e}"));
                         return reasons;
                     }
-                    Err(e) => reasons.push(e.to_string()),
+                    Err(e) => {
+                        // Each range more would cost as long as the first.
+                        silent.extend(matches!(e, FillError::Silent(..)).then_some(*id));
+                        reasons.push(e.to_string());
+                    }
                 }
             }
         }

@@ -64,7 +64,11 @@ async fn pass<R: Runtime, M: Machine>(core: &Core<R, M>, scrub: Scrub) -> Result
         pass = rest;
         let found = found?;
         if !planted(Mutant::ScrubTellsNobody) {
-            found.iter().for_each(|bad| core.suspects.suspect(bad.from));
+            for bad in &found {
+                // All of them: what is only told may find no room to wait in, and would be left to the next pass.
+                core.impound(bad).await;
+                core.suspects.suspect(bad.from);
+            }
         }
         ranges += found.len() as u64;
         bytes += found.iter().map(BadRange::len).sum::<u64>();

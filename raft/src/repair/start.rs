@@ -142,7 +142,14 @@ async fn fill_all<R: Runtime>(
                         pause = FIRST_PAUSE;
                     }
                     Err(FillError::Store(e)) if !e.is_full() => return Err(e.into()),
-                    Err(e) => reasons.push(e.to_string()),
+                    Err(e) => {
+                        // One that does not answer is asked for the other ranges in the next round.
+                        let is_silent = matches!(e, FillError::Silent(..));
+                        reasons.push(e.to_string());
+                        if is_silent {
+                            break;
+                        }
+                    }
                 }
             }
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use quorumq_raft::machine::Machine as _;
 use quorumq_raft::runtime::Runtime;
 use quorumq_store::disk::Space;
 
@@ -56,11 +57,16 @@ pub(super) async fn run<R: Runtime>(broker: Arc<Broker<R>>) {
 impl<R: Runtime> Broker<R> {
     /// Drops what is to go. `is_asked` lets expired segments go at any hour. Whether any went.
     async fn sweep(&self, is_asked: bool) -> Result<bool, CommandError> {
-        let space = self.least_space().await;
-        let now_ms = R::wall_clock_ms();
+        let Some(ahead) = self.clock_ahead_ms().await else {
+            return Err(CommandError::Refused("no majority tells what time it is".to_owned()));
+        };
+        // What goes is gone: one clock that is wrong must not decide, not even until this node has handed over for it.
+        let now_ms = R::wall_clock_ms() - ahead.max(0);
         let hour = (self.options.retention.hour_of)(now_ms);
+        let (space, is_pending) = self.least_space().await;
         let segments = self.node.machine().segments();
-        let verdicts = self.options.retention.policy.judge(&segments, &Moment { now_ms, hour, space, is_asked });
+        let moment = Moment { now_ms, hour, space, is_asked, is_pending };
+        let verdicts = self.options.retention.policy.judge(&segments, &moment);
         let Some(to) = boundary(&verdicts) else { return Ok(false) };
         for Verdict { start, reason } in verdicts.iter().take_while(|verdict| verdict.reason.goes()) {
             tracing::info!(segment = %start, "retention drops a segment of the CommitLog: {reason}");
@@ -68,14 +74,21 @@ impl<R: Runtime> Broker<R> {
         self.command_one(MachineCommand::purge_to(to)).await.map(|outcome| outcome == Outcome::Done)
     }
 
-    /// The volume with the least room of all members that answer: a purge makes room on all of them.
-    async fn least_space(&self) -> Space {
+    /// The volume with the least room of all members that answer, as a purge makes room on all of them; and whether an
+    /// earlier purge has not done so yet, there or here. A learner that is being caught up with holds purges up.
+    async fn least_space(&self) -> (Space, bool) {
+        let retained_from = self.node.machine().retained_from().0;
         let members = self.node.members();
         let answers = join_all(members.iter().map(|(id, ..)| self.node.status_of(*id))).await;
-        let spaces = answers.into_iter().flatten().filter_map(|status| status.space);
+        let spaces = answers.into_iter().flatten().filter_map(|status| Some((status.space?, status.first_offset)));
         let least =
-            spaces.min_by_key(|(available, total)| u128::from(*available) * 1_000_000 / u128::from(*total).max(1));
-        least.map_or(Space { available: u64::MAX, total: u64::MAX }, |(available, total)| Space { available, total })
+            spaces.min_by_key(|((available, total), _)| u128::from(*available) * 1_000_000 / u128::from(*total).max(1));
+        let is_pending = |first: u64| first < retained_from;
+        let is_pending_here = is_pending(self.node.positions().first.0);
+        least
+            .map_or((Space { available: u64::MAX, total: u64::MAX }, is_pending_here), |((available, total), first)| {
+                (Space { available, total }, is_pending(first) || is_pending_here)
+            })
     }
 
     /// DELETE_EXPIRED_COMMITLOG: what is expired goes now, whatever the hour.

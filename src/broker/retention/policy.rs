@@ -50,6 +50,8 @@ pub struct Moment {
     pub space: Space,
     /// Whether somebody asked for expired segments to go now.
     pub is_asked: bool,
+    /// Whether files that were dropped before still lie on that volume.
+    pub is_pending: bool,
 }
 
 /// Why a segment goes or stays.
@@ -82,6 +84,7 @@ pub enum Reason {
     Written,
     BehindOneThatStays,
     NextSweep,
+    Pending,
 }
 
 /// What becomes of a segment.
@@ -131,6 +134,9 @@ impl fmt::Display for Reason {
             }
             Self::Written => f.write_str("it is still written"),
             Self::BehindOneThatStays => f.write_str("an older one stays"),
+            Self::Pending => {
+                f.write_str("what was dropped before still lies on the volume: nothing more goes for its sake")
+            }
             Self::NextSweep => f.write_str("one at a time goes for the volume's sake; the next sweep looks again"),
         }
     }
@@ -179,6 +185,7 @@ impl Policy {
                 Reason::Expired { age, kept }
             }
             (true, _) => Reason::NotTheHour { age, delete_when: self.delete_when.clone() },
+            (false, true) if moment.is_pending => Reason::Pending,
             (false, true) if forced == 0 => Reason::DiskPressure { used_percent, available: moment.space.available },
             (false, true) => Reason::NextSweep,
             (false, false) => Reason::NotExpired { age, kept },
@@ -208,7 +215,7 @@ mod tests {
         hours.iter().enumerate().map(segment).collect()
     }
 
-    const AT_FOUR: Moment = Moment { now_ms: 0, hour: 4, space: ROOM, is_asked: false };
+    const AT_FOUR: Moment = Moment { now_ms: 0, hour: 4, space: ROOM, is_asked: false, is_pending: false };
 
     /// RocketMQ's usual settings.
     fn forcing() -> Policy {
@@ -232,6 +239,15 @@ mod tests {
         assert_eq!(cut(&segments(&[900]), AT_FOUR), None);
         let full = Moment { space: Space { available: 0, total: 100 }, ..AT_FOUR };
         assert_eq!(cut(&segments(&[1]), full), None);
+    }
+
+    #[test]
+    fn nothing_more_goes_for_a_full_volumes_sake_before_the_last_cut_has_freed_its_files() {
+        let full = Moment { space: Space { available: 10, total: 100 }, ..AT_FOUR };
+        assert_eq!(cut(&segments(&[5, 4, 1]), full), Some(100));
+        let pending = Moment { is_pending: true, ..full };
+        assert_eq!(cut(&segments(&[5, 4, 1]), pending), None);
+        assert_eq!(cut(&segments(&[100, 4, 1]), pending), Some(100), "what is expired goes");
     }
 
     #[test]

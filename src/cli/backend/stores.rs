@@ -75,7 +75,7 @@ pub(crate) async fn store_retention(dir: &Path, config: Option<&Path>) -> Result
     );
     let (segments, space) = read?;
     let now_ms = Tokio::wall_clock_ms();
-    let moment = Moment { now_ms, hour: local_hour(now_ms), space, is_asked: false };
+    let moment = Moment { now_ms, hour: local_hour(now_ms), space, is_asked: false, is_pending: false };
     Ok(policy.judge(&segments, &moment))
 }
 
