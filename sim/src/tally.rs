@@ -40,8 +40,8 @@ kinds! {
         PowerLoss = "power-loss",
         /// All hosts of a group lose power at once.
         PowerLossAll = "power-loss-all",
-        /// With ASYNC_FLUSH, a follower loses power after it acknowledged from its page cache what others were away for, and
-        /// then those that hold it end. Felt: connections that ended with them.
+        /// With ASYNC_FLUSH, of those that acknowledged from their page caches while others were away one loses power, and
+        /// the rest end. Felt: connections that ended with them.
         PageCacheLoss = "page-cache-loss",
         /// A process is stopped where it is, and goes on later.
         Pause = "pause",

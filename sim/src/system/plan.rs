@@ -186,3 +186,28 @@ impl fmt::Display for Plan {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::{self, Config};
+
+    #[test]
+    fn only_groups_that_flush_asynchronously_lose_what_only_their_page_caches_hold() {
+        let plans = world::run(1, Config::default(), |world| async move {
+            (0..200).map(|_| Plan::draw(&mut world.rng(), Duration::from_secs(60))).collect::<Vec<_>>()
+        });
+        let plans = plans.unwrap().value;
+        let flush = |plan: &Plan, step: &Step| plan.groups[step.group].flush;
+        let lost = |flushed| {
+            let steps =
+                plans.iter().flat_map(|plan| plan.steps.iter().map(move |step| (flush(plan, step), step.fault)));
+            steps.filter(|step| *step == (flushed, Fault::PageCacheLoss)).count()
+        };
+        assert_eq!(lost(FlushMode::Sync), 0);
+        assert!(lost(FlushMode::Async) > 10, "{}", lost(FlushMode::Async));
+        let groups = || plans.iter().flat_map(|plan| &plan.groups);
+        let share = groups().filter(|group| group.flush == FlushMode::Async).count() * 100 / groups().count();
+        assert!((15..35).contains(&share), "{share} % of the groups");
+    }
+}

@@ -232,14 +232,16 @@ impl Seat {
         self.kill(cause, Death::Crash);
     }
 
-    /// Ends the process or its host's power, as a part of `fault`. Nothing, if no process runs.
+    /// Ends the process or its host's power, as a part of `fault`. If no process runs, the host may still lose what the last
+    /// one wrote.
     pub fn kill(&self, fault: Fault, death: Death) {
         let process = std::mem::replace(&mut self.lock().process, Process::Down);
-        if matches!(process, Process::Down) {
-            return;
-        }
         self.lock().lacking |= death == Death::PowerLoss;
-        self.machine.kill_for(fault, death, &mut self.world.rng());
+        if !matches!(process, Process::Down) {
+            self.machine.kill_for(fault, death, &mut self.world.rng());
+        } else if death == Death::PowerLoss {
+            self.machine.disk().lose_power(&mut self.world.rng());
+        }
     }
 
     /// Whether it lost power, and may lack since what it had acknowledged.

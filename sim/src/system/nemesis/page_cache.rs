@@ -1,9 +1,9 @@
 //! What a majority acknowledged from its page caches is left on one member only, and that one is away: the rest of the
 //! group must not elect a leader without it.
 //!
-//! A minority of followers is killed; the others acknowledge without it. Then one of these loses power, the rest of them
-//! ends, and those that are left are a majority again: the one that lost its page cache, and the minority that never had
-//! what was in it.
+//! A minority of followers is killed; the others acknowledge without it. Then one of these, the leader as well as any,
+//! loses power, the rest of them ends, and those that are left are a majority again: the one that lost its page cache, and
+//! the minority that never had what was in it.
 
 use std::time::Duration;
 
@@ -31,12 +31,12 @@ pub fn begin(group: usize, system: &mut System) -> Option<Box<dyn Going>> {
         return None;
     }
     followers.shuffle(&mut system.rng);
-    let struck = followers.pop()?;
+    let away = followers.split_off(followers.len().div_ceil(2));
+    let mut holders = [&followers[..], &[leader]].concat();
+    let struck = holders.swap_remove(system.rng.random_range(0..holders.len()));
     if !system.may_lose_power(group, struck) {
         return None;
     }
-    let away = followers.split_off(followers.len() - followers.len().div_ceil(2));
-    let holders = [&followers[..], &[leader]].concat();
     for at in &away {
         noted(system, Fault::PageCacheLoss, system.groups[group].seat(*at).ip());
         system.groups[group].seat(*at).kill(Fault::PageCacheLoss, Death::Crash);
