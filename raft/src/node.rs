@@ -284,6 +284,11 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         self.core.status()
     }
 
+    /// Whether it may lack entries that it has acknowledged: it neither votes nor leads until it holds what is committed.
+    pub fn is_unproven(&self) -> bool {
+        self.core.is_unproven()
+    }
+
     /// How a member stands, asked over the network if it is another one.
     ///
     /// # Errors

@@ -2,8 +2,11 @@
 //!
 //! With ASYNC_FLUSH it acknowledges from the page cache; when the machine goes down, the last of that is gone. The entries
 //! were counted for majorities all the same: with this node's vote, a leader could be elected that lacks them. So it waits
-//! until a leader that lives tells what is committed, and votes again once it holds that, synced. A leader that can tell
-//! was elected without this node's vote, and holds all that was committed with its help.
+//! until a leader that lives tells how far its log goes, and votes again once it holds that, committed and synced. A leader
+//! that can tell was elected without this node's vote, and holds all that was committed with its help.
+//!
+//! What is committed at that moment would not do: a leader may count this node for more than that, by what it had
+//! acknowledged before it went down, and commit it later. None of that is behind the end of the leader's log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,12 +37,29 @@ impl<R: Runtime, M: Machine> Core<R, M> {
         reached(positions.committed) && reached(positions.synced)
     }
 
-    /// What a leader says, confirmed by a majority, of how far the log is committed; not before its own first entry.
-    async fn told_by_a_leader(&self) -> Option<LogIndex> {
+    /// How far the log of a leader goes that a majority confirms after it has told; not before its own first entry is
+    /// committed.
+    async fn told_by_a_leader(&self) -> Option<Told> {
         let leader = self.raft.server_metrics().borrow_watched().current_leader.filter(|leader| *leader != self.id)?;
-        let told = self.ask_read_index(leader).await.ok()??;
-        Some(LogIndex(told.1))
+        let status = self.ask_status(leader, &self.member(leader)?).await.ok()?;
+        let read = self.ask_read_index(leader).await.ok()??;
+        let leads = status.leader == Some(leader) && status.term == read.0;
+        let last = status.last.filter(|_| leads)?;
+        Some(Told { term: status.term, index: LogIndex(last.1) })
     }
+
+    /// Whether a later leader may have cut what this one told of.
+    fn is_outdated(&self, told: Told) -> bool {
+        self.raft.server_metrics().borrow_watched().vote.leader_id.term != told.term
+    }
+}
+
+/// What a leader told of itself.
+#[derive(Clone, Copy)]
+struct Told {
+    term: u64,
+    /// Its last entry.
+    index: LogIndex,
 }
 
 /// Ends when the node is proven.
@@ -51,15 +71,15 @@ pub async fn prove<R: Runtime, M: Machine>(core: Arc<Core<R, M>>) {
         "the machine went down while ASYNC_FLUSH was on: what this node had acknowledged may be lost. It neither votes nor \
          leads until it holds what the group has committed. If no leader can be elected: quorumq group recover"
     );
-    let mut committed = None;
-    loop {
-        match committed {
-            None => committed = core.told_by_a_leader().await,
-            Some(index) if core.holds(index) => break,
-            Some(_) => {}
+    let mut told: Option<Told> = None;
+    let index = loop {
+        match told {
+            Some(told) if core.holds(told.index) => break told.index,
+            Some(known) if !core.is_outdated(known) => {}
+            _ => told = core.told_by_a_leader().await,
         }
         R::sleep(LOOK).await;
-    }
+    };
     let proven = finish(|done| {
         core.store.set_proven(done);
         Ok(())
@@ -69,8 +89,5 @@ pub async fn prove<R: Runtime, M: Machine>(core: Arc<Core<R, M>>) {
         return;
     }
     core.bar(Bar::Unproven, false);
-    tracing::info!(
-        index = committed.map(|index| index.0),
-        "this node holds what the group has committed: it votes again"
-    );
+    tracing::info!(%index, "this node holds what the group has committed: it votes again");
 }

@@ -40,6 +40,9 @@ kinds! {
         PowerLoss = "power-loss",
         /// All hosts of a group lose power at once.
         PowerLossAll = "power-loss-all",
+        /// With ASYNC_FLUSH, of those that acknowledged from their page caches while others were away one loses power, and
+        /// the rest end. Felt: connections that ended with them.
+        PageCacheLoss = "page-cache-loss",
         /// A process is stopped where it is, and goes on later.
         Pause = "pause",
         /// One broker is killed again and again, while it recovers too.
@@ -126,6 +129,10 @@ kinds! {
         PageTorn = "pages torn",
         /// Entry frames that a recovery found torn and cut off.
         FrameTorn = "frames torn",
+        /// A member of an ASYNC_FLUSH group came back from a power loss unproven.
+        Unproven = "unproven members",
+        /// It holds again what its group had committed, and votes.
+        Proven = "members proven again",
         /// Flipped bits that their member has found and made good.
         Healed = "flipped bits healed",
         /// Directory entries that a power loss took back.

@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use crate::common::{
-    Host, Seat, assert_sound, at, converge, form_hosts, leader, memory_seats, nodes_of, propose, synced, until, write,
+    Host, Seat, assert_sound, at, converge, form_hosts, leader, memory_seats, nodes_of, propose, proposed,
+    stays_unanswered, synced, until, write,
 };
 use quorumq_raft::node::Timing;
 use quorumq_raft::outcome::Outcome;
 use quorumq_store::disk::MemoryDisk;
 use quorumq_store::frame::Kind;
 use quorumq_store::log_store::FlushMode;
+
+/// Bytes of an entry's body for which a full volume has no room.
+const LEN: usize = 3000;
 
 /// Members of a group, the leader first. A seat without a host is down.
 struct Group {
@@ -19,8 +23,8 @@ struct Group {
 }
 
 impl Group {
-    async fn form() -> Self {
-        let (mut media, mut seats) = memory_seats(3);
+    async fn form(members: usize) -> Self {
+        let (mut media, mut seats) = memory_seats(members);
         for seat in &mut seats {
             seat.timing = Timing { heartbeat_ms: 50, election_min_ms: 150, election_max_ms: 300, ..Timing::default() };
         }
@@ -76,7 +80,7 @@ impl Group {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_lost_what_it_acknowledged_votes_only_once_it_holds_it_again() {
-    let mut group = Group::form().await;
+    let mut group = Group::form(3).await;
     let last = group.acknowledge_and_lose().await;
     group.restart(1).await;
     assert!(group.is_unproven(1));
@@ -112,7 +116,7 @@ async fn a_member_that_lost_what_it_acknowledged_votes_only_once_it_holds_it_aga
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_that_lost_power_takes_again_what_its_leader_knew_it_to_hold() {
-    let mut group = Group::form().await;
+    let mut group = Group::form(3).await;
     group.media[1].hold_syncs();
     write(&group.host(0).node, 20, 100).await;
     let held = group.host(1).node.clone();
@@ -138,4 +142,38 @@ async fn a_member_that_flushes_synchronously_is_proven_whatever_happens() {
     seats[0].disk = media[0].mount();
     let host = Host::restart(&seats[0], FlushMode::Sync).await;
     assert!(!host.node.status().unproven);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_its_leader_counts_for_more_than_is_committed_is_not_proven_before_it_holds_that() {
+    let mut group = Group::form(5).await;
+    (3..5).for_each(|i| group.end_process(i));
+    // The third of the three that are left has no room for the next entry; heartbeats pass.
+    let third = group.host(2).node.clone();
+    group.media[2].set_capacity(Some(group.media[2].used()));
+    while third.room(LEN as u64).is_ok() {
+        write(&group.host(0).node, 1, LEN).await;
+        synced(&third).await;
+        synced(&group.host(1).node).await;
+    }
+    group.media[1].hold_syncs();
+    let before = group.host(1).node.positions().last;
+    let mut pending = proposed(&group.host(0).node, vec![1; LEN], Kind::Records).await;
+    let second = group.host(1).node.clone();
+    until("the second has it in its page cache", || (second.positions().last > before).then_some(())).await;
+    drop(second);
+    group.lose_power(1);
+    // It has no room either when it comes back, so it cannot take again what the leader counts it for.
+    group.media[1].set_capacity(Some(group.media[1].used()));
+    group.restart(1).await;
+    let lead = group.host(0).node.id();
+    let told = group.host(1).node.clone();
+    until("it knows the leader", || (told.leadership().1 == Some(lead)).then_some(())).await;
+    assert!(told.positions().last <= before && group.is_unproven(1));
+    stays_unanswered(&mut pending).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(group.is_unproven(1), "it is proven without what it had acknowledged");
+    group.media[1..3].iter().for_each(|medium| medium.set_capacity(None));
+    until("it is proven", || (!group.is_unproven(1)).then_some(())).await;
+    assert!(told.positions().synced > before);
 }

@@ -75,6 +75,13 @@ impl Atlas {
         self.0.values().flatten().all(|site| *site == Site::Derived)
     }
 
+    /// Whether no other member has damage in its log or hard state.
+    #[must_use]
+    pub fn is_sound_beside(&self, member: IpAddr) -> bool {
+        let others = self.0.iter().filter(|(other, _)| **other != member).flat_map(|(_, sites)| sites);
+        others.into_iter().all(|site| *site == Site::Derived)
+    }
+
     /// Members with damage.
     pub fn damaged(&self) -> impl Iterator<Item = IpAddr> {
         self.0.keys().copied()
@@ -116,6 +123,7 @@ mod tests {
         assert!(atlas.strike(other, log(0..10)));
         atlas.made_good(one);
         assert!(!atlas.strike(other, Site::HardState), "its log is damaged");
+        assert!(atlas.is_sound_beside(other) && !atlas.is_sound_beside(third) && !atlas.is_sound());
         assert!(atlas.strike(third, Site::HardState));
     }
 

@@ -31,6 +31,7 @@ mod positions;
 mod queue_ends;
 pub mod restart;
 mod route;
+mod unproven_vote;
 
 use committed_log::CommittedLogs;
 
@@ -159,6 +160,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
     vec![
         Box::<one_leader_per_term::OneLeaderPerTerm>::default(),
         Box::<hard_state::HardStateMonotonic>::default(),
+        Box::<unproven_vote::UnprovenVote>::default(),
         Box::<positions::PositionsOrdered>::default(),
         Box::<kept_log::KeptLog>::default(),
         Box::new(log_matching::LogMatching::new(committed.clone())),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::group::Group;
 use super::{System, judge};
+use crate::invariant::Member;
 use crate::report::Violation;
 use crate::workload::{self, Kind};
 use crate::world::NetConfig;
@@ -49,6 +50,13 @@ impl System {
         .await?;
         self.until("every member serves, and one leads", SOON, |system| {
             system.groups.iter().try_for_each(Group::is_whole)
+        })
+        .await?;
+        self.until("every member is proven", SOON, |system| {
+            let unproven = |(_, member): &(usize, Member)| member.is_unproven();
+            let found: Vec<_> =
+                system.groups.iter().flat_map(Group::members).filter(unproven).map(|(_, member)| member.id()).collect();
+            if found.is_empty() { Ok(()) } else { Err(format!("unproven: {found:?}")) }
         })
         .await?;
         self.until("damage is made good", SOON, |system| {

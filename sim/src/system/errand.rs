@@ -91,6 +91,13 @@ impl Errands {
         self.changes.iter().any(|(busy, ..)| *busy == group)
     }
 
+    /// Whether a member of a group that lost its disk is being replaced.
+    #[must_use]
+    pub fn is_replacing(&self, group: usize) -> bool {
+        let of_group = self.changes.iter().filter(|(busy, ..)| *busy == group);
+        of_group.into_iter().any(|(_, errand, _)| matches!(errand, Errand::Replace { .. }))
+    }
+
     /// Whether any change of membership is under way.
     #[must_use]
     pub fn pending(&self) -> Vec<&Errand> {

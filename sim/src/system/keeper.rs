@@ -20,8 +20,9 @@ impl System {
         for group in 0..self.groups.len() {
             for at in 0..self.groups[group].count() {
                 let seat = self.groups[group].seat(at).clone();
+                seat.look_what_it_holds();
                 if let Some((fault, death)) = seat.take_sentence(now) {
-                    seat.kill(fault, death);
+                    seat.kill(fault, self.bearable(group, at, death));
                 }
                 if let Some(end) = seat.take_end() {
                     self.ended(group, at, end)?;
@@ -48,13 +49,19 @@ impl System {
         Ok(())
     }
 
-    /// Where nothing is wrong on a member's disk any more, its group can bear damage anew.
+    /// Where nothing is wrong on a member's disk any more, or another one is in its place, its group can bear damage anew.
     fn note_repairs(&mut self) {
-        for (group, atlas) in self.groups.iter().zip(&mut self.atlases) {
+        for (at, (group, atlas)) in self.groups.iter().zip(&mut self.atlases).enumerate() {
             for ip in atlas.damaged().collect::<Vec<_>>() {
                 let is_whole = |disk: &SimDisk| disk.rotten().is_empty();
-                if group.seats().any(|(_, seat)| seat.ip() == ip && is_whole(seat.machine().disk())) {
-                    self.world.tally().effect(Effect::Healed, atlas.made_good(ip) as u64);
+                match group.seats().find(|(_, seat)| seat.ip() == ip) {
+                    Some((_, seat)) if is_whole(seat.machine().disk()) => {
+                        self.world.tally().effect(Effect::Healed, atlas.made_good(ip) as u64);
+                    }
+                    None if !self.errands.is_busy(at) => {
+                        atlas.made_good(ip);
+                    }
+                    _ => {}
                 }
             }
         }

@@ -24,6 +24,7 @@ mod crew;
 mod errand;
 mod group;
 mod keeper;
+mod minority;
 mod nameservers;
 mod nemesis;
 pub mod plan;

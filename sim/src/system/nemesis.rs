@@ -16,6 +16,7 @@ mod clock;
 mod disk;
 pub mod members;
 mod network;
+mod page_cache;
 mod process;
 
 /// What a fault that goes on has to do now and then, and what undoes it.
@@ -114,6 +115,7 @@ fn begin(step: Step, system: &mut System) -> Option<Box<dyn Going>> {
         | Fault::Stop
         | Fault::ClientCrash
         | Fault::NameServerLoss => process::begin(fault, group, system),
+        Fault::PageCacheLoss => page_cache::begin(group, system),
         Fault::Isolation
         | Fault::OneWay
         | Fault::Bridge
@@ -150,6 +152,7 @@ fn counts_itself(fault: Fault) -> bool {
             | Fault::KillAll
             | Fault::PowerLoss
             | Fault::PowerLossAll
+            | Fault::PageCacheLoss
             | Fault::RestartStorm
             | Fault::Stop
             | Fault::ClientCrash
@@ -176,7 +179,7 @@ fn soon(world: &World, rng: &mut SimRng, longest_ms: u64) -> Duration {
     world.elapsed() + Duration::from_millis(rng.random_range(0..=longest_ms))
 }
 
-/// A crash or, where the group promises to survive it, a loss of power.
-fn draw_death(rng: &mut SimRng, power: bool) -> Death {
-    if power && rng.random() { Death::PowerLoss } else { Death::Crash }
+/// A crash or a loss of power.
+fn draw_death(rng: &mut SimRng) -> Death {
+    if rng.random() { Death::PowerLoss } else { Death::Crash }
 }

@@ -58,6 +58,7 @@ const MIX: &[(Fault, u32, (u64, u64))] = &[
     (Fault::CrashPoint, 6, (0, 3_000)),
     (Fault::PowerLoss, 5, (0, 6_000)),
     (Fault::PowerLossAll, 3, (0, 3_000)),
+    (Fault::PageCacheLoss, 12, (3_000, 7_000)),
     (Fault::Pause, 4, (50, 6_000)),
     (Fault::RestartStorm, 2, (500, 4_000)),
     (Fault::Stop, 3, (500, 4_000)),
@@ -126,9 +127,12 @@ impl Plan {
         let end_ms = u64::try_from(self.length.as_millis()).unwrap_or(u64::MAX);
         while at_ms < end_ms {
             let favourite = favourites[rng.random_range(0..favourites.len())];
-            let (fault, times) = if rng.random() { favourite } else { Self::draw_fault(rng) };
-            let until_ms = (at_ms + rng.random_range(times.0..=times.1)).min(end_ms);
             let group = rng.random_range(0..self.groups.len());
+            let (mut fault, mut times) = if rng.random() { favourite } else { Self::draw_fault(rng) };
+            while !self.groups[group].knows(fault) {
+                (fault, times) = Self::draw_fault(rng);
+            }
+            let until_ms = (at_ms + rng.random_range(times.0..=times.1)).min(end_ms);
             let (at, until) = (Duration::from_millis(at_ms), Duration::from_millis(until_ms));
             self.steps.push(Step { at, until, group, fault });
             at_ms += rng.random_range(100..2 * pause_ms);
@@ -151,9 +155,14 @@ impl Plan {
 impl GroupPlan {
     fn draw(rng: &mut SimRng) -> Self {
         let founders = if rng.random_range(0..8) == 0 { 5 } else { 3 };
-        let flush = if rng.random_range(0..5) == 0 { FlushMode::Async } else { FlushMode::Sync };
+        let flush = if rng.random_range(0..4) == 0 { FlushMode::Async } else { FlushMode::Sync };
         let reserved = rng.random::<bool>().then(|| Duration::from_secs(rng.random_range(KEPT_SECS)));
         Self { founders, flush, reserved }
+    }
+
+    /// Whether a fault can strike such a group.
+    fn knows(&self, fault: Fault) -> bool {
+        fault != Fault::PageCacheLoss || self.flush == FlushMode::Async
     }
 }
 
@@ -176,5 +185,30 @@ impl fmt::Display for Plan {
             writeln!(f, "{from:>8} ms to {to:>8} ms  group {group}  {}", fault.name())?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::{self, Config};
+
+    #[test]
+    fn only_groups_that_flush_asynchronously_lose_what_only_their_page_caches_hold() {
+        let plans = world::run(1, Config::default(), |world| async move {
+            (0..200).map(|_| Plan::draw(&mut world.rng(), Duration::from_secs(60))).collect::<Vec<_>>()
+        });
+        let plans = plans.unwrap().value;
+        let flush = |plan: &Plan, step: &Step| plan.groups[step.group].flush;
+        let lost = |flushed| {
+            let steps =
+                plans.iter().flat_map(|plan| plan.steps.iter().map(move |step| (flush(plan, step), step.fault)));
+            steps.filter(|step| *step == (flushed, Fault::PageCacheLoss)).count()
+        };
+        assert_eq!(lost(FlushMode::Sync), 0);
+        assert!(lost(FlushMode::Async) > 10, "{}", lost(FlushMode::Async));
+        let groups = || plans.iter().flat_map(|plan| &plan.groups);
+        let share = groups().filter(|group| group.flush == FlushMode::Async).count() * 100 / groups().count();
+        assert!((15..35).contains(&share), "{share} % of the groups");
     }
 }

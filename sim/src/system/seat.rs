@@ -43,6 +43,8 @@ struct State {
     doomed: Option<Fault>,
     /// Its disk was lost.
     wiped: bool,
+    /// Its host lost power, and no process since has said that it holds what it had acknowledged.
+    lacking: bool,
     /// When it is started again; `None`: not by itself.
     start_at: Option<Duration>,
     /// Why the last process ended, if by itself and not looked at yet.
@@ -75,6 +77,7 @@ impl Seat {
             node_id: None,
             doomed: None,
             wiped: false,
+            lacking: false,
             start_at: Some(Duration::ZERO),
             end: None,
             kill_at: None,
@@ -229,13 +232,29 @@ impl Seat {
         self.kill(cause, Death::Crash);
     }
 
-    /// Ends the process or its host's power, as a part of `fault`. Nothing, if no process runs.
+    /// Ends the process or its host's power, as a part of `fault`. If no process runs, the host may still lose what the last
+    /// one wrote.
     pub fn kill(&self, fault: Fault, death: Death) {
         let process = std::mem::replace(&mut self.lock().process, Process::Down);
-        if matches!(process, Process::Down) {
-            return;
+        self.lock().lacking |= death == Death::PowerLoss;
+        if !matches!(process, Process::Down) {
+            self.machine.kill_for(fault, death, &mut self.world.rng());
+        } else if death == Death::PowerLoss {
+            self.machine.disk().lose_power(&mut self.world.rng());
         }
-        self.machine.kill_for(fault, death, &mut self.world.rng());
+    }
+
+    /// Whether it lost power, and may lack since what it had acknowledged.
+    #[must_use]
+    pub fn is_lacking(&self) -> bool {
+        self.lock().lacking
+    }
+
+    /// Asks its broker, if it serves, whether it holds again what it had acknowledged.
+    pub fn look_what_it_holds(&self) {
+        if self.is_lacking() && self.member().is_some_and(|member| !member.is_unproven()) {
+            self.lock().lacking = false;
+        }
     }
 
     /// Its disk is lost with everything on it. The process has been ended.

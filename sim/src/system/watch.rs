@@ -18,6 +18,7 @@ struct Seen {
     leads: Option<u64>,
     snapshots: u64,
     truncations: u64,
+    unproven: bool,
     /// Entries appended and not committed when it last led.
     uncommitted: u64,
 }
@@ -145,6 +146,13 @@ impl Watch {
         }
         if !std::mem::replace(&mut seen.serves, true) {
             news.push(What::Up);
+        }
+        let unproven = member.is_unproven();
+        if std::mem::replace(&mut seen.unproven, unproven) != unproven {
+            let (effect, note) =
+                if unproven { (Effect::Unproven, "is unproven") } else { (Effect::Proven, "is proven again") };
+            self.world.tally().effect(effect, 1);
+            news.push(What::Note(note.to_owned()));
         }
         let leads = member.is_leader().then(|| member.leadership().0);
         if leads != seen.leads {

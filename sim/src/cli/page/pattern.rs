@@ -39,6 +39,7 @@ const FAULTS: &[(&str, Family)] = &[
     ("restart", Process),
     ("stop", Process),
     ("power", Power),
+    ("page-cache", Power),
     ("isolation", Link),
     ("one-way", Link),
     ("bridge", Link),

@@ -76,6 +76,9 @@ fn lose_one(fault: Fault, group: usize, system: &mut System) -> Option<Box<dyn G
         return None;
     }
     let at = system.groups[group].draw_member(&mut system.rng)?;
+    if !system.may_lose_disk(group, at) {
+        return None;
+    }
     let seat = system.groups[group].seat(at).clone();
     noted(system, fault, seat.ip());
     seat.kill(fault, Death::PowerLoss);

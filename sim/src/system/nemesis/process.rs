@@ -1,7 +1,7 @@
 //! Processes that end, stop, and come back.
 
-use quorumq_store::log_store::FlushMode;
 use rand::RngExt;
+use rand::seq::SliceRandom;
 
 use super::{Going, draw_death, noted, soon};
 use crate::system::System;
@@ -15,15 +15,12 @@ const CREATE_MS: u64 = 4_000;
 
 /// Begins one.
 pub fn begin(fault: Fault, group: usize, system: &mut System) -> Option<Box<dyn Going>> {
-    // Asynchronous flushing keeps its promise where a minority loses power, and faults overlap: only processes die in it.
-    let power = system.groups[group].flush == FlushMode::Sync;
-    let lost = if power { Death::PowerLoss } else { Death::Crash };
     match fault {
         Fault::Kill => kill_one(fault, group, Death::Crash, system),
-        Fault::PowerLoss => kill_one(fault, group, lost, system),
+        Fault::PowerLoss => kill_one(fault, group, Death::PowerLoss, system),
         Fault::KillAll => Some(kill_all(fault, group, Death::Crash, system)),
-        Fault::PowerLossAll => Some(kill_all(fault, group, lost, system)),
-        Fault::CrashPoint => crash_point(group, power, system),
+        Fault::PowerLossAll => Some(kill_all(fault, group, Death::PowerLoss, system)),
+        Fault::CrashPoint => crash_point(group, system),
         Fault::Pause => pause(group, system),
         Fault::RestartStorm => {
             let at = system.groups[group].draw_member(&mut system.rng)?;
@@ -54,25 +51,28 @@ impl Going for Dead {
     }
 }
 
+/// With ASYNC_FLUSH a host loses power only where the group promises to survive it.
 fn kill_one(fault: Fault, group: usize, death: Death, system: &mut System) -> Option<Box<dyn Going>> {
     let at = system.groups[group].draw_member(&mut system.rng)?;
     let seat = system.groups[group].seat(at).clone();
     noted(system, fault, seat.ip());
-    seat.kill(fault, death);
+    seat.kill(fault, system.bearable(group, at, death));
     Some(Box::new(Dead { group, seats: vec![at] }))
 }
 
 fn kill_all(fault: Fault, group: usize, death: Death, system: &mut System) -> Box<dyn Going> {
-    let seats: Vec<_> = system.groups[group].seats().map(|(at, seat)| (at, seat.clone())).collect();
-    for (_, seat) in &seats {
+    let mut seats: Vec<_> = system.groups[group].seats().map(|(at, seat)| (at, seat.clone())).collect();
+    // With ASYNC_FLUSH one of them may lose power; the others end beside it.
+    seats.shuffle(&mut system.rng);
+    for (at, seat) in &seats {
         noted(system, fault, seat.ip());
-        seat.kill(fault, death);
+        seat.kill(fault, system.bearable(group, *at, death));
     }
     Box::new(Dead { group, seats: seats.into_iter().map(|(at, _)| at).collect() })
 }
 
 /// The process ends in the middle of a write: its disk fails a little before.
-fn crash_point(group: usize, power: bool, system: &mut System) -> Option<Box<dyn Going>> {
+fn crash_point(group: usize, system: &mut System) -> Option<Box<dyn Going>> {
     let at = system.groups[group].draw_member(&mut system.rng)?;
     let seat = system.groups[group].seat(at).clone();
     noted(system, Fault::CrashPoint, seat.ip());
@@ -86,7 +86,7 @@ fn crash_point(group: usize, power: bool, system: &mut System) -> Option<Box<dyn
         DOOM_MS
     };
     let when = soon(&system.world, &mut system.rng, longest_ms);
-    seat.kill_at(when, Fault::CrashPoint, draw_death(&mut system.rng, power));
+    seat.kill_at(when, Fault::CrashPoint, draw_death(&mut system.rng));
     Some(Box::new(Dead { group, seats: vec![at] }))
 }
 
@@ -146,7 +146,7 @@ fn stop(group: usize, system: &mut System) -> Option<Box<dyn Going>> {
 
 fn client_crash(system: &mut System) -> Box<dyn Going> {
     let at = system.rng.random_range(0..system.crew.count());
-    let under_way = system.crew.kill(at, draw_death(&mut system.rng, true));
+    let under_way = system.crew.kill(at, draw_death(&mut system.rng));
     noted(system, Fault::ClientCrash, system.crew.host(at).ip());
     system.world.tally().felt(Fault::ClientCrash, under_way);
     Box::new(DeadClient(at))
@@ -165,7 +165,7 @@ fn name_server_loss(system: &mut System) -> Box<dyn Going> {
     let at = system.rng.random_range(0..system.nameservers.count());
     noted(system, Fault::NameServerLoss, system.nameservers.ip(at));
     if !system.nameservers.is_down(at) {
-        system.nameservers.kill(at, draw_death(&mut system.rng, true));
+        system.nameservers.kill(at, draw_death(&mut system.rng));
     }
     Box::new(DeadNameServer(at))
 }
