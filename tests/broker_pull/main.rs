@@ -13,4 +13,5 @@ mod pulls;
 mod rig;
 mod stop;
 mod subscriptions;
+mod topics;
 mod views;
