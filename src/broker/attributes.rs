@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::machine::topics::RESERVE_TIME;
+
 /// What a request changes; `None` takes the attribute away.
 #[derive(Debug, Default)]
 pub(super) struct AttributeChanges(BTreeMap<String, Option<String>>);
@@ -10,7 +12,7 @@ impl AttributeChanges {
     /// Of a request's `attributes`: changes with commas between them.
     ///
     /// # Errors
-    /// The first one that is no change, or names an attribute again.
+    /// The first one that is no change, names an attribute again, or sets one to what it cannot be.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut changes = BTreeMap::new();
         for change in text.split(',').filter(|change| !change.is_empty()) {
@@ -23,6 +25,9 @@ impl AttributeChanges {
             };
             if key.is_empty() {
                 return Err(format!("attributes: {change:?} names none"));
+            }
+            if let (RESERVE_TIME, Some(value)) = (key, value) {
+                check_reserve_time(value)?;
             }
             if changes.insert(key.to_owned(), value.map(str::to_owned)).is_some() {
                 return Err(format!("attributes: {key} is changed twice"));
@@ -39,6 +44,18 @@ impl AttributeChanges {
                 None => attributes.remove(&key),
             };
         }
+    }
+}
+
+/// Checked here and not where a command is applied: what is in logs already stays what it was.
+fn check_reserve_time(value: &str) -> Result<(), String> {
+    let (least, most) = (-1, i64::from(u32::MAX));
+    match value.parse::<i64>() {
+        Ok(hours) if (least..=most).contains(&hours) => Ok(()),
+        _ => Err(format!(
+            "attribute {RESERVE_TIME} is {value:?}: it is a whole number of hours, {least} to {most}; with -1 or 0 \
+             fileReservedTime alone holds"
+        )),
     }
 }
 
@@ -67,7 +84,9 @@ mod tests {
 
     #[test]
     fn what_is_no_change_is_refused() {
-        for bad in ["a", "a=1", "+a", "-a=1", "+=1", "-", "+", "+a=1,-a"] {
+        for bad in
+            ["a", "a=1", "+a", "-a=1", "+=1", "-", "+", "+a=1,-a", "+reserve.time=30d", "+reserve.time=4294967296"]
+        {
             assert!(AttributeChanges::parse(bad).is_err(), "{bad}");
         }
     }

@@ -71,6 +71,26 @@ async fn of_two_updates_at_once_neither_takes_back_the_others_attributes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reserve_time_out_of_range_is_refused_by_name_with_its_range() {
+    let rig = Rig::start(1).await;
+    let mut client = rig.client().await;
+    for bad in ["30d", "4294967296", "-2", "", "1.5", "99999999999999999999"] {
+        let answer = update(&mut client, "t", "2", Some(&format!("+reserve.time={bad}"))).await;
+        let remark = answer.remark.as_deref().unwrap_or_default();
+        assert_eq!(answer.code, 1, "{bad}");
+        let tells = ["reserve.time", "hours", "-1 to 4294967295", bad].iter().all(|part| remark.contains(part));
+        assert!(tells, "{bad}: {remark}");
+    }
+    assert_eq!(settings(&mut client, "t").await, (2, pairs([])), "nothing was changed");
+    // RocketMQ's own default is -1: none.
+    for good in ["-1", "0", "1", "4294967295"] {
+        assert_eq!(update(&mut client, "t", "2", Some(&format!("+reserve.time={good}"))).await.code, 0);
+        assert_eq!(settings(&mut client, "t").await.1, pairs([("reserve.time", good)]));
+    }
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_of_attributes_that_is_none_is_refused() {
     let rig = Rig::start(1).await;
     let mut client = rig.client().await;
