@@ -3,6 +3,7 @@
 
 mod damage;
 mod derived_damage;
+mod expired;
 mod exports;
 #[path = "../harness/free_addr.rs"]
 mod free_addr;
