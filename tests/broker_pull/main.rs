@@ -8,6 +8,7 @@ mod exports;
 #[path = "../harness/free_addr.rs"]
 mod free_addr;
 mod group;
+mod hot_key;
 mod offsets;
 mod outcomes;
 mod pulls;
