@@ -1,6 +1,7 @@
 //! Pulls, offsets and single messages, asked of real brokers over loopback, frame by frame.
 #![cfg(test)]
 
+mod bad_sectors;
 mod damage;
 mod derived_damage;
 mod expired;
