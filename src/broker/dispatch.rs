@@ -213,9 +213,9 @@ impl<R: Runtime> Broker<R> {
             request::GROUP_ADD_MEMBER => self.group_add(command).await,
             request::GROUP_REMOVE_MEMBER => self.group_remove(command).await,
             request::GROUP_TRANSFER => self.group_transfer(command).await,
-            request::DELETE_EXPIRED_COMMITLOG | request::CLEAN_EXPIRED_CONSUMEQUEUE => {
-                self.delete_expired(command).await
-            }
+            request::DELETE_EXPIRED_COMMITLOG => self.delete_expired(command).await,
+            // ConsumeQueue files that a purge has left behind go with the next flush, unasked.
+            request::CLEAN_EXPIRED_CONSUMEQUEUE => command.reply(response::SUCCESS, None),
             request::PURGE_LOG => self.purge_log(command).await,
             request::CONSUMER_SEND_MSG_BACK => not_yet(command, "sending messages back for a retry"),
             request::END_TRANSACTION => not_yet(command, "ending transactions"),

@@ -122,13 +122,15 @@ impl<R: Runtime> Broker<R> {
     }
 }
 
-/// Whatever is not durable yet when the log is synced next is not among the times.
+/// What waits in memory for the next flush is not among the times of ConsumeQueues and key index. A purge takes none of
+/// them back.
 fn times(machine: &Machine, before: StoreTimes) -> StoreTimes {
-    let physic_ms = machine.time_ms();
-    if machine.unflushed() > 0 {
-        return StoreTimes { physic_ms, ..before };
-    }
-    StoreTimes { physic_ms, logics_ms: physic_ms, index_ms: machine.last_key().map_or(before.index_ms, |(ms, _)| ms) }
+    let (physic_ms, covered) = (machine.time_ms(), machine.covered());
+    let (logics_ms, index_ms) = match machine.unflushed() {
+        0 => (physic_ms, machine.last_key().map_or(0, |(ms, _)| ms)),
+        _ => (covered.logics_ms, covered.index_ms),
+    };
+    StoreTimes { physic_ms, logics_ms: logics_ms.max(before.logics_ms), index_ms: index_ms.max(before.index_ms) }
 }
 
 /// Every consumer offset, unless there are too many.

@@ -16,6 +16,7 @@ use crate::machine::{Effect, Machine, Refusal};
 use crate::server::{BindError, Server};
 
 mod answer;
+mod attributes;
 mod call;
 pub mod catch_up;
 mod clock;
@@ -66,6 +67,8 @@ pub struct Broker<R: Runtime> {
     sessions: sessions::Sessions,
     registrar: register::Registrar,
     exports: export::Exports,
+    /// Held from the look at a topic's settings until their change is applied.
+    changing_topic: tokio::sync::Mutex<()>,
     started_ms: i64,
     /// Requests of clients that are being handled, sends that this node stores aside.
     handling: Arc<AtomicUsize>,
@@ -191,6 +194,7 @@ impl<R: Runtime> Broker<R> {
             sessions: sessions::Sessions::new::<R>(),
             registrar: register::Registrar::new(&options),
             exports: export::Exports::new(place),
+            changing_topic: tokio::sync::Mutex::default(),
             options,
             started_ms: R::wall_clock_ms(),
             handling: Arc::default(),

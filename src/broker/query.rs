@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use quorumq_raft::node::Node;
 use quorumq_raft::runtime::Runtime;
-use quorumq_store::index_file::key_hash;
+use quorumq_store::index_file::{MAX_STEPS, key_hash};
 use quorumq_store::mutant::{Mutant, planted};
 use quorumq_store::record::Record;
 use quorumq_store::{PhysicalOffset, StoreError};
@@ -72,6 +72,12 @@ enum QueryError {
     Wrong(PhysicalOffset),
     #[error(transparent)]
     Units(#[from] UnitsError),
+    #[error(
+        "a query looks at up to {MAX_STEPS} units of the key index and {MAX_CANDIDATES} messages, and found {found} \
+         of at most {max} by then; there may be more: narrow its time window (beginTimestamp, endTimestamp), or ask \
+         for a message by its id"
+    )]
+    Cut { found: usize, max: usize },
 }
 
 /// What was found.
@@ -141,7 +147,8 @@ fn not_found(header: &QueryMessageRequest<'_>) -> String {
     )
 }
 
-/// Looks at more and more candidates until enough of them are what is wanted, or there are no more.
+/// Looks at more and more candidates until enough of them are what is wanted, or there are no more. What it may not look
+/// at could be what is wanted: that is an error, never an answer that nothing is there.
 fn find<R: Runtime>(node: &Arc<Node<R, Machine>>, wanted: &Wanted) -> Result<Found, QueryError> {
     let hash = key_hash(&wanted.topic, wanted.key.as_bytes());
     let mut max = wanted.max;
@@ -156,6 +163,7 @@ fn find<R: Runtime>(node: &Arc<Node<R, Machine>>, wanted: &Wanted) -> Result<Fou
             // Purged, which a new look does not see any more; or made again, and a new look finds what it holds.
             continue;
         }
+        let looked_at = candidates.positions.len();
         let mut found = Found { last, ..Found::default() };
         for position in candidates.positions {
             if found.count == wanted.max || found.messages.len() >= MAX_BYTES {
@@ -172,8 +180,12 @@ fn find<R: Runtime>(node: &Arc<Node<R, Machine>>, wanted: &Wanted) -> Result<Fou
                 found.count += 1;
             }
         }
-        if candidates.is_whole || found.count == wanted.max || max >= MAX_CANDIDATES {
+        if candidates.is_whole || found.count == wanted.max {
             return Ok(found);
+        }
+        // With room for more of them it would not have looked further: steps or room are at their end.
+        if looked_at < max || max >= MAX_CANDIDATES {
+            return Err(QueryError::Cut { found: found.count, max: wanted.max });
         }
         max = (max * 4).min(MAX_CANDIDATES);
     }

@@ -27,6 +27,25 @@ pub struct Scrubbed {
     pub segments: usize,
     /// Reads that met damage.
     pub damaged: usize,
+    /// Reads that the disk answered with an error: what it holds there is not known.
+    pub unreadable: usize,
+}
+
+impl Scrubbed {
+    /// Counts what came of a read. The first one that the disk refused is told.
+    fn count(&mut self, read: Result<(), StoreError>) {
+        match read {
+            Err(StoreError::Corrupt { .. }) => self.damaged += 1,
+            Err(e @ StoreError::Io { .. }) => {
+                if self.unreadable == 0 {
+                    tracing::warn!("a scrub met a file that cannot be read, told once a pass: {e}");
+                }
+                self.unreadable += 1;
+            }
+            // Purged or replaced meanwhile, or in quarantine, which is for others to tell.
+            Ok(()) | Err(_) => {}
+        }
+    }
 }
 
 /// Passes over the derived files as long as the broker runs.
@@ -57,26 +76,26 @@ impl<R: Runtime> Broker<R> {
         };
         for (topic, queue_id) in queues {
             found.queues += 1;
-            found.damaged += self.scrub_queue(&topic, queue_id, bytes_per_second).await;
+            self.scrub_queue(&topic, queue_id, bytes_per_second, &mut found).await;
         }
         let segments = self.node.machine().indexed_segments();
         for segment in segments {
             found.segments += 1;
-            found.damaged += usize::from(self.scrub_index(segment, bytes_per_second).await.is_err());
+            found.count(self.scrub_index(segment, bytes_per_second).await);
         }
         found
     }
 
-    /// Answers how many reads met damage.
-    async fn scrub_queue(&self, topic: &str, queue_id: u32, bytes_per_second: u64) -> usize {
-        let (mut from, mut damaged) = (QueueOffset(0), 0);
+    /// Reads what files hold of a queue.
+    async fn scrub_queue(&self, topic: &str, queue_id: u32, bytes_per_second: u64, found: &mut Scrubbed) {
+        let mut from = QueueOffset(0);
         loop {
             let planned = self.node.machine().queue(topic, queue_id).and_then(|queue| queue.plan_scrub(from, UNITS));
-            let Some(read) = planned else { return damaged };
+            let Some(read) = planned else { return };
             let bytes = read.len() as u64 * quorumq_store::consume_queue::UNIT_LEN;
             from = read.end();
-            let Ok(read) = R::offload(move || read.run(&mut Vec::new())).await else { return damaged };
-            damaged += usize::from(matches!(read, Err(StoreError::Corrupt { .. })));
+            let Ok(read) = R::offload(move || read.run(&mut Vec::new())).await else { return };
+            found.count(read);
             pace::<R>(bytes, bytes_per_second).await;
         }
     }
@@ -94,13 +113,13 @@ impl<R: Runtime> Broker<R> {
                     pace::<R>(bytes, bytes_per_second).await;
                 }
                 Ok(None) => return Ok(()),
-                Err(e @ StoreError::Corrupt { .. }) => {
-                    tracing::warn!(%segment, "the key index is damaged: {e}");
-                    self.node.machine().report_index_of(segment);
+                Err(e) => {
+                    if matches!(e, StoreError::Corrupt { .. }) {
+                        tracing::warn!(%segment, "the key index is damaged: {e}");
+                        self.node.machine().report_index_of(segment);
+                    }
                     return Err(e);
                 }
-                // Purged or replaced meanwhile, or the log cannot be read, which is for others to tell.
-                Err(_) => return Ok(()),
             }
         }
     }

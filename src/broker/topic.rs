@@ -8,6 +8,7 @@ use quorumq_raft::runtime::Runtime;
 
 use super::Broker;
 use super::answer;
+use super::attributes::AttributeChanges;
 use super::leadership::Leader;
 use super::send::Refused;
 use crate::machine::command::Command as MachineCommand;
@@ -24,7 +25,7 @@ const CREATED_REMARK: &str = "not set any response code";
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 impl<R: Runtime> Broker<R> {
-    /// Creates a topic or replaces its settings (17). Leader only.
+    /// Creates a topic or replaces its settings (17); attributes that the request does not name stay. Leader only.
     pub async fn create_topic(&self, command: &Command) -> Command {
         let header = match CreateTopicRequest::decode(command) {
             Ok(header) => header,
@@ -33,10 +34,20 @@ impl<R: Runtime> Broker<R> {
         if is_system_topic(header.topic) || header.topic == self.options.cluster {
             return answer::error(command, format!("The topic[{}] is conflict with system topic.", header.topic));
         }
-        let config = match from_header(&header) {
-            Ok(config) => config,
+        let changes = AttributeChanges::parse(header.attributes.unwrap_or_default());
+        let (mut config, changes) = match from_header(&header).and_then(|config| Ok((config, changes?))) {
+            Ok(asked) => asked,
             Err(why) => return answer::error(command, why),
         };
+        // One change at a time, made to what all before it have left: none is lost.
+        let _changing = self.changing_topic.lock().await;
+        if let Err(e) = self.node.read_barrier().await {
+            return self.not_leading(command, &e.to_string());
+        }
+        if let Some(topic) = self.node.machine().topic(header.topic) {
+            config.attributes.clone_from(&topic.attributes);
+        }
+        changes.make(&mut config.attributes);
         let refuse = |refused: Refused| command.reply(refused.code, Some(refused.remark));
         if let Err(refusal) = config.check() {
             return refuse(refusal.into());
@@ -57,6 +68,7 @@ impl<R: Runtime> Broker<R> {
         if is_system_topic(header.topic) || header.topic == self.options.cluster || header.topic == self.options.name {
             return answer::error(command, format!("The topic[{}] is conflict with system topic.", header.topic));
         }
+        let _changing = self.changing_topic.lock().await;
         match self.command_one(MachineCommand::DeleteTopic { topic: header.topic.to_owned() }).await {
             Ok(Outcome::Refused(refusal)) => {
                 let refused = Refused::from(refusal);
@@ -98,6 +110,7 @@ impl<R: Runtime> Broker<R> {
     }
 }
 
+/// What the request says but for attributes.
 fn from_header(header: &CreateTopicRequest<'_>) -> Result<TopicConfig, String> {
     let queues = |name: &str, n: i32| u32::try_from(n).map_err(|_| format!("{name} is {n}, which no topic can have"));
     let read = queues("readQueueNums", header.read_queue_nums)?;
@@ -110,13 +123,6 @@ fn from_header(header: &CreateTopicRequest<'_>) -> Result<TopicConfig, String> {
     };
     config.topic_sys_flag = header.topic_sys_flag.unwrap_or(0);
     config.order = header.order;
-    for change in header.attributes.unwrap_or_default().split(',').filter(|change| !change.is_empty()) {
-        let (key, value) = change.split_once('=').unwrap_or((change, ""));
-        // A leading '-' takes an attribute away; the request names all that are to stay.
-        if let Some(key) = key.strip_prefix('+') {
-            config.attributes.insert(key.to_owned(), value.to_owned());
-        }
-    }
     Ok(config)
 }
 

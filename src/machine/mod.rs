@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quorumq_raft::machine::MachineError;
 use quorumq_store::consume_queue::ConsumeQueues;
-use quorumq_store::derived::DerivedFlush;
+use quorumq_store::derived::{Covered, DerivedFlush};
 use quorumq_store::disk::Disk;
 use quorumq_store::frame::Kind;
 use quorumq_store::index_file::{IndexFiles, IndexSizes};
@@ -78,6 +78,8 @@ pub struct Machine {
     retention: Retention,
     /// The latest time any entry carried, in milliseconds since the epoch.
     time_ms: i64,
+    /// Of what is derived: what its files cover since the last flush. Nothing that is applied depends on it.
+    covered: Covered,
     applied: Option<LogId>,
     digest: Digest,
 }
@@ -105,6 +107,7 @@ impl Machine {
             members: Members::default(),
             retention: Retention::new(segment_size),
             time_ms: 0,
+            covered: Covered::default(),
             applied: None,
             digest: Digest::default(),
         })
@@ -286,11 +289,15 @@ impl quorumq_raft::machine::Machine for Machine {
 
     fn start(&mut self, log_first: PhysicalOffset, replay_from: PhysicalOffset) -> Result<(), MachineError> {
         self.take_stock(log_first).map_err(|e| MachineError(format!("look at the ConsumeQueues: {e}")))?;
+        // A state that is restored was written down after the files of all that it covers.
+        self.covered.logics_ms = self.time_ms;
         let Some(sizes) = self.index_sizes else { return Ok(()) };
         let first = log_first.max(self.retention.retained_from);
         let (disk, size) = (Arc::clone(&self.disk), self.retention.segment_size);
         let index = IndexFiles::open(disk, &self.dir, sizes, size, first, replay_from);
-        self.index = Some(index.map_err(|e| MachineError(format!("open the key index: {e}")))?);
+        let index = index.map_err(|e| MachineError(format!("open the key index: {e}")))?;
+        self.covered.index_ms = index.last().map_or(0, |(ms, _)| ms);
+        self.index = Some(index);
         Ok(())
     }
 
@@ -313,10 +320,12 @@ impl quorumq_raft::machine::Machine for Machine {
     }
 
     fn plan_flush(&mut self, whole: bool) -> Option<DerivedFlush> {
-        DerivedFlush::plan(&mut self.queues, self.index.as_mut(), whole)
+        DerivedFlush::plan(&mut self.queues, self.index.as_mut(), whole, self.time_ms)
     }
 
     fn flushed(&mut self, plan: DerivedFlush) {
-        plan.flushed(&mut self.queues, self.index.as_mut());
+        if let Some(covered) = plan.flushed(&mut self.queues, self.index.as_mut()) {
+            self.covered = covered;
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What handlers read, under the machine's read lock. Everything here is as of the last applied entry.
 
 use quorumq_store::consume_queue::{ConsumeQueues, QueueHandle, Unit, UnitRead};
+use quorumq_store::derived::Covered;
 use quorumq_store::{LogId, PhysicalOffset, QueueOffset, StoreError};
 
 use super::Machine;
@@ -117,6 +118,11 @@ impl Machine {
     /// The latest time any entry carried, in milliseconds since the epoch: a leader stamps none before it.
     pub fn time_ms(&self) -> i64 {
         self.time_ms
+    }
+
+    /// The newest store times that files of ConsumeQueues and key index cover; what is newer waits in memory.
+    pub fn covered(&self) -> Covered {
+        self.covered
     }
 
     /// The last applied entry.

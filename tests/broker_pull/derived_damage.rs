@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use quorumq::broker::scrub::Scrubbed;
 use quorumq::verify::verify_store;
 use quorumq_store::disk::MemoryDisk;
 
+use super::bad_sectors::BadSectors;
 use super::rig::{Client, Pull, Rig, bodies, from};
 
 const QUEUES: &str = "/store/consumequeue";
@@ -22,21 +24,7 @@ async fn filled() -> MemoryDisk {
     let rig = Rig::on(&disks, |why| panic!("fatal: {why}")).await;
     let mut client = rig.client().await;
     for n in 0..MESSAGES {
-        let properties = format!("TAGS\u{1}tag\u{2}KEYS\u{1}k{n}\u{2}");
-        let ext = [
-            ("a", "p"),
-            ("b", "t"),
-            ("c", "TBW102"),
-            ("d", "4"),
-            ("e", "0"),
-            ("f", "0"),
-            ("g", "1700000000000"),
-            ("h", "0"),
-            ("i", properties.as_str()),
-            ("m", "false"),
-        ];
-        let opaque = client.send(310, &ext, body(n).as_bytes(), 0).await;
-        assert_eq!(client.answer(opaque).await.code, 0);
+        client.produce_with(0, &format!("TAGS\u{1}tag\u{2}KEYS\u{1}k{n}\u{2}"), &body(n)).await;
     }
     drop(client);
     rig.stop().await;
@@ -184,4 +172,24 @@ async fn a_scrub_finds_what_nobody_reads() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("a scrub still finds damage");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scrub_counts_files_that_the_disk_cannot_read_and_goes_on() {
+    let disk = filled().await;
+    let index = contents(&disk, INDEX);
+    let file = index.iter().map(|(path, _)| path.clone()).find(|path| !path.ends_with(".format")).unwrap();
+    let queue = Path::new(QUEUES).join("t/0/00000000000000000000");
+    let bad = BadSectors::default();
+    let rig = Rig::one(bad.under(disk.mount()), |_| {}).await;
+    let broker = &rig.brokers[0].broker;
+    let sound = broker.scrub_derived(u64::MAX).await;
+    assert!(sound.unreadable == 0 && sound.damaged == 0 && sound.segments >= 2, "{sound:?}");
+    bad.set(&[&queue, &file]);
+    let found = broker.scrub_derived(u64::MAX).await;
+    assert_eq!(found, Scrubbed { unreadable: 2, ..sound });
+    bad.set(&[]);
+    assert_eq!(broker.scrub_derived(u64::MAX).await, sound, "what cannot be read is not made again: it may be sound");
+    rig.stop().await;
+    assert_sound(&disk);
 }

@@ -6,6 +6,7 @@ use quorumq::protocol::body;
 use quorumq::protocol::body::consumer::ConsumerOffsetTable;
 use quorumq::protocol::body::subscription::SubscriptionGroupWrapper;
 use quorumq::protocol::body::topic::TopicConfigSerializeWrapper;
+use quorumq_raft::machine::Machine as _;
 use quorumq_store::disk::MemoryDisk;
 use quorumq_store::export;
 
@@ -49,4 +50,31 @@ async fn every_member_leaves_topics_groups_and_offsets_in_rocketmqs_files() {
         assert!(checkpoint.len() == 4096 && physic_ms > 1_700_000_000_000, "{physic_ms}");
         assert!(disk.content(&Path::new(STORE).join("abort")).is_err(), "stopped cleanly");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_checkpoint_tells_what_the_last_flush_covered_while_messages_keep_coming() {
+    let disk = MemoryDisk::new();
+    let rig = Rig::on(std::slice::from_ref(&disk), |why| panic!("fatal: {why}")).await;
+    let broker = &rig.brokers[0].broker;
+    let mut client = rig.client().await;
+    let mut seen = [0; 3];
+    for n in 0..400 {
+        // Over several segments; at each one's end what came before is flushed. Something always waits in memory.
+        client.produce_with(0, &format!("KEYS\u{1}k{n}\u{2}"), &"x".repeat(4000)).await;
+        if broker.node().machine().unflushed() > 0 {
+            broker.export().await;
+        }
+        let Ok(checkpoint) = disk.content(&Path::new(STORE).join("checkpoint")) else { continue };
+        let times = [0, 8, 16].map(|at| i64::from_be_bytes(checkpoint[at..at + 8].try_into().unwrap()));
+        assert!(
+            times[1] <= times[0] && times[2] <= times[0] && times[1] >= seen[1] && times[2] >= seen[2],
+            "{times:?}"
+        );
+        if seen[1] > 0 && times[1] > seen[1] && times[2] > 0 {
+            return rig.stop().await;
+        }
+        seen = times;
+    }
+    panic!("the times stay behind: {seen:?}");
 }

@@ -16,7 +16,7 @@ use quorumq_raft::node::{Settings, Timing};
 use quorumq_raft::repair::scrub::Scrub;
 use quorumq_raft::runtime::tokio::Tokio;
 use quorumq_raft::state_machine::Place;
-use quorumq_store::disk::MemoryDisk;
+use quorumq_store::disk::{Disk, MemoryDisk};
 use quorumq_store::identity::GroupConstants;
 use quorumq_store::log_store::FlushMode;
 use quorumq_store::record::{Record, records};
@@ -92,14 +92,29 @@ impl Rig {
 
     /// The same with given addresses for each other: a group that was stopped goes on under those it was formed with.
     pub async fn among(peers: &[SocketAddr], disks: &[MemoryDisk], fatal: fn(String)) -> Self {
-        let starting = (0..disks.len()).map(|me| {
+        Self::launch(peers, disks.iter().map(MemoryDisk::mount).collect(), fatal, |_| {}).await
+    }
+
+    /// A group of one broker on any disk, with other settings.
+    pub async fn one(disk: Arc<dyn Disk>, change: fn(&mut BrokerOptions)) -> Self {
+        Self::launch(&[free_addr()], vec![disk], |why| panic!("fatal: {why}"), change).await
+    }
+
+    async fn launch(
+        peers: &[SocketAddr],
+        mounts: Vec<Arc<dyn Disk>>,
+        fatal: fn(String),
+        change: fn(&mut BrokerOptions),
+    ) -> Self {
+        let starting = mounts.into_iter().enumerate().map(|(me, disk)| {
             let peers = peers.to_vec();
             async move {
                 let client = free_addr();
-                let place = Place { disk: disks[me].mount(), dir: PathBuf::from("/store"), reserve_bytes: 0 };
+                let place = Place { disk, dir: PathBuf::from("/store"), reserve_bytes: 0 };
                 let settings = settings(peers[me], client, Start::Bootstrap { peers, me });
-                let on_fatal = Arc::new(fatal);
-                Running::<Tokio>::start(settings, options(client), place, on_fatal).await.unwrap()
+                let mut options = options(client);
+                change(&mut options);
+                Running::<Tokio>::start(settings, options, place, Arc::new(fatal)).await.unwrap()
             }
         });
         let rig = Self { brokers: futures_util::future::join_all(starting).await };
@@ -259,7 +274,13 @@ impl Client {
 
     /// Stores a message in queue `queue` of `t`; physical offset.
     pub async fn produce(&mut self, queue: u32, tag: &str, body: &str) -> u64 {
-        let (queue, properties) = (queue.to_string(), format!("TAGS\u{1}{tag}\u{2}"));
+        let properties = if tag.is_empty() { String::new() } else { format!("TAGS\u{1}{tag}\u{2}") };
+        self.produce_with(queue, &properties, body).await
+    }
+
+    /// The same with properties as they are sent.
+    pub async fn produce_with(&mut self, queue: u32, properties: &str, body: &str) -> u64 {
+        let queue = queue.to_string();
         let ext = [
             ("a", "p"),
             ("b", "t"),
@@ -269,7 +290,7 @@ impl Client {
             ("f", "0"),
             ("g", "1700000000000"),
             ("h", "0"),
-            ("i", if tag.is_empty() { "" } else { &properties }),
+            ("i", properties),
             ("m", "false"),
         ];
         let opaque = self.send(310, &ext, body.as_bytes(), 0).await;

@@ -360,3 +360,32 @@ fn every_part_of_the_state_is_restored() {
     let entry = world.layout.push(Kind::Command, Command::AllocNodeId { request: 7 }.at(0).encode().unwrap());
     assert_eq!(again.apply(&entry, &mut Vec::new()).unwrap(), Reply::Commands(vec![Outcome::NodeId(4)]));
 }
+
+#[test]
+fn what_files_cover_is_what_was_applied_when_the_last_flush_was_planned() {
+    let mut world = World::with_topics(&["a"]);
+    world.send(&[("a", 0, "x")]);
+    assert_eq!(world.machine.covered().logics_ms, 0);
+    world.flush(true);
+    let flushed_ms = world.time_ms;
+    assert_eq!(world.machine.covered().logics_ms, flushed_ms);
+    world.send(&[("a", 0, "y")]);
+    let plan = world.machine.plan_flush(false).unwrap();
+    let planned_ms = world.time_ms;
+    world.send(&[("a", 0, "z")]);
+    assert_eq!(world.machine.covered().logics_ms, flushed_ms);
+    plan.write(true).unwrap();
+    world.machine.flushed(plan);
+    assert_eq!(world.machine.covered().logics_ms, planned_ms);
+
+    // A state is written down after the files of what it covers. A plan of before it says nothing of those after it.
+    let state = world.machine.encode();
+    let old = world.machine.plan_flush(false).unwrap();
+    let state_ms = world.time_ms;
+    world.machine.restore(&state).unwrap();
+    world.machine.start(PhysicalOffset(0), PhysicalOffset(0)).unwrap();
+    assert_eq!(world.machine.covered().logics_ms, state_ms);
+    world.machine.covered.logics_ms = 7;
+    world.machine.flushed(old);
+    assert_eq!(world.machine.covered().logics_ms, 7);
+}

@@ -71,10 +71,10 @@ impl ConsumeQueues {
     }
 
     /// Tells that a plan was written: its units are read from files from now on (a hot tail stays in memory). A plan of
-    /// queues that were replaced since is ignored.
-    pub fn flushed(&mut self, plan: FlushPlan) {
+    /// queues that were replaced since is ignored; whether it was not.
+    pub fn flushed(&mut self, plan: FlushPlan) -> bool {
         if !std::ptr::eq(self.plan.as_ptr(), Arc::as_ptr(&plan.token)) {
-            return;
+            return false;
         }
         self.removals.drain(..plan.removals.len());
         for run in &plan.runs {
@@ -101,6 +101,7 @@ impl ConsumeQueues {
         let slots = &self.slots;
         self.dirty.retain(|slot| slots[*slot as usize].as_ref().is_some_and(|queue| queue.is_dirty));
         self.cool();
+        true
     }
 
     /// Drops flushed units from memory until they are within [`HOT_UNITS_TOTAL`].

@@ -89,10 +89,10 @@ impl IndexFiles {
     }
 
     /// Tells that a plan was written: its units are read from files from now on. A plan of an index that was replaced
-    /// since is ignored.
-    pub fn flushed(&mut self, plan: IndexFlush) {
+    /// since is ignored; whether it was not.
+    pub fn flushed(&mut self, plan: IndexFlush) -> bool {
         if !std::ptr::eq(self.plan.as_ptr(), Arc::as_ptr(&plan.token)) {
-            return;
+            return false;
         }
         self.removals.drain(..plan.removals.len());
         for part in &plan.parts {
@@ -111,6 +111,7 @@ impl IndexFiles {
             let Some(segment) = self.segments.get_mut(&file.segment) else { unreachable!("its segment is held") };
             segment.files.push(Stored { file, header });
         }
+        true
     }
 }
 
