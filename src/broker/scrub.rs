@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorumq_raft::node::Node;
+use quorumq_raft::repair::is_damage;
 use quorumq_raft::runtime::Runtime;
 use quorumq_store::index_file::SegmentCheck;
 use quorumq_store::{LogIndex, PhysicalOffset, QueueOffset, StoreError};
@@ -114,7 +115,8 @@ impl<R: Runtime> Broker<R> {
                 }
                 Ok(None) => return Ok(()),
                 Err(e) => {
-                    if matches!(e, StoreError::Corrupt { .. }) {
+                    // What is wrong with the log itself is told by who read it, and says nothing of the index.
+                    if matches!(e, StoreError::Corrupt { .. }) && !is_damage(&e) {
                         tracing::warn!(%segment, "the key index is damaged: {e}");
                         self.node.machine().report_index_of(segment);
                     }
