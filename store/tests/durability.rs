@@ -422,6 +422,33 @@ fn a_node_is_unproven_after_a_reboot_with_asynchronous_flushing_until_it_is_told
     assert!(unproven(Async, 6));
 }
 
+/// The machine runs on, and with it the boot id; the pages may be gone all the same.
+#[test]
+fn a_node_is_unproven_after_a_failed_sync_with_asynchronous_flushing() {
+    for (mode, is_unproven) in [(FlushMode::Async, true), (FlushMode::Sync, false)] {
+        let medium = MemoryMedium::default();
+        let options = || Options { boot_id: Some(1), mode, ..Options::default() };
+        let rig = Rig::open(&medium, SMALL, options()).unwrap();
+        rig.fill(1, 6, 1000).unwrap();
+        let sync = rig.log.begin_sync();
+        medium.disk.fail(Operation::Sync, 0, EIO);
+        match sync {
+            Some(sync) => assert!(sync.run().is_err()),
+            None => assert!(rig.fill(7, 1, 1000).is_err()),
+        }
+        medium.disk.kill();
+        let rig = Rig::open(&medium, SMALL, options()).unwrap();
+        assert_eq!(rig.log.is_unproven(), is_unproven, "{mode:?}");
+        medium.disk.kill();
+        let rig = Rig::open(&medium, SMALL, options()).unwrap();
+        assert_eq!(rig.log.is_unproven(), is_unproven, "{mode:?}: a restart proves nothing");
+        rig.log.set_proven(rig.finished.done("proven"));
+        rig.log.run_pending();
+        medium.disk.kill();
+        assert!(!Rig::open(&medium, SMALL, options()).unwrap().log.is_unproven(), "{mode:?}: it was proven since");
+    }
+}
+
 #[test]
 fn the_disk_thread_is_woken_once_for_all_that_waits() {
     use std::sync::atomic::{AtomicU32, Ordering};

@@ -236,7 +236,11 @@ impl Seat {
     /// one wrote.
     pub fn kill(&self, fault: Fault, death: Death) {
         let process = std::mem::replace(&mut self.lock().process, Process::Down);
-        self.lock().lacking |= death == Death::PowerLoss;
+        {
+            let mut state = self.lock();
+            // After a failed sync a member says of itself that it may lack what it had acknowledged.
+            state.lacking |= death == Death::PowerLoss || state.doomed == Some(Fault::SyncError);
+        }
         if !matches!(process, Process::Down) {
             self.machine.kill_for(fault, death, &mut self.world.rng());
         } else if death == Death::PowerLoss {
@@ -244,15 +248,17 @@ impl Seat {
         }
     }
 
-    /// Whether it lost power, and may lack since what it had acknowledged.
+    /// Whether it lost power or is to have a failed sync, and may lack since what it had acknowledged.
     #[must_use]
     pub fn is_lacking(&self) -> bool {
-        self.lock().lacking
+        let state = self.lock();
+        state.lacking || state.doomed == Some(Fault::SyncError)
     }
 
     /// Asks its broker, if it serves, whether it holds again what it had acknowledged.
     pub fn look_what_it_holds(&self) {
-        if self.is_lacking() && self.member().is_some_and(|member| !member.is_unproven()) {
+        let is_lacking = self.lock().lacking;
+        if is_lacking && self.member().is_some_and(|member| !member.is_unproven()) {
             self.lock().lacking = false;
         }
     }

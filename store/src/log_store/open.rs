@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::background::{forget_failure, had_failed};
 use super::worker::Worker;
 use super::{FlushMode, Recovered};
 use crate::commit_log::Layout;
@@ -104,7 +105,8 @@ pub(super) fn open(
     let found = recovery.run()?;
     let (view, writer) = (found.view, found.writer);
     // One state with the boot id: a crash before it is durable finds the same again.
-    hard.state.unproven |= rebooted && !clean && hard.state.asynchronous;
+    let failed = had_failed(&*disk, dir)?;
+    hard.state.unproven |= (failed || rebooted && !clean) && hard.state.asynchronous;
     // Recovery has synced what earlier processes have acknowledged.
     hard.state.asynchronous = options.mode == FlushMode::Async;
     // What was found is durable now, whatever it was before.
@@ -112,6 +114,9 @@ pub(super) fn open(
     hard.state.mark = writer.end.mark();
     hard.state.committed = view.committed;
     hard.save()?;
+    if failed {
+        forget_failure(&*disk, dir)?;
+    }
     let recovered = Recovered {
         vote: hard.state.vote,
         committed: view.committed,

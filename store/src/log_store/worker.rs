@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::background::SyncGate;
+use super::background::{SyncGate, note_failed_sync};
 use super::fifo::{Fifo, Op, Status};
 use super::open::{MAX_UNSYNCED, installed};
 use super::{Done, Entry, FlushMode, Options, SnapshotPosition};
@@ -195,6 +195,7 @@ impl Worker {
         }
         step(self).inspect_err(|e| {
             tracing::error!(dir = %self.dir.display(), error = %e, "store poisoned");
+            note_failed_sync(e, &*self.disk, &self.dir);
             lock(fifo).poison(&e.to_string());
         })
     }

@@ -33,6 +33,8 @@ pub fn begin(fault: Fault, group: usize, system: &mut System) -> Option<Box<dyn 
             seat.doom(fault);
             disk.fail_write(system.rng.random_range(0..SKIP));
         }
+        // A member that has lost what a sync had failed for counts as one that lost power.
+        Fault::SyncError if !system.may_lose_power(group, at) => return None,
         Fault::SyncError => {
             seat.doom(fault);
             disk.fail_sync(system.rng.random_range(0..SKIP));
@@ -96,6 +98,9 @@ impl Going for OnlyCopy {
         let now = system.world.elapsed();
         system.groups[group].seat(lagging).start_at(Some(now));
         let Some((leader, _)) = system.groups[group].leader().filter(|(at, _)| *at != lagging) else { return };
+        if !system.may_lose_disk(group, leader) {
+            return;
+        }
         let disk = system.groups[group].seat(leader).machine().disk().clone();
         let Some(damage) = disk.rot_log_from(lacks, &mut system.atlases[group], &mut system.rng) else { return };
         tracing::info!(leader, lagging, ?damage, "the only copy rots");
