@@ -8,6 +8,7 @@ mod exports;
 mod free_addr;
 mod group;
 mod offsets;
+mod operator;
 mod outcomes;
 mod pulls;
 mod rig;
