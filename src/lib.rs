@@ -4,6 +4,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod inspect;
+pub mod kept;
 pub mod machine;
 pub mod nameserver;
 pub mod protocol;

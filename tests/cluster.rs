@@ -111,6 +111,24 @@ async fn an_operator_hands_leadership_from_member_to_member_while_traffic_runs()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn group_status_shows_the_members_of_a_group_that_has_lost_its_leader() {
+    let mut cluster = Plan::new("leaderless").start().await;
+    let leader = cluster.leader(0).await;
+    let other = cluster.groups[0].followers(&leader)[0].addr().to_string();
+    for addr in [&leader.addr, &other] {
+        cluster.group().at(addr).kill();
+    }
+    let mut command = harness::process::quorumq();
+    command.args(["group", "status", "-n", &cluster.namesrv()]);
+    let told = tokio::task::block_in_place(|| run(&mut command, LONG));
+    println!("{}{}", told.stdout, told.stderr);
+    assert_eq!(told.status.code(), Some(1), "{told:?}");
+    assert!(told.stdout.starts_with("group broker-a  leader none  term "), "{told:?}");
+    assert_eq!(told.stdout.matches("unreachable").count(), 2, "{told:?}");
+    assert!(told.stderr.starts_with("error: broker-a has no leader\n"), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_port_of_every_node_takes_sends() {
     let cluster = Plan::new("ports").start().await;
     cluster.create_topic("T", 1).await;

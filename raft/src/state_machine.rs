@@ -135,10 +135,10 @@ pub struct Shell<R, M: Machine> {
 }
 
 impl<R: Runtime, M: Machine> Shell<R, M> {
-    /// Restores the machine from the newest checkpoint the log covers.
+    /// Restores the machine from the newest sound checkpoint the log covers.
     ///
     /// # Errors
-    /// A checkpoint that cannot be read, or a state the machine does not know.
+    /// The disk fails; no checkpoint covers the start of a log that was purged; a state the machine does not know.
     pub fn open(
         fresh: impl Fn() -> Result<M, StoreError>,
         store: Arc<LogStore>,
@@ -150,7 +150,15 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
         let positions = store.positions();
         let mut restored = None;
         for start in Checkpoint::list(&*place.disk, &place.dir)?.into_iter().rev() {
-            let checkpoint = Checkpoint::read(&*place.disk, &place.dir, start)?;
+            let checkpoint = match Checkpoint::read(&*place.disk, &place.dir, start) {
+                Ok(checkpoint) => checkpoint,
+                Err(e @ StoreError::Corrupt { .. }) => {
+                    tracing::warn!("{e}; an older recovery checkpoint will do, with more of the log applied anew");
+                    Checkpoint::remove(&*place.disk, &place.dir, start)?;
+                    continue;
+                }
+                Err(e) => return Err(e),
+            };
             if !covers(&store, checkpoint.position.last) || start < positions.first {
                 // Ahead of what the log kept, or behind what was purged: of no use to anyone.
                 Checkpoint::remove(&*place.disk, &place.dir, start)?;
@@ -166,7 +174,7 @@ impl<R: Runtime, M: Machine> Shell<R, M> {
                 (Some(checkpoint.position.last), stored_membership(checkpoint)?, checkpoint.position.next)
             }
             None if positions.purged.is_some() => {
-                let what = "the log was purged, and no recovery checkpoint covers its start";
+                let what = "the log was purged, and no sound recovery checkpoint covers its start: replace this member";
                 return Err(StoreError::Contract(what.to_owned()));
             }
             None => (None, StoredMembership::default(), positions.first),

@@ -24,6 +24,8 @@ use crate::protocol::frame;
 const LEADER_WAIT: Duration = Duration::from_millis(1000);
 /// Longest a forwarded request may take. Above the client's 3 s, below what piles up.
 const FORWARD_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same for a group's status, which any node can collect: below the time a command line gives one attempt.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an answer of a leader that was replaced is still waited for. One that lives answers at once; one that is
 /// frozen would use up the time of a client that could go on with its successor.
 const REPLACED_TIMEOUT: Duration = Duration::from_millis(100);
@@ -33,35 +35,64 @@ pub fn is_send(code: i32) -> bool {
     matches!(code, request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE)
 }
 
+/// Whether a request becomes an entry, which would wait in the log, and the request with it, while no majority has room. A
+/// purge becomes one too and is tried all the same: it is what makes room.
+fn needs_room(code: i32) -> bool {
+    is_send(code)
+        || matches!(
+            code,
+            request::UPDATE_CONSUMER_OFFSET
+                | request::UPDATE_AND_CREATE_TOPIC
+                | request::DELETE_TOPIC_IN_BROKER
+                | request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP
+                | request::GROUP_ADD_MEMBER
+                | request::GROUP_REMOVE_MEMBER
+        )
+}
+
+/// Whether any node can answer these where nobody leads.
+fn need_no_leader(commands: &[Command]) -> bool {
+    commands.iter().all(|command| command.code == request::GROUP_STATUS)
+}
+
 impl<R: Runtime> Broker<R> {
-    /// Handles requests that only the leader can: here, or by forwarding them.
-    pub async fn by_leader(self: Arc<Self>, origin: Origin, commands: Vec<Command>) {
+    /// Handles requests that the leader is to: here, or by forwarding them.
+    pub async fn by_leader(self: Arc<Self>, origin: Origin, mut commands: Vec<Command>) {
         if let Some(why) = self.node.no_majority() {
-            // It will not be ready to lead before one of them has room.
-            return self.refuse_all(&origin, &commands, &why);
+            let refused: Vec<_> = commands.extract_if(.., |command| needs_room(command.code)).collect();
+            self.refuse_all(&origin, &refused, &why);
+            if commands.is_empty() {
+                return;
+            }
         }
         let leader = self.leadership.settled::<R>(self.node.id(), LEADER_WAIT).await;
         match leader {
             Leader::Here => self.lead(origin, commands),
             Leader::There(id) if !origin.is_forwarded() => self.forward(id, origin, commands).await,
-            _ => self.refuse_all(
-                &origin,
-                &commands,
-                "no node of the group leads at the moment, or this one no longer does",
-            ),
+            _ if need_no_leader(&commands) => self.lead(origin, commands),
+            _ => {
+                // Without room on a majority, who was elected does not get ready to lead.
+                let why = self.node.no_majority();
+                let why =
+                    why.as_deref().unwrap_or("no node of the group leads at the moment, or this one no longer does");
+                self.refuse_all(&origin, &commands, why);
+            }
         }
     }
 
-    async fn forward(&self, leader: NodeId, origin: Origin, commands: Vec<Command>) {
+    async fn forward(self: &Arc<Self>, leader: NodeId, origin: Origin, commands: Vec<Command>) {
+        let limit = if need_no_leader(&commands) { STATUS_TIMEOUT } else { FORWARD_TIMEOUT };
         let mut raw = BytesMut::new();
         commands.iter().for_each(|command| frame::encode(command, &mut raw));
         let header = Call::Forward { client: origin.client, count: u32::try_from(commands.len()).unwrap_or(u32::MAX) };
         let answered = match call::encode(&header, &raw) {
-            Ok(bytes) => self.call_leader(leader, bytes).await,
+            Ok(bytes) => self.call_leader(leader, bytes, limit).await,
             Err(e) => Err(CallError::NotSent(e.to_string())),
         };
         match answered {
             Ok(answers) => origin.reply_to.send_with(commands.len(), |out| out.extend_from_slice(&answers)),
+            // Whoever was taken for the leader does not answer.
+            Err(_) if need_no_leader(&commands) => self.lead(origin, commands),
             // It never left this node: it is not and never will be stored.
             Err(CallError::NotSent(why)) => {
                 self.refuse_all(&origin, &commands, &format!("the leader cannot be reached: {why}"));
@@ -77,9 +108,9 @@ impl<R: Runtime> Broker<R> {
         }
     }
 
-    /// Calls the leader for as long as it leads.
-    async fn call_leader(&self, leader: NodeId, bytes: Bytes) -> Result<Bytes, CallError> {
-        let mut call = std::pin::pin!(self.node.call(leader, bytes.clone(), FORWARD_TIMEOUT));
+    /// Calls the leader for as long as it leads, at most `limit`.
+    async fn call_leader(&self, leader: NodeId, bytes: Bytes, limit: Duration) -> Result<Bytes, CallError> {
+        let mut call = std::pin::pin!(self.node.call(leader, bytes.clone(), limit));
         let answered = match R::select2(call.as_mut(), self.leadership.lost(leader)).await {
             Select2::First(answered) => answered,
             Select2::Second(()) => R::timeout(REPLACED_TIMEOUT, call)
@@ -90,7 +121,7 @@ impl<R: Runtime> Broker<R> {
             && matches!(answered, Err(CallError::Unknown(_)))
             && let Leader::There(next) = self.leadership.settled::<R>(self.node.id(), LEADER_WAIT).await
         {
-            return self.node.call(next, bytes, FORWARD_TIMEOUT).await;
+            return self.node.call(next, bytes, limit).await;
         }
         answered
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use quorumq_raft::form;
+use quorumq_raft::machine::Machine as _;
 use quorumq_raft::membership::ChangeError;
 use quorumq_raft::peer::message::{NodeStatus, Request, Response, Role};
 use quorumq_raft::runtime::Runtime;
@@ -16,8 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Broker;
 use super::answer;
+use crate::machine::Outcome;
 use crate::machine::command::Command as MachineCommand;
-use crate::machine::{Outcome, Refusal};
 use crate::protocol::body;
 use crate::protocol::code::response;
 use crate::protocol::command::Command;
@@ -25,6 +26,11 @@ use crate::protocol::command::Command;
 /// Longest a leader waits for its successor.
 const HAND_OVER: Duration = Duration::from_secs(2);
 
+/// Longest a purge waits to be committed: a follower that passes it on waits a little longer.
+const PURGE_LIMIT: Duration = Duration::from_secs(4);
+
+/// The role of the member that leads.
+const LEADER: &str = "leader";
 /// The role of a member that does not answer.
 pub const UNREACHABLE: &str = "unreachable";
 /// Role of a member whose CommitLog is filled from the others before it starts.
@@ -40,7 +46,7 @@ pub struct GroupStatus {
     pub group: String,
     /// The term.
     pub term: u64,
-    /// Node id of the leader, if one is known.
+    /// Node id of the leader; `None` where no member says that it leads.
     pub leader: Option<NodeId>,
     /// Members, by node id.
     pub members: Vec<MemberStatus>,
@@ -72,9 +78,9 @@ pub struct MemberStatus {
     pub committed: Option<u64>,
     /// Index of the last entry it applied.
     pub applied: Option<u64>,
-    /// Entries behind the leader's last one, of those that the leader still holds.
+    /// Entries behind the leader's last one, of those that the leader still holds. Only where there is a leader.
     pub lag: Option<u64>,
-    /// Bytes of the CommitLog behind the leader's end, of those that the leader still holds.
+    /// Bytes of the CommitLog behind the leader's end, of those that the leader still holds. Only where there is a leader.
     pub bytes_behind: Option<u64>,
     /// First byte of its CommitLog still held.
     pub first_offset: u64,
@@ -102,7 +108,7 @@ pub struct MemberStatus {
 }
 
 impl<R: Runtime> Broker<R> {
-    /// Where every member stands.
+    /// Where every member stands. Where nobody leads, the node that was asked tells what it sees.
     pub async fn group_status(&self, command: &Command) -> Command {
         let status = self.collect_status().await;
         command.reply(response::SUCCESS, None).with_body(body::encode(&status))
@@ -117,13 +123,10 @@ impl<R: Runtime> Broker<R> {
             Ok(status) => member_status(*id, member, *voter, &status, &own),
             Err(_) => unreachable_member(*id, member, *voter),
         });
-        GroupStatus {
-            cluster: self.options.cluster.clone(),
-            group: self.options.name.clone(),
-            term: own.term,
-            leader: own.leader,
-            members: members.collect(),
-        }
+        let mut members: Vec<_> = members.collect();
+        let leader = leader_among(&mut members, own.leader);
+        let (cluster, group) = (self.options.cluster.clone(), self.options.name.clone());
+        GroupStatus { cluster, group, term: own.term, leader, members }
     }
 
     /// Adds the node that waits at ext `peer`: gives it an id, lets it catch up as a learner, makes it a voter.
@@ -241,7 +244,8 @@ impl<R: Runtime> Broker<R> {
         quorum_without(&status.members, id)
     }
 
-    /// Lets the log go below ext `offset` (rounded down to a segment start), or the older half of it without one.
+    /// Lets the log go below ext `offset` (rounded down to a segment start), or the older half of it without one. The answer
+    /// says from where on messages are kept. Without an offset a request that is repeated may drop another half.
     pub async fn purge_log(&self, command: &Command) -> Command {
         let positions = self.node.positions();
         let size = self.node.identity().constants.segment_size;
@@ -253,12 +257,18 @@ impl<R: Runtime> Broker<R> {
             None => positions.first.0 + (positions.end.0 - positions.first.0) / 2,
         };
         let segment = PhysicalOffset(asked / size * size);
-        match self.command_one(MachineCommand::purge_to(segment)).await {
-            Ok(Outcome::Refused(Refusal::BadPurge)) => answer::error(command, Refusal::BadPurge),
+        let purged = R::timeout(PURGE_LIMIT, self.command_one(MachineCommand::purge_to(segment)));
+        let Ok(purged) = purged.await else {
+            // It stays in the log, and is carried out once a majority has taken it.
+            let why = self.node.no_majority().unwrap_or_else(|| "no majority has taken it".to_owned());
+            return answer::unknown(command, format!("not committed after {PURGE_LIMIT:?}: {why}"));
+        };
+        match purged {
             Ok(Outcome::Refused(refusal)) => answer::error(command, refusal),
             Ok(_) => {
                 let mut answer = command.reply(response::SUCCESS, None);
-                answer.ext.push("purgedTo", segment);
+                // What was dropped before stays dropped.
+                answer.ext.push("purgedTo", segment.max(self.node.machine().retained_from()));
                 answer
             }
             Err(e) => e.answer(self, command),
@@ -330,7 +340,7 @@ fn quorum_without(members: &[MemberStatus], id: NodeId) -> Result<(), MembersErr
 
 fn member_status(id: NodeId, member: &Member, voter: bool, status: &NodeStatus, own: &NodeStatus) -> MemberStatus {
     let role = match status.role {
-        Role::Leader => "leader",
+        Role::Leader => LEADER,
         Role::Follower => "follower",
         Role::Candidate => "candidate",
         Role::Learner => "learner",
@@ -366,6 +376,16 @@ fn member_status(id: NodeId, member: &Member, voter: bool, status: &NodeStatus, 
         scrubbed: status.log.scrubbed,
         scrub_ended: status.log.scrub_ended_ms,
     }
+}
+
+/// `named` if that member says itself that it leads: a node goes on naming a leader that it has lost. Without one there is
+/// nothing to be behind of.
+fn leader_among(members: &mut [MemberStatus], named: Option<NodeId>) -> Option<NodeId> {
+    let leader = named.filter(|named| members.iter().any(|member| member.id == *named && member.role == LEADER));
+    if leader.is_none() {
+        members.iter_mut().for_each(|member| (member.lag, member.bytes_behind) = (None, None));
+    }
+    leader
 }
 
 fn unreachable_member(id: NodeId, member: &Member, voter: bool) -> MemberStatus {
@@ -407,6 +427,22 @@ mod tests {
         assert_eq!(quorum_without(&members(&two_down, &[]), 5), Ok(()));
         let lost = MembersError::QuorumLost { id: 3, voters: 4, alive: 2, needed: 3 };
         assert_eq!(quorum_without(&members(&two_down, &[]), 3), Err(lost));
+    }
+
+    #[test]
+    fn a_leader_is_named_only_if_it_says_itself_that_it_leads() {
+        let behind = |mut member: MemberStatus| {
+            member.lag = Some(3);
+            member
+        };
+        let of = |roles: &[(NodeId, &str)], named| {
+            let mut members: Vec<_> = members(roles, &[]).into_iter().map(behind).collect();
+            (leader_among(&mut members, named), members[1].lag)
+        };
+        assert_eq!(of(&[(1, LEADER), (2, "follower")], Some(1)), (Some(1), Some(3)));
+        assert_eq!(of(&[(1, UNREACHABLE), (2, "candidate")], Some(1)), (None, None), "it was lost");
+        assert_eq!(of(&[(1, "follower"), (2, "follower")], Some(1)), (None, None), "it leads no more");
+        assert_eq!(of(&[(1, LEADER), (2, "follower")], None), (None, None), "of a term that this node does not know");
     }
 
     #[test]

@@ -24,7 +24,8 @@ pub(super) enum GroupCommand {
     Replace(ReplaceArgs),
     /// Hand leadership to another member while traffic runs.
     Transfer(TransferArgs),
-    /// Drop old messages, up to a file boundary of the CommitLog.
+    /// Drop old messages, consumed or not, up to a file boundary of the CommitLog. A topic's reserve.time does not hold
+    /// them.
     Purge(PurgeArgs),
     /// Show or change how fast members that are far behind are caught up with.
     CatchUp(CatchUpArgs),
@@ -50,8 +51,8 @@ pub(super) struct AddArgs {
     /// The new node's Raft address: its own entry of its dLegerPeers.
     #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     raft: HostPort,
-    /// How long the node may take to catch up.
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration::parse)]
+    /// How long to wait for the node to catch up. The leader gives up by itself once it takes nothing for a minute.
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration::parse)]
     timeout: Duration,
     #[command(flatten)]
     namesrv: NameServers,
@@ -160,8 +161,7 @@ impl RemoveArgs {
     /// # Errors
     /// There is no such member.
     async fn check(&self) -> Result<(), CliError> {
-        let found = backend::group_status(&self.namesrv, Some(&self.group)).await?;
-        if found.iter().flat_map(|status| &status.members).any(|member| member.id == self.id) {
+        if backend::group_has(&self.namesrv, &self.group, self.id).await? {
             return Ok(());
         }
         let what = format!("node {} is no member of {}", self.id, self.group);
@@ -176,16 +176,40 @@ impl RemoveArgs {
 
 impl StatusArgs {
     async fn run(self) -> Result<(), CliError> {
-        let groups = backend::group_status(&self.namesrv, self.group.as_deref()).await?;
-        if self.json {
-            return output::line(serde_json::json!(groups).to_string());
-        }
-        if groups.is_empty() {
+        let found = backend::group_status(&self.namesrv, self.group.as_deref()).await?;
+        if found.is_empty() && !self.json {
             let what = format!("no broker is registered at {}", self.namesrv.list);
             return Err(CliError::failed(what, "Start one, or name other NameServers with -n."));
         }
-        output::line(groups.iter().map(status_table).collect::<Vec<_>>().join("\n\n"))
+        let (groups, failure) = told(found);
+        if self.json {
+            output::line(serde_json::json!(groups).to_string())?;
+        } else if !groups.is_empty() {
+            output::line(groups.iter().map(status_table).collect::<Vec<_>>().join("\n\n"))?;
+        }
+        failure.map_or(Ok(()), Err)
     }
+}
+
+/// The groups that answered, and what is to be told of those that did not, or have no leader.
+fn told(mut found: Vec<(String, Result<GroupStatus, CliError>)>) -> (Vec<GroupStatus>, Option<CliError>) {
+    if let Some((_, Err(_))) = found.first()
+        && found.len() == 1
+    {
+        return (Vec::new(), found.pop().and_then(|(_, only)| only.err()));
+    }
+    let (mut groups, mut failures) = (Vec::new(), Vec::new());
+    for (name, status) in found {
+        match status {
+            Ok(status) => {
+                failures.extend(status.leader.is_none().then(|| format!("{name} has no leader")));
+                groups.push(status);
+            }
+            Err(e) => failures.push(format!("{name}: {e}")),
+        }
+    }
+    let hint = "A group elects a leader once a majority of its voters runs and can be reached.";
+    (groups, (!failures.is_empty()).then(|| CliError::failed(failures.join("\n"), hint)))
 }
 
 impl CatchUpArgs {
@@ -269,6 +293,23 @@ mod tests {
                 "2     10.0.0.2:10911  unreachable  -     -          -        -",
             ]
         );
+    }
+
+    #[test]
+    fn a_group_that_does_not_answer_or_has_no_leader_is_told_beside_the_others() {
+        let group = |name: &str, leader| {
+            let members = vec![member(1, "candidate"), member(2, "unreachable")];
+            let status = GroupStatus { group: name.to_owned(), leader, members, ..GroupStatus::default() };
+            (name.to_owned(), Ok(status))
+        };
+        let lost = |name: &str| (name.to_owned(), Err(CliError::failed("no answer", "look")));
+        let (groups, failure) = told(vec![group("a", Some(1)), lost("b"), group("c", None)]);
+        assert_eq!(groups.iter().map(|status| &*status.group).collect::<Vec<_>>(), ["a", "c"]);
+        assert_eq!(failure.unwrap().to_string(), "b: no answer\nc has no leader");
+        assert!(status_table(&groups[1]).starts_with("group c  leader none  term 0\n"));
+        let (groups, failure) = told(vec![group("a", Some(1))]);
+        assert_eq!((groups.len(), failure.is_none()), (1, true));
+        assert_eq!(told(vec![lost("b")]).1.unwrap().to_string(), "no answer", "the only one, with its own hint");
     }
 
     #[test]

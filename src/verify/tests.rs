@@ -17,6 +17,7 @@ use quorumq_store::record::Draft;
 
 use self::free_addr::free_addr;
 use super::*;
+use crate::kept::kept;
 use crate::machine::{Command, CommandBatch, Reply, TopicConfig};
 
 #[path = "../../tests/harness/free_addr.rs"]
@@ -299,4 +300,25 @@ async fn what_a_crash_left_behind_the_end_is_told_and_after_a_clean_stop_it_is_d
     // As if it had been stopped.
     medium.mount().remove(&Path::new(DIR).join("abort")).unwrap();
     assert_eq!(named(&medium), (path.display().to_string(), offset + 10));
+}
+
+#[tokio::test]
+async fn what_is_kept_is_told_as_of_the_last_committed_entry_and_not_of_the_last_checkpoint() {
+    let store = Store::filled().await;
+    let mut config = TopicConfig::new("T", 4, 4, 6);
+    config.attributes.insert("reserve.time".to_owned(), "100".to_owned());
+    store.run(Command::UpdateTopic { config, if_absent: false }).await;
+    let boundary = 2 * CONSTANTS.segment_size;
+    store.run(Command::PurgeTo { segment: boundary }).await;
+    let (segments, applied) = (store.node.machine().segments(), store.node.machine().applied());
+    let medium = store.stop().await;
+    let found = kept(&*medium.mount(), Path::new(DIR)).unwrap();
+    assert_eq!((&found.segments, found.applied), (&segments, applied));
+    assert_eq!(found.segments[0].start.0, boundary);
+    assert_eq!(found.segments[0].reserved, Some(("T".to_owned(), 100)));
+    let (path, offset) = place(Path::new(DIR), CONSTANTS.segment_size, found.segments[found.segments.len() - 1].start);
+    medium.flip_bit(&path, offset + 60, 0).unwrap();
+    let before = kept(&*medium.mount(), Path::new(DIR)).unwrap();
+    assert!(before.applied < applied && before.applied.is_some(), "what is damaged ends it: {before:?}");
+    assert!(before.segments.iter().all(|segment| segment.reserved.is_none()));
 }

@@ -24,7 +24,8 @@ const MAGIC: u32 = u32::from_be_bytes(*b"QMCP");
 const VERSION: u32 = 1;
 /// Bytes before those the CRC covers.
 const CHECKED_FROM: usize = 12;
-const DIR: &str = "checkpoints";
+/// Directory of the checkpoints below the store's.
+pub const DIR: &str = "checkpoints";
 /// Stands for the path in errors on a blob that came from a peer.
 const TRANSFERRED: &str = "transferred snapshot";
 

@@ -11,6 +11,7 @@ mod free_addr;
 mod group;
 mod hot_key;
 mod offsets;
+mod operator;
 mod outcomes;
 mod pulls;
 mod rig;

@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use quorumq_store::commit_log;
+use quorumq_store::{checkpoint, commit_log};
 use rand::RngExt;
 
 use super::SimDisk;
@@ -34,13 +34,15 @@ pub enum Part {
     ConsumeQueue,
     /// Files of the key index.
     Index,
+    /// Recovery checkpoints but the oldest, for which there is no other.
+    Checkpoint,
     /// The hard state.
     HardState,
 }
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 4] = [Self::CommitLog, Self::ConsumeQueue, Self::Index, Self::HardState];
+    pub const ALL: [Self; 5] = [Self::CommitLog, Self::ConsumeQueue, Self::Index, Self::Checkpoint, Self::HardState];
 }
 
 /// A bit that flipped.
@@ -133,6 +135,12 @@ impl SimDisk {
                 let is_content = |path: &PathBuf| is_in(path, dir) && !is_hidden(path);
                 paths.into_iter().filter(is_content).map(|path| Place::whole(path, Site::Derived)).collect()
             }
+            Part::Checkpoint => {
+                let mut files: Vec<_> = paths.into_iter().filter(|path| is_in(path, checkpoint::DIR)).collect();
+                files.retain(|path| segment_start(path).is_some());
+                files.sort();
+                files.into_iter().skip(1).map(|path| Place::whole(path, Site::Derived)).collect()
+            }
             Part::HardState => {
                 let files = paths.into_iter().filter(|path| path.ends_with(HARD_STATE));
                 files.map(|path| Place::whole(path, Site::HardState)).collect()
@@ -176,12 +184,20 @@ impl SimDisk {
         Ok(self.medium.durable_range(path, range)?.iter().any(|byte| *byte != 0))
     }
 
-    /// Flipped bits outside of the hard state: what a node has to make good by itself.
+    /// Flipped bits that a node has to make good by itself: not those of the hard state, nor of recovery checkpoints, which
+    /// only a start reads.
     #[must_use]
     pub fn damage(&self) -> Vec<(PathBuf, u64)> {
         let mut rotten = self.rotten();
-        rotten.retain(|(path, _)| !path.ends_with(HARD_STATE));
+        let is_checkpoint = |path: &Path| path.parent().is_some_and(|dir| dir.ends_with(checkpoint::DIR));
+        rotten.retain(|(path, _)| !path.ends_with(HARD_STATE) && !is_checkpoint(path));
         rotten
+    }
+
+    /// Whether a bit of the hard state is flipped.
+    #[must_use]
+    pub fn has_rotten_hard_state(&self) -> bool {
+        self.rotten().iter().any(|(path, _)| path.ends_with(HARD_STATE))
     }
 
     /// Turns flipped bits of the hard state back, as if a sound copy had been brought.

@@ -53,7 +53,7 @@ impl System {
     fn note_repairs(&mut self) {
         for (at, (group, atlas)) in self.groups.iter().zip(&mut self.atlases).enumerate() {
             for ip in atlas.damaged().collect::<Vec<_>>() {
-                let is_whole = |disk: &SimDisk| disk.rotten().is_empty();
+                let is_whole = |disk: &SimDisk| disk.damage().is_empty() && !disk.has_rotten_hard_state();
                 match group.seats().find(|(_, seat)| seat.ip() == ip) {
                     Some((_, seat)) if is_whole(seat.machine().disk()) => {
                         self.world.tally().effect(Effect::Healed, atlas.made_good(ip) as u64);
@@ -79,7 +79,7 @@ impl System {
         }
         let disk = seat.machine().disk();
         // Only damage of the hard state cannot be made good from other members' copies.
-        let is_lost = disk.rotten().len() > disk.damage().len();
+        let is_lost = disk.has_rotten_hard_state();
         if !seat.is_doomed() && !is_lost {
             let what = format!("{} ended although its disk did nothing that it could not bear: {end:?}", seat.ip());
             return Err(self.watch.violation("needless-end", what));

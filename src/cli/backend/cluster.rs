@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use quorumq_raft::runtime::tokio::Tokio;
 
 use crate::cli::NameServers;
 use crate::cli::error::CliError;
 use crate::client::admin::Admin;
+use crate::client::producer::{EXT_OUTCOME, OUTCOME_UNKNOWN};
 use crate::client::route::Group;
 use crate::client::{ClientError, Patience};
 use crate::protocol::code::response;
@@ -16,6 +16,9 @@ use crate::protocol::{Command, ExtFields};
 
 /// How long an administrative request may take, elections included.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a single attempt may take: above what a member needs to see that nobody leads.
+const ATTEMPT: Duration = Duration::from_secs(5);
 
 /// A look at the cluster, and connections into it.
 pub(super) struct Cluster {
@@ -84,6 +87,24 @@ impl Cluster {
         })
     }
 
+    /// Notes who leads a group, as one of its members told: it is asked first from now on.
+    pub(super) fn note_leader(&self, group: &str, addr: &str, term: u64) {
+        if let Ok(group) = self.group(group) {
+            let mut told = ExtFields::default();
+            told.push("leader", addr);
+            told.push("term", term);
+            group.learn(&told);
+        }
+    }
+
+    /// Where the NameServers say that the members of a group are.
+    ///
+    /// # Errors
+    /// No such group.
+    pub(super) fn members(&self, group: &str) -> Result<Vec<String>, CliError> {
+        Ok(self.group(group)?.members().iter().map(ToString::to_string).collect())
+    }
+
     /// A member that does not answer must not use up the time of those that would.
     fn patience(&self, whole: Duration) -> Patience<Tokio> {
         let attempt = self.admin.core().options.api_timeout.max(whole / 2);
@@ -95,8 +116,7 @@ impl Cluster {
     /// # Errors
     /// It did not answer, or refused.
     pub(super) async fn ask_member(&self, addr: &str, code: i32, ext: ExtFields) -> Result<Command, CliError> {
-        let no_address = |_| CliError::failed(format!("{addr} is no address of a member"), "Check its brokerIP1.");
-        let answer = self.admin.call(addr.parse().map_err(no_address)?, code, ext, Bytes::new()).await?;
+        let answer = self.try_member(addr, code, ext, ATTEMPT).await?;
         if answer.code == response::SUCCESS {
             return Ok(answer);
         }
@@ -104,7 +124,44 @@ impl Cluster {
         Err(CliError::failed(format!("{addr} refused: {why}"), "Correct it and try again."))
     }
 
+    /// Asks one member, once, and waits at most `limit`. The answer may be of any code.
+    ///
+    /// # Errors
+    /// It did not answer.
+    pub(super) async fn try_member(
+        &self,
+        addr: &str,
+        code: i32,
+        ext: ExtFields,
+        limit: Duration,
+    ) -> Result<Command, ClientError> {
+        let at = addr.parse().map_err(|_| ClientError::Invalid {
+            what: "address of a member",
+            why: format!("{addr:?} is no ip:port; check its brokerIP1"),
+        })?;
+        let core = self.admin.core();
+        core.ask_at(at, &core.request(code, ext), limit).await
+    }
+
     pub(super) async fn close(&self) {
         self.admin.close().await;
     }
+}
+
+/// What the only answer to a change says: done, refused, or of unknown outcome.
+///
+/// # Errors
+/// All but code 0.
+pub(super) fn changed(answer: Command) -> Result<Command, ClientError> {
+    let remark = || answer.remark.clone().unwrap_or_default();
+    match answer.code {
+        response::SUCCESS => Ok(answer),
+        _ if answer.ext.get(EXT_OUTCOME) == Some(OUTCOME_UNKNOWN) => Err(unknown(remark())),
+        code => Err(ClientError::Refused { code, remark: remark() }),
+    }
+}
+
+/// A change that was asked for once, and may have been made.
+pub(super) fn unknown(detail: String) -> ClientError {
+    ClientError::Unknown { msg_id: String::new(), attempts: 1, detail }
 }

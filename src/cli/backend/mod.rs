@@ -10,7 +10,7 @@ mod topics;
 
 pub(crate) use brokers::{BrokerHandle, start_broker};
 pub(crate) use groups::{
-    group_add, group_catch_up, group_purge, group_ready, group_remove, group_status, group_transfer,
+    group_add, group_catch_up, group_has, group_purge, group_ready, group_remove, group_status, group_transfer,
 };
 pub(crate) use messages::{Incoming, Outgoing, Receiver, Sender, Sent, Subscription, find};
 pub(crate) use servers::{NameServerHandle, start_name_server};

@@ -1,22 +1,19 @@
 //! Stores on disk.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::time::Duration;
 
-use quorumq_raft::machine::Machine as _;
 use quorumq_raft::runtime::Runtime;
 use quorumq_raft::runtime::tokio::Tokio;
-use quorumq_store::checkpoint::Checkpoint;
-use quorumq_store::disk::{Disk, MemoryDisk, RealDisk};
-use quorumq_store::identity::Identity;
-use quorumq_store::{LogIndex, PhysicalOffset, StoreError};
+use quorumq_store::disk::RealDisk;
+use quorumq_store::{LogId, LogIndex, StoreError};
 
 use super::brokers::local_hour;
-use crate::broker::retention::policy::{Moment, Policy, Verdict};
+use crate::broker::retention::policy::{Age, Moment, Policy, Verdict};
 use crate::cli::error::CliError;
 use crate::config::{BrokerConfig, Input};
 use crate::inspect::{Dump, Inspected, Wanted, dump, inspect};
-use crate::machine::{Machine, Segment};
+use crate::kept::kept;
 use crate::recover::{Standing, accept_loss, standing};
 use crate::verify::{VerifiedStore, verify_store};
 
@@ -55,9 +52,8 @@ fn looked<T, E: std::fmt::Display>(read: Result<Result<T, StoreError>, E>) -> Re
     read.map_err(|e| CliError::failed(e.to_string(), hint(&e)))
 }
 
-/// What retention would do with the store's segments now. Reads the newest recovery checkpoint, which is at most a
-/// segment old; what was written since never goes.
-pub(crate) async fn store_retention(dir: &Path, config: Option<&Path>) -> Result<Vec<Verdict>, CliError> {
+/// What retention would do with the store's files now, with the volume they lie on, and what that is judged by.
+pub(crate) async fn store_retention(dir: &Path, config: Option<&Path>) -> Result<(Vec<Verdict>, AsOf), CliError> {
     let policy = match config {
         Some(file) => {
             let input = Input::gather(Some(file), Vec::new())?;
@@ -69,45 +65,60 @@ pub(crate) async fn store_retention(dir: &Path, config: Option<&Path>) -> Result
     let read = looked(
         Tokio::offload(move || -> Result<_, StoreError> {
             let disk = RealDisk::new();
-            Ok((kept_segments(&disk, &owned)?, disk.space(&owned).map_err(|source| io_error(&owned, source))?))
+            Ok((kept(&*disk, &owned)?, disk.space(&owned).map_err(|source| io_error(&owned, source))?))
         })
         .await,
     );
-    let (segments, space) = read?;
+    let (kept, space) = read?;
     let now_ms = Tokio::wall_clock_ms();
     let moment = Moment { now_ms, hour: local_hour(now_ms), space, is_asked: false, is_pending: false };
-    Ok(policy.judge(&segments, &moment))
+    let age = Duration::from_millis(now_ms.saturating_sub(kept.time_ms).max(0).cast_unsigned());
+    let as_of = kept.applied.map(|applied| (applied, Age(age)));
+    Ok((policy.judge(&kept.segments, &moment), as_of))
 }
+
+/// The last entry that a store knows committed, and how old it is.
+pub(crate) type AsOf = Option<(LogId, Age)>;
 
 fn io_error(dir: &Path, source: std::io::Error) -> StoreError {
     StoreError::Io { verb: "look at the volume of", path: dir.to_owned(), source }
-}
-
-fn kept_segments(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Vec<Segment>, StoreError> {
-    let identity = Identity::read(&**disk, dir)?.ok_or_else(|| StoreError::Unformatted { path: dir.to_owned() })?;
-    let Some(newest) = Checkpoint::list(&**disk, dir)?.pop() else {
-        let first = Segment { start: PhysicalOffset(0), last_ms: Tokio::wall_clock_ms(), reserved: None };
-        return Ok(vec![first]);
-    };
-    let checkpoint = Checkpoint::read(&**disk, dir, newest)?;
-    // A machine of its own, without the ConsumeQueues: nobody reads a message.
-    let medium = MemoryDisk::new().mount();
-    let mut machine = Machine::new(medium, Path::new("/"), identity.constants.segment_size)?;
-    machine.restore(&checkpoint.state).map_err(|e| StoreError::Contract(e.to_string()))?;
-    let mut segments = machine.segments();
-    segments.push(Segment { start: checkpoint.position.next, last_ms: machine.time_ms(), reserved: None });
-    Ok(segments)
 }
 
 fn hint(error: &StoreError) -> &'static str {
     match error {
         StoreError::Locked { .. } => "Stop its broker first: a store is checked while nobody writes to it.",
         StoreError::Unformatted { .. } => "Name the node's storePathRootDir, the directory that holds commitlog/.",
+        StoreError::Corrupt { what, .. } if is_needed_to_start(what) => {
+            "Its node does not start without it; the others hold the messages. Remove it with `quorumq group remove`, give \
+             it an empty directory, start it with join=true and add it with `quorumq group add`."
+        }
         StoreError::Corrupt { .. } => {
-            "This member's copy is damaged; the others hold the messages. Remove it with `quorumq group remove`, give it \
-             an empty directory, start it with join=true and add it with `quorumq group add`."
+            "Start the node: it heals from the other members. Meanwhile `quorumq group status` shows a column LOG."
         }
         StoreError::UnknownVersion { .. } => "Check it with the build that wrote it.",
         _ => "Look at the disk, and at who may read the directory.",
+    }
+}
+
+/// Whether no start goes on without a file of this kind, which nobody else has.
+fn is_needed_to_start(what: &str) -> bool {
+    ["hard state", "identity", "checkpoint"].iter().any(|kind| what.starts_with(kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_is_given_up_only_where_its_start_cannot_heal_it() {
+        let of = |what| hint(&StoreError::Corrupt { what, path: "/d".into(), offset: 0 });
+        for healed in ["frame", "record", "ConsumeQueue (units are missing)", "IndexFile"] {
+            assert!(of(healed).starts_with("Start the node: it heals"), "{healed}");
+        }
+        for lost in
+            ["hard state", "hard state (no copy is sound)", "identity", "checkpoint (its state is not the log's)"]
+        {
+            assert!(of(lost).contains("`quorumq group remove`"), "{lost}");
+        }
     }
 }

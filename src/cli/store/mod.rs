@@ -38,7 +38,8 @@ pub(super) struct InspectArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct RetentionArgs {
-    /// The node's storePathRootDir.
+    /// The node's storePathRootDir. Judged is the volume that it lies on; a leader judges by the one of all members with
+    /// the least room. Its log is read as far as the store knows it committed.
     dir: PathBuf,
     /// Only say it. There is no other way: the leader of a running group deletes, on all members alike.
     #[arg(long, required = true)]
@@ -79,8 +80,15 @@ impl StoreCommand {
                 output::line(if args.json { dump::lines(&found) } else { dump::text(&found) })
             }
             Self::Retention(RetentionArgs { dir, dry_run: _, config, json }) => {
-                let verdicts = backend::store_retention(&dir, config.as_deref()).await?;
-                output::line(if json { retention_array(&verdicts).to_string() } else { retention_table(&verdicts) })
+                let (verdicts, as_of) = backend::store_retention(&dir, config.as_deref()).await?;
+                if json {
+                    return output::line(retention_array(&verdicts).to_string());
+                }
+                let as_of = as_of.map_or_else(
+                    || "no entry is known committed".to_owned(),
+                    |(id, age)| format!("as of entry {} of term {}, {age} old", id.index, id.term),
+                );
+                output::line(format!("{}\n{as_of}", retention_table(&verdicts)))
             }
         }
     }
