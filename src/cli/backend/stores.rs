@@ -92,6 +92,9 @@ fn hint(error: &StoreError) -> &'static str {
             "Its node does not start without it; the others hold the messages. Remove it with `quorumq group remove`, give \
              it an empty directory, start it with join=true and add it with `quorumq group add`."
         }
+        StoreError::Corrupt { what, .. } if what.starts_with("checkpoint") => {
+            "Start the node: it goes on from an older recovery checkpoint, or says that there is none."
+        }
         StoreError::Corrupt { .. } => {
             "Start the node: it heals from the other members. Meanwhile `quorumq group status` shows a column LOG."
         }
@@ -102,7 +105,7 @@ fn hint(error: &StoreError) -> &'static str {
 
 /// Whether no start goes on without a file of this kind, which nobody else has.
 fn is_needed_to_start(what: &str) -> bool {
-    ["hard state", "identity", "checkpoint"].iter().any(|kind| what.starts_with(kind))
+    ["hard state", "identity"].iter().any(|kind| what.starts_with(kind))
 }
 
 #[cfg(test)]
@@ -115,9 +118,8 @@ mod tests {
         for healed in ["frame", "record", "ConsumeQueue (units are missing)", "IndexFile"] {
             assert!(of(healed).starts_with("Start the node: it heals"), "{healed}");
         }
-        for lost in
-            ["hard state", "hard state (no copy is sound)", "identity", "checkpoint (its state is not the log's)"]
-        {
+        assert!(of("checkpoint (its state is not the log's)").contains("an older recovery checkpoint"));
+        for lost in ["hard state", "hard state (no copy is sound)", "identity"] {
             assert!(of(lost).contains("`quorumq group remove`"), "{lost}");
         }
     }
