@@ -14,6 +14,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft_rt::Instant;
 use quorumq_store::LogIndex;
 use quorumq_store::log_store::Positions;
+use quorumq_store::repair::BadRange;
 
 use crate::machine::Machine;
 use crate::membership::ChangeError;
@@ -182,6 +183,7 @@ impl<R: Runtime, M: Machine> Core<R, M> {
         let last = self.store.positions().last.map_or(0, |id| id.index.0);
         // With ASYNC_FLUSH the synced end lags; a disk that does not keep up is not fit.
         let behind = last.saturating_sub(status.last.as_ref().map_or(0, |id| id.1));
+        let lacks_damaged = |bad: &BadRange| status.end_offset <= bad.from.0;
         let reserve = self.place.reserve_bytes;
         let available = status.space.map_or(0, |(available, _)| available);
         if status.unproven {
@@ -190,6 +192,8 @@ impl<R: Runtime, M: Machine> Core<R, M> {
             Some("its disk does not keep up, or its CommitLog waits for repair".to_owned())
         } else if available < reserve {
             Some(format!("its volume has {available} bytes free, diskSpaceReserveBytes keeps {reserve}"))
+        } else if self.store.quarantined().iter().any(lacks_damaged) {
+            Some("it lacks what is damaged here, and cannot be sent it".to_owned())
         } else if behind > CLOSE_BEHIND {
             Some(format!("it lacks the last {behind} entries, more than {CLOSE_BEHIND}"))
         } else {

@@ -20,7 +20,8 @@ pub enum Site {
 /// * No two members have damage in overlapping ranges of the CommitLog: every range is sound on all members but one.
 /// * The hard state is damaged in one place of one member at most. It is kept in copies; damage in several of them
 ///   would bring back an older vote.
-/// * No member has damage in both. Without the last synced mark a damaged frame would pass for a torn tail.
+/// * No member has damage in both, nor one in the first and another in the second. Without the last synced mark a damaged
+///   frame would pass for a torn tail; and a member whose hard state is lost is replaced, with all that it held.
 /// * What is derived from the log may be damaged anywhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Atlas(BTreeMap<IpAddr, Vec<Site>>);
@@ -35,22 +36,16 @@ impl Atlas {
     /// Whether the group could bear this too.
     #[must_use]
     pub fn allows(&self, member: IpAddr, site: &Site) -> bool {
-        let own = |wanted: fn(&Site) -> bool| self.0.get(&member).is_some_and(|sites| sites.iter().any(wanted));
+        let sites = || self.0.iter().flat_map(|(of, sites)| sites.iter().map(move |site| (*of, site)));
         match site {
             Site::Derived => true,
-            Site::HardState => {
-                let elsewhere = self.0.values().flatten().any(|site| *site == Site::HardState);
-                !elsewhere && !own(|site| matches!(site, Site::CommitLog(_)))
-            }
-            Site::CommitLog(range) => {
-                let others = self.0.iter().filter(|(other, _)| **other != member).flat_map(|(_, sites)| sites);
-                let mut ranges = others.filter_map(|site| match site {
-                    Site::CommitLog(range) => Some(range),
-                    _ => None,
-                });
-                let overlaps = |other: &Range<u64>| other.start < range.end && range.start < other.end;
-                !own(|site| *site == Site::HardState) && !ranges.any(overlaps)
-            }
+            // Wherever the log is damaged: the only other copy may be here.
+            Site::HardState => sites().all(|(_, known)| *known == Site::Derived),
+            Site::CommitLog(range) => sites().all(|(of, known)| match known {
+                Site::Derived => true,
+                Site::HardState => false,
+                Site::CommitLog(known) => of == member || known.end <= range.start || range.end <= known.start,
+            }),
         }
     }
 
@@ -119,11 +114,13 @@ mod tests {
         assert!(atlas.strike(one, Site::HardState));
         assert!(!atlas.strike(other, Site::HardState));
         assert!(!atlas.strike(one, Site::HardState), "a second copy of the same member");
-        assert!(!atlas.strike(one, log(0..10)));
-        assert!(atlas.strike(other, log(0..10)));
+        assert!(!atlas.strike(one, log(0..10)) && !atlas.strike(other, log(0..10)));
         atlas.made_good(one);
+        assert!(atlas.strike(other, log(0..10)));
         assert!(!atlas.strike(other, Site::HardState), "its log is damaged");
+        assert!(!atlas.strike(third, Site::HardState), "what is damaged there may be nowhere but here");
         assert!(atlas.is_sound_beside(other) && !atlas.is_sound_beside(third) && !atlas.is_sound());
+        atlas.made_good(other);
         assert!(atlas.strike(third, Site::HardState));
     }
 

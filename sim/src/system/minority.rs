@@ -12,15 +12,14 @@ use super::System;
 use crate::world::Death;
 
 impl System {
-    /// Whether the group can bear that this member loses its disk, or a part of it.
+    /// Whether the group can bear that this member loses its disk, or a part of it: nobody else has lost one. What is
+    /// committed may be on no more than a majority.
     pub(super) fn may_lose_disk(&self, group: usize, at: usize) -> bool {
         let members = &self.groups[group];
-        let is_bearable = || {
-            let lacks = members.seats().any(|(other, seat)| other != at && seat.is_lacking());
-            let condemned = self.condemned.iter().any(|lost| lost.0 == group && lost.1 != at);
-            !lacks && !condemned && !self.errands.is_replacing(group)
-        };
-        members.flush == FlushMode::Sync || is_bearable()
+        let lacks = members.seats().any(|(other, seat)| other != at && seat.is_lacking());
+        let condemned = self.condemned.iter().any(|lost| lost.0 == group && lost.1 != at);
+        let is_held = members.flush == FlushMode::Sync || !lacks;
+        is_held && !condemned && !self.errands.is_replacing(group)
     }
 
     /// Whether the group can bear that this member loses power.
