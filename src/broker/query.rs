@@ -13,7 +13,7 @@ use quorumq_store::{PhysicalOffset, StoreError};
 use super::Broker;
 use super::answer;
 use super::units::UnitsError;
-use super::view::view;
+use super::view::{message_of, record_at};
 use crate::machine::{Machine, Rebuilding};
 use crate::protocol::code::response;
 use crate::protocol::command::Command;
@@ -147,6 +147,26 @@ fn not_found(header: &QueryMessageRequest<'_>) -> String {
     )
 }
 
+/// The message that the index names; `None` if it was purged, is of a deleted topic, or was refused when it was applied.
+///
+/// # Errors
+/// `Wrong` if no record begins there that is still held, or none with such a key: the index is damaged.
+fn named<R: Runtime>(
+    node: &Arc<Node<R, Machine>>,
+    position: PhysicalOffset,
+    hash: u32,
+) -> Result<Option<BytesMut>, QueryError> {
+    let bytes = record_at(node, position)?;
+    if bytes.is_none() && position < node.positions().first {
+        return Ok(None);
+    }
+    let has_key = |record: Record<'_>| record.keys().any(|key| key_hash(record.topic(), key) == hash);
+    match bytes.filter(|bytes| Record::parse(bytes).is_ok_and(has_key)) {
+        Some(bytes) => Ok(message_of(Arc::clone(node), position, &bytes)?),
+        None => Err(QueryError::Wrong(position)),
+    }
+}
+
 /// Looks at more and more candidates until enough of them are what is wanted, or there are no more. What it may not look
 /// at could be what is wanted: that is an error, never an answer that nothing is there.
 fn find<R: Runtime>(node: &Arc<Node<R, Machine>>, wanted: &Wanted) -> Result<Found, QueryError> {
@@ -169,13 +189,8 @@ fn find<R: Runtime>(node: &Arc<Node<R, Machine>>, wanted: &Wanted) -> Result<Fou
             if found.count == wanted.max || found.messages.len() >= MAX_BYTES {
                 return Ok(found);
             }
-            // Whatever is not there: purged, of a deleted topic, or refused when it was applied.
-            let Some(message) = view(Arc::clone(node), position)? else { continue };
-            let Ok(record) = Record::parse(&message) else { continue };
-            if record.keys().all(|key| key_hash(record.topic(), key) != hash) {
-                return Err(QueryError::Wrong(position));
-            }
-            if wanted.is_met_by(&record) {
+            let Some(message) = named(node, position, hash)? else { continue };
+            if Record::parse(&message).is_ok_and(|record| wanted.is_met_by(&record)) {
                 found.messages.extend_from_slice(&message);
                 found.count += 1;
             }

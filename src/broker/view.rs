@@ -64,19 +64,29 @@ pub(super) fn view<R: Runtime>(
     node: Arc<Node<R, Machine>>,
     at: PhysicalOffset,
 ) -> Result<Option<BytesMut>, UnitsError> {
-    let Some(len) = record_len(&node, at)? else {
-        return Ok(None);
-    };
-    let Some(bytes) = bytes(&node, at, len)? else {
-        return Ok(None);
-    };
-    let Ok(record) = Record::parse(&bytes) else {
-        return Ok(None);
-    };
+    match record_at(&node, at)? {
+        Some(record) => message_of(node, at, &record),
+        None => Ok(None),
+    }
+}
+
+/// The bytes at `at` that look like a record; `None` if nothing does.
+pub(super) fn record_at<R: Runtime>(node: &Node<R, Machine>, at: PhysicalOffset) -> Result<Option<Bytes>, StoreError> {
+    let Some(len) = record_len(node, at)? else { return Ok(None) };
+    Ok(bytes(node, at, len)?.filter(|bytes| Record::parse(bytes).is_ok()))
+}
+
+/// The message whose record was found at `at`, with its offsets set; `None` if none is applied there.
+pub(super) fn message_of<R: Runtime>(
+    node: Arc<Node<R, Machine>>,
+    at: PhysicalOffset,
+    bytes: &[u8],
+) -> Result<Option<BytesMut>, UnitsError> {
+    let Ok(record) = Record::parse(bytes) else { return Ok(None) };
     let units = Units::new(node, record.topic(), record.queue_id());
     match units.offset_of(at) {
-        Ok(Some((offset, unit))) if unit.size == len => {
-            let mut message = BytesMut::from(&bytes[..]);
+        Ok(Some((offset, unit))) if unit.size as usize == bytes.len() => {
+            let mut message = BytesMut::from(bytes);
             record::patch(&mut message, offset, at);
             Ok(Some(message))
         }

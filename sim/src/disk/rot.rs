@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use quorumq_store::index_file::{HEADER_LEN, INDEX_UNIT_LEN, SLOT_LEN};
 use quorumq_store::{checkpoint, commit_log};
 use rand::RngExt;
 
@@ -11,6 +12,7 @@ use super::SimDisk;
 use super::atlas::{Atlas, Site};
 use super::durable::committed_frames;
 use crate::runtime::SimRng;
+use crate::scenario::launch::INDEX_SIZES;
 use crate::tally::Fault;
 
 /// Bytes that a disk reads and writes as one.
@@ -32,7 +34,8 @@ pub enum Part {
     CommitLog,
     /// Files of ConsumeQueues, their sums too.
     ConsumeQueue,
-    /// Files of the key index.
+    /// Files of the key index: hashes and positions, in which a query notices what is wrong. What lies in times and links
+    /// is only found by a scrub: RocketMQ's layout has no sum for them.
     Index,
     /// Recovery checkpoints but the oldest, for which there is no other.
     Checkpoint,
@@ -66,12 +69,21 @@ struct Place {
     site: Site,
     /// Bytes of the file that may be hit: those before this one.
     end: u64,
+    /// And of these those for which this holds.
+    is_open: fn(u64) -> bool,
 }
 
 impl Place {
     fn whole(path: PathBuf, site: Site) -> Self {
-        Self { path, site, end: u64::MAX }
+        Self { path, site, end: u64::MAX, is_open: |_| true }
     }
+}
+
+/// Whether a byte of an index file is in a unit's hash or position.
+fn is_checked_by_queries(at: u64) -> bool {
+    const UNITS: u64 = HEADER_LEN + SLOT_LEN * INDEX_SIZES.slots as u64;
+    const CHECKED: u64 = 12;
+    at >= UNITS && (at - UNITS) % INDEX_UNIT_LEN < CHECKED
 }
 
 impl SimDisk {
@@ -133,7 +145,9 @@ impl SimDisk {
             Part::ConsumeQueue | Part::Index => {
                 let dir = if part == Part::Index { INDEX } else { CONSUME_QUEUE };
                 let is_content = |path: &PathBuf| is_in(path, dir) && !is_hidden(path);
-                paths.into_iter().filter(is_content).map(|path| Place::whole(path, Site::Derived)).collect()
+                let is_open = if part == Part::Index { is_checked_by_queries } else { |_| true };
+                let place = |path| Place { is_open, ..Place::whole(path, Site::Derived) };
+                paths.into_iter().filter(is_content).map(place).collect()
             }
             Part::Checkpoint => {
                 let mut files: Vec<_> = paths.into_iter().filter(|path| is_in(path, checkpoint::DIR)).collect();
@@ -162,20 +176,20 @@ impl SimDisk {
                 }
                 false => len,
             };
-            Some(Place { path, site: Site::CommitLog(start..start + len), end })
+            Some(Place { end, ..Place::whole(path, Site::CommitLog(start..start + len)) })
         };
         segments.into_iter().filter_map(place).collect()
     }
 
     /// A byte of a drawn sector that is durable and not zero.
-    fn draw_byte(&self, Place { path, end, .. }: &Place, rng: &mut SimRng) -> Option<u64> {
+    fn draw_byte(&self, Place { path, end, is_open, .. }: &Place, rng: &mut SimRng) -> Option<u64> {
         let pages = self.medium.clean_pages(path);
         let sectors = pages.into_iter().flat_map(|page| page.step_by(SECTOR as usize)).filter(|at| at < end);
         let filled: Vec<u64> =
             sectors.filter(|at| self.holds_something(path, *at..at + SECTOR).unwrap_or(false)).collect();
         let sector = *filled.get(rng.random_range(0..filled.len().max(1)))?;
         let bytes = self.medium.durable_range(path, sector..sector + SECTOR).ok()?;
-        let written = (sector..*end).zip(&bytes).filter(|(_, byte)| **byte != 0).map(|(at, _)| at);
+        let written = (sector..*end).zip(&bytes).filter(|(at, byte)| **byte != 0 && is_open(*at)).map(|(at, _)| at);
         let written: Vec<u64> = written.collect();
         written.get(rng.random_range(0..written.len().max(1))).copied()
     }
@@ -189,7 +203,6 @@ impl SimDisk {
     #[must_use]
     pub fn damage(&self) -> Vec<(PathBuf, u64)> {
         let mut rotten = self.rotten();
-        let is_checkpoint = |path: &Path| path.parent().is_some_and(|dir| dir.ends_with(checkpoint::DIR));
         rotten.retain(|(path, _)| !path.ends_with(HARD_STATE) && !is_checkpoint(path));
         rotten
     }
@@ -200,11 +213,15 @@ impl SimDisk {
         self.rotten().iter().any(|(path, _)| path.ends_with(HARD_STATE))
     }
 
-    /// Turns flipped bits of the hard state back, as if a sound copy had been brought.
-    pub fn mend_hard_state(&self) {
+    /// Turns flipped bits back of what only a start reads, the hard state and recovery checkpoints.
+    pub fn mend_what_starts_read(&self) {
         self.note("disk-mend", 1, &[]);
-        self.medium.mend_where(|path| path.ends_with(HARD_STATE));
+        self.medium.mend_where(|path| path.ends_with(HARD_STATE) || is_checkpoint(path));
     }
+}
+
+fn is_checkpoint(path: &Path) -> bool {
+    path.parent().is_some_and(|dir| dir.ends_with(checkpoint::DIR))
 }
 
 /// Whether a file is no part of what is stored, as the version of the format.

@@ -10,8 +10,12 @@ use quorumq_raft::form::Start;
 use quorumq_raft::node::{Settings, Timing};
 use quorumq_raft::repair::scrub::Scrub;
 use quorumq_store::identity::GroupConstants;
+use quorumq_store::index_file::IndexSizes;
 use quorumq_store::log_store::FlushMode;
 
+/// Sizes of index files. As with RocketMQ's own, no power of two divides the number of slots: a flipped bit of a hash leads
+/// to another slot.
+pub const INDEX_SIZES: IndexSizes = IndexSizes { slots: 61, units: 256 };
 /// RocketMQ's brokerClusterName of every group.
 const CLUSTER: &str = "sim";
 /// Where brokers listen for clients.
@@ -73,7 +77,7 @@ impl Launch {
             max_clock_skew: Duration::from_secs(5),
             retention: RetentionOptions::default(),
             scrub,
-            index: quorumq_store::index_file::IndexSizes { slots: 64, units: 256 },
+            index: INDEX_SIZES,
             limits: Limits::SERVER,
         };
         Self { settings, options }

@@ -38,7 +38,7 @@ impl System {
         self.condemned.clear();
         for group in &self.groups {
             group.seats().for_each(|(_, seat)| seat.machine().disk().heal());
-            group.seats().for_each(|(_, seat)| seat.machine().disk().mend_hard_state());
+            group.seats().for_each(|(_, seat)| seat.machine().disk().mend_what_starts_read());
         }
         for group in &self.groups {
             group.seats().filter(|(_, seat)| seat.is_down()).for_each(|(_, seat)| seat.start_at(Some(now)));
