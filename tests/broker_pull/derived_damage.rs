@@ -149,6 +149,21 @@ async fn a_damaged_index_file_hides_no_message() {
     rig.stop().await;
 }
 
+/// Found by the simulator: it was taken for a message that is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_unit_that_points_at_no_record_hides_no_message() {
+    let disk = filled().await;
+    let first =
+        contents(&disk, INDEX).into_iter().map(|(path, _)| path).find(|path| !path.ends_with(".format")).unwrap();
+    let rig = started(&disk).await;
+    let mut client = rig.client().await;
+    // The lowest byte of the position of the first unit.
+    disk.flip_bit(&first, 40 + 64 * 4 + 20 + 11, 6).unwrap();
+    assert!(query(&mut client, 0).await > 0);
+    assert_eq!(query(&mut client, 0).await, 0);
+    rig.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_scrub_finds_what_nobody_reads() {
     let disk = filled().await;
