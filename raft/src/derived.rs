@@ -74,10 +74,12 @@ impl<R: Runtime, M: Machine> Node<R, M> {
         self.write_derived(true, move || shared.flush(true)).await
     }
 
-    /// Writes out everything that is derived, at a clean stop: other tools find it in the files. Not durably: thousands of
-    /// files to be synced would hold up the stop, and a start does not count on them.
+    /// Writes out everything that is derived, at a clean stop: other tools find it in the files. No start counts on it, so
+    /// an error is told and no more.
     pub(crate) async fn flush_at_stop(&self) {
         let (shared, (tx, rx)) = (self.shared(), oneshot::channel());
+        // What is derived must not be durable ahead of the log.
+        self.core.store.sync(Box::new(|_| {}));
         self.core.store.enqueue(Box::new(move || drop(tx.send(shared.flush_whole()))));
         if let Ok(Err(e)) = rx.await {
             tracing::warn!(

@@ -31,6 +31,8 @@ use crate::wire::{decode_membership, encode_membership};
 
 /// Entries applied under one hold of the machine's lock.
 const APPLY_RUN: usize = 64;
+/// Most files of ConsumeQueues that a clean stop syncs.
+const SYNCS_AT_STOP: usize = 100;
 /// Derived units in memory at which a flush is queued.
 const FLUSH_UNITS: usize = 100_000;
 
@@ -91,10 +93,14 @@ impl<M: Machine> Shared<M> {
         let plan = self.write().plan_flush(false);
         plan.map_or(Ok(()), |plan| self.write_plan(plan, sync))
     }
-    /// As [`Shared::flush`], with what is otherwise written once an index file is full: for a clean stop.
+    /// As [`Shared::flush`], with what is otherwise written once an index file is full: for a clean stop. Durably, with the
+    /// sums that need it, unless so many files were to be synced that the stop would take its time.
     pub(crate) fn flush_whole(&self) -> Result<(), StoreError> {
         let plan = self.write().plan_flush(true);
-        plan.map_or(Ok(()), |plan| self.write_plan(plan, false))
+        plan.map_or(Ok(()), |plan| {
+            let sync = plan.syncs() <= SYNCS_AT_STOP;
+            self.write_plan(plan, sync)
+        })
     }
 
     fn write_plan(&self, plan: DerivedFlush, sync: bool) -> Result<(), StoreError> {
@@ -445,11 +451,15 @@ impl<R: Runtime, M: Machine> Builder<R, M> {
     async fn load(&self) -> io::Result<Option<SnapshotOf<Types<R, M>, Bytes>>> {
         loop {
             let first = self.store.positions().first;
-            let newest = self.newest(first).await?;
-            let found = if let Some(start) = newest { self.load_at(start).await? } else { None };
-            // A purge that went on meanwhile has removed this checkpoint: the log begins at a later one now.
-            if found.is_some() || self.store.positions().first == first {
-                return Ok(found);
+            match self.newest(first).await? {
+                Some(start) => {
+                    // One that is damaged is dropped, and a purge that goes on meanwhile may remove one: another look.
+                    if let found @ Some(_) = self.load_at(start).await? {
+                        return Ok(found);
+                    }
+                }
+                None if self.store.positions().first == first => return Ok(None),
+                None => {}
             }
         }
     }
@@ -460,6 +470,10 @@ impl<R: Runtime, M: Machine> Builder<R, M> {
             match Checkpoint::read(&*place.disk, &place.dir, start) {
                 Ok(checkpoint) => Ok(Some(checkpoint)),
                 Err(_) if !Checkpoint::list(&*place.disk, &place.dir)?.contains(&start) => Ok(None),
+                Err(e @ StoreError::Corrupt { .. }) => {
+                    tracing::warn!("{e}; an older recovery checkpoint will do as a snapshot");
+                    Checkpoint::remove(&*place.disk, &place.dir, start).map(|()| None)
+                }
                 Err(e) => Err(e),
             }
         })

@@ -43,6 +43,11 @@ impl DerivedFlush {
         self.queues.as_ref().map_or(0, FlushPlan::units) + self.index.as_ref().map_or(0, IndexFlush::units)
     }
 
+    /// About how many files of ConsumeQueues it would sync; those of the key index are few.
+    pub fn syncs(&self) -> usize {
+        self.queues.as_ref().map_or(0, FlushPlan::syncs)
+    }
+
     /// Carries it out. Called on the disk thread; with `sync`, only for what is in the synced log.
     ///
     /// # Errors

@@ -37,7 +37,7 @@ pub enum Part {
     /// Files of the key index: hashes and positions, in which a query notices what is wrong. What lies in times and links
     /// is only found by a scrub: RocketMQ's layout has no sum for them.
     Index,
-    /// Recovery checkpoints but the oldest, for which there is no other.
+    /// The newest recovery checkpoint, if there is an older one that a start can do with.
     Checkpoint,
     /// The hard state.
     HardState,
@@ -150,10 +150,15 @@ impl SimDisk {
                 paths.into_iter().filter(is_content).map(place).collect()
             }
             Part::Checkpoint => {
-                let mut files: Vec<_> = paths.into_iter().filter(|path| is_in(path, checkpoint::DIR)).collect();
-                files.retain(|path| segment_start(path).is_some());
+                let first =
+                    paths.iter().filter(|path| is_in(path, commit_log::DIR)).filter_map(|path| segment_start(path));
+                let first = first.min().unwrap_or(0);
+                let mut files: Vec<_> = paths.iter().filter(|path| is_in(path, checkpoint::DIR)).collect();
+                files.retain(|path| segment_start(path).is_some_and(|start| start >= first));
                 files.sort();
-                files.into_iter().skip(1).map(|path| Place::whole(path, Site::Derived)).collect()
+                let newest = files.pop().filter(|_| !files.is_empty());
+                // Without any a member is replaced, as without its hard state.
+                newest.into_iter().map(|path| Place::whole(path.clone(), Site::HardState)).collect()
             }
             Part::HardState => {
                 let files = paths.into_iter().filter(|path| path.ends_with(HARD_STATE));

@@ -56,6 +56,10 @@ fn holds(disk: &MemoryDisk, segment_size: u64, index: u64, known: &Known) -> boo
     let start = PhysicalOffset(known.position.0 - known.position.0 % segment_size);
     let from = known.position.0 - start.0;
     let path = segment_path(Path::new(DIR), start);
+    // What was durable and has a flipped bit since is for repair; other rules see to it.
+    if disk.rotten().iter().any(|(rotten, at)| *rotten == path && (from..from + known.frame_len).contains(at)) {
+        return true;
+    }
     // An error means that the file, or this part of it, is not durable.
     let Ok(frame) = disk.durable_range(&path, from..from + known.frame_len) else { return false };
     let Some((header, body)) = frame.split_first_chunk::<{ HEADER_LEN as usize }>() else { return false };

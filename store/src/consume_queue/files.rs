@@ -304,6 +304,12 @@ impl Files {
         !unsynced.files.is_empty() || !unsynced.dirs.is_empty() || !unsynced.queues.is_empty()
     }
 
+    /// How many files, and directories, a sync would have to go through.
+    pub fn unsynced(&self) -> usize {
+        let unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
+        unsynced.files.len() + unsynced.dirs.len() + unsynced.queues.len()
+    }
+
     /// Makes everything written so far durable. Units first: sums tell of nothing that may be lost. Directories last: an
     /// entry must not survive without its bytes.
     pub fn sync(&self) -> Result<(), StoreError> {

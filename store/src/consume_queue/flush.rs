@@ -129,6 +129,11 @@ impl FlushPlan {
         self.runs.iter().map(|run| run.bytes.len() / LEN).sum()
     }
 
+    /// About how many files it would sync: of units and of sums, those of earlier plans too.
+    pub fn syncs(&self) -> usize {
+        self.runs.len() * 2 + self.files.unsynced()
+    }
+
     /// Carries out the plan's removals, then its runs; with `sync`, makes them and all earlier plans durable. Called on
     /// the disk thread, only for units whose records are in the synced log if `sync` is set.
     ///

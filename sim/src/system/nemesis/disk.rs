@@ -60,12 +60,13 @@ pub fn begin(fault: Fault, group: usize, system: &mut System) -> Option<Box<dyn 
 fn rot(group: usize, at: usize, system: &mut System) -> Option<()> {
     let seat = system.groups[group].seat(at).clone();
     let part = Part::ALL[system.rng.random_range(0..Part::ALL.len())];
-    if matches!(part, Part::CommitLog | Part::HardState) && !system.may_lose_disk(group, at) {
+    if matches!(part, Part::CommitLog | Part::Checkpoint | Part::HardState) && !system.may_lose_disk(group, at) {
         return None;
     }
     let damage = seat.machine().disk().rot(part, &mut system.atlases[group], &mut system.rng)?;
     tracing::info!(ip = %seat.ip(), ?damage, "a bit flips");
-    if system.rng.random() {
+    // Only a start reads a checkpoint as long as nobody needs a snapshot.
+    if system.rng.random() || part == Part::Checkpoint {
         seat.kill(Fault::BitRot, Death::Crash);
         seat.start_at(Some(system.world.elapsed()));
     }
