@@ -76,6 +76,12 @@ impl Group {
     fn is_unproven(&self, i: usize) -> bool {
         self.host(i).node.status().unproven
     }
+
+    /// Whether it is proven and that is saved: a moment earlier it may vote already, and a crash would make it forget.
+    fn is_proven(&self, i: usize) -> bool {
+        let status = self.host(i).node.status();
+        !status.unproven && status.is_fit
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -96,7 +102,7 @@ async fn a_member_that_lost_what_it_acknowledged_votes_only_once_it_holds_it_aga
     }
     // The one that holds everything is back: it is elected, and the other catches up.
     group.restart(0).await;
-    until("it is proven", || (!group.is_unproven(1)).then_some(())).await;
+    until("it is proven", || group.is_proven(1).then_some(())).await;
     let nodes: Vec<_> = (0..3).map(|i| group.host(i).node.clone()).collect();
     converge(&nodes).await;
     assert!(nodes.iter().all(|node| node.positions().last.unwrap().index.0 > last), "something acknowledged is gone");
@@ -123,7 +129,7 @@ async fn a_follower_that_lost_power_takes_again_what_its_leader_knew_it_to_hold(
     until("it has them", || (held.positions().last == group.host(0).node.positions().last).then_some(())).await;
     group.lose_power(1);
     group.restart(1).await;
-    until("it is proven", || (!group.is_unproven(1)).then_some(())).await;
+    until("it is proven", || group.is_proven(1).then_some(())).await;
     // With it and the leader alone, writes go on.
     group.end_process(2);
     let outcome = propose(&group.host(0).node, vec![1; 100], Kind::Records).await;
@@ -174,6 +180,6 @@ async fn a_member_that_its_leader_counts_for_more_than_is_committed_is_not_prove
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(group.is_unproven(1), "it is proven without what it had acknowledged");
     group.media[1..3].iter().for_each(|medium| medium.set_capacity(None));
-    until("it is proven", || (!group.is_unproven(1)).then_some(())).await;
+    until("it is proven", || group.is_proven(1).then_some(())).await;
     assert!(told.positions().synced > before);
 }
