@@ -55,6 +55,7 @@ const FAULTS: &[(&str, Family)] = &[
     ("sync-error", Disk),
     ("disk", Disk),
     ("bit-rot", Disk),
+    ("only-copy", Disk),
     ("slow-disk", Disk),
     ("stalled-disk", Disk),
     ("transfer", Members),
