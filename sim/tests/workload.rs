@@ -68,7 +68,7 @@ fn while_leaders_die_outcomes_become_unknown_and_nothing_acknowledged_is_missing
     let mut kinds = busy.map(|kind| (kind, Duration::from_millis(20))).to_vec();
     kinds.extend([Kind::PushConsumer, Kind::PullConsumer, Kind::Committer].map(|kind| (kind, kind.usual_pause())));
     let (mut unknown, mut maybe_duplicate) = (0, 0);
-    for seed in 1..3 {
+    for seed in 1..5 {
         let history = history(seed, kinds.clone(), TIME / 2, kill_leaders);
         assert!(history.acknowledged() > 500);
         for op in history.ops.iter().filter(|op| matches!(op.action, Action::Send { .. })) {

@@ -22,6 +22,8 @@ const SECTOR: u64 = 512;
 const CONSUME_QUEUE: &str = "consumequeue";
 /// Directory of the key index below the store's.
 const INDEX: &str = "index";
+/// Magic number, version and CRC of a recovery checkpoint.
+const CHECKPOINT_HEAD: u64 = 12;
 /// The hard state's file.
 const HARD_STATE: &str = "hardstate";
 
@@ -158,7 +160,10 @@ impl SimDisk {
                 files.sort();
                 let newest = files.pop().filter(|_| !files.is_empty());
                 // Without any a member is replaced, as without its hard state.
-                newest.into_iter().map(|path| Place::whole(path.clone(), Site::HardState)).collect()
+                // A version that no build knows is refused by name, as it may be a later one's: for an operator.
+                let is_open = |at| at >= CHECKPOINT_HEAD;
+                let place = |path: &PathBuf| Place { is_open, ..Place::whole(path.clone(), Site::HardState) };
+                newest.into_iter().map(place).collect()
             }
             Part::HardState => {
                 let files = paths.into_iter().filter(|path| path.ends_with(HARD_STATE));
