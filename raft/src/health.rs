@@ -109,6 +109,7 @@ pub async fn watch_room<R: Runtime, M: Machine>(core: Arc<Core<R, M>>) {
 pub async fn watch_disk<R: Runtime, M: Machine>(core: Arc<Core<R, M>>, stall: Duration) {
     let mut syncs = SyncWatch { stuck: None };
     let mut tried: Option<R::Instant> = None;
+    let mut is_news = true;
     loop {
         R::sleep(LOOK).await;
         let now = <R::Instant as Instant>::now();
@@ -125,12 +126,15 @@ pub async fn watch_disk<R: Runtime, M: Machine>(core: Arc<Core<R, M>>, stall: Du
             // It was made leader all the same, or nobody could take over when it was found.
             _ if core.fitness.is_barred() => "its CommitLog is damaged".to_owned(),
             Some(why) => why,
-            None => continue,
+            None => {
+                is_news = true;
+                continue;
+            }
         };
         let may_try = tried.is_none_or(|tried| now - tried >= TRY_AGAIN);
         if core.leads() && may_try {
             tried = Some(now);
-            core.hand_over_to_a_healthy_one(&why).await;
+            core.hand_over_to_a_healthy_one(&why, std::mem::replace(&mut is_news, false)).await;
         }
     }
 }
@@ -146,14 +150,18 @@ impl<R: Runtime, M: Machine> Core<R, M> {
     }
 
     /// Hands leadership to the healthiest other voter, if there is one.
-    pub async fn hand_over_to_a_healthy_one(&self, why: &str) {
-        let Some(to) = self.healthy_successor().await else {
-            tracing::warn!("this node leads on although {why}: no other voter is better off");
-            return;
+    /// An operator is told once, `is_news`, if there is none.
+    pub async fn hand_over_to_a_healthy_one(&self, why: &str, is_news: bool) {
+        let failed = match self.healthy_successor().await {
+            None => "no other voter is better off".to_owned(),
+            Some(to) => match self.transfer(Some(to), HAND_OVER).await {
+                Ok(leader) => return tracing::warn!(leader, "this node has handed leadership over: {why}"),
+                Err(e) => e,
+            },
         };
-        match self.transfer(Some(to), HAND_OVER).await {
-            Ok(leader) => tracing::warn!(leader, "this node has handed leadership over: {why}"),
-            Err(e) => tracing::warn!("leadership was not handed over although {why}: {e}"),
+        match is_news {
+            true => tracing::warn!("this node leads on although {why}: {failed}"),
+            false => tracing::debug!("this node still leads although {why}: {failed}"),
         }
     }
 

@@ -70,16 +70,20 @@ impl<R: Runtime, M: Machine> LogStorage<R, M> {
     /// Reads entries for a follower. Those of the live tail never wait. None of them if there is damage and nobody has a
     /// sound copy yet: the follower goes without, and this node goes on with the others.
     async fn read_to_replicate(&self, range: Range<u64>) -> io::Result<Vec<RaftEntryOf>> {
-        if self.store.in_memory(LogIndex(range.start)) {
-            return self.read(range, REPLICATION_READ, FOLLOWERS_PATIENCE).await?.map_err(Into::into);
+        let is_live = self.store.in_memory(LogIndex(range.start));
+        if !is_live {
+            self.pace.wait::<R>(|| self.store.positions()).await;
         }
-        self.pace.wait::<R>(|| self.store.positions()).await;
-        let entries = match self.read(range, self.pace.read_size(REPLICATION_READ), FOLLOWERS_PATIENCE).await? {
+        let max_bytes = if is_live { REPLICATION_READ } else { self.pace.read_size(REPLICATION_READ) };
+        // What was in memory a moment ago may have to be read from files by now.
+        let entries = match self.read(range, max_bytes, FOLLOWERS_PATIENCE).await? {
             Ok(entries) => entries,
             Err(e) if is_damage(&e) && self.suspects.is_attended() => return Ok(Vec::new()),
             Err(e) => return Err(e.into()),
         };
-        self.pace.took(entries.iter().map(|entry| payload_parts(&entry.payload).1.len() as u64).sum());
+        if !is_live {
+            self.pace.took(entries.iter().map(|entry| payload_parts(&entry.payload).1.len() as u64).sum());
+        }
         Ok(entries)
     }
 

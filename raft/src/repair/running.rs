@@ -92,7 +92,7 @@ impl<R: Runtime, M: Machine> Core<R, M> {
         if voters > 1 {
             self.bar(Bar::Damaged, true);
             if self.leads() {
-                self.hand_over_to_a_healthy_one("its CommitLog is damaged").await;
+                self.hand_over_to_a_healthy_one("its CommitLog is damaged", true).await;
             }
         }
     }
